@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Optional
 
 from multimodal_contract import pb
 
@@ -21,8 +20,8 @@ class DType:
 
     number: pb.DataType.ValueType
     name: str
-    size: Optional[int]
-    numpy: Optional[str]
+    size: int | None
+    numpy: str | None
 
 
 TABLE = (

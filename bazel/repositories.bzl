@@ -1,0 +1,11 @@
+"""Repository rules: everything this build takes from outside the source tree."""
+
+load("//bazel/private:go_tool.bzl", _go_tool = "go_tool")
+load("//bazel/private:local_python.bzl", _local_python = "local_python")
+load("//bazel/private:pip_wheel_files.bzl", _pip_wheel_files = "pip_wheel_files")
+load("//bazel/private:pip_wheels.bzl", _pip_wheels = "pip_wheels")
+
+go_tool = _go_tool
+local_python = _local_python
+pip_wheel_files = _pip_wheel_files
+pip_wheels = _pip_wheels

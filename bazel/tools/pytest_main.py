@@ -1,0 +1,31 @@
+"""Run pytest as Bazel expects of a test: own scratch folder, JUnit where Bazel reads it, no test is a failure."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import pytest
+from hypothesis import settings
+
+
+def main() -> int:
+    """Run the tests named on the command line; pytest's exit status, which is 5 when it found no test."""
+    scratch = os.environ["TEST_TMPDIR"]
+    os.environ.setdefault("HYPOTHESIS_STORAGE_DIRECTORY", os.path.join(scratch, "hypothesis"))
+    # Deterministic by default, so that a failure is the change's; searching at random is asked for.
+    settings.register_profile("bazel", derandomize=True, deadline=None, database=None, print_blob=True)
+    settings.register_profile("thorough", deadline=None, database=None, print_blob=True, max_examples=2000)
+    settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "bazel"))
+
+    words = ["-p", "no:cacheprovider", "--import-mode=importlib", "--strict-markers", "-ra", "-c", "pyproject.toml"]
+    words += ["--rootdir=.", f"--basetemp={os.path.join(scratch, 'pytest')}"]
+    if junit := os.environ.get("XML_OUTPUT_FILE"):
+        words.append(f"--junitxml={junit}")
+    if expression := os.environ.get("TESTBRIDGE_TEST_ONLY"):
+        words.append(f"-k={expression}")
+    return int(pytest.main(words + sys.argv[1:]))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

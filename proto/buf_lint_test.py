@@ -1,0 +1,45 @@
+"""multimodal.proto against buf's rules, with the exceptions that buf.yaml names."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+BUF = Path("../buf/bin/tool").absolute()
+UNAVAILABLE = Path("../buf/bin/unavailable.txt")
+CONTRACT = Path("proto/multimodal.proto")
+
+pytestmark = pytest.mark.skipif(
+    UNAVAILABLE.exists(),
+    reason=f"no buf: {UNAVAILABLE.read_text().strip()}" if UNAVAILABLE.exists() else "buf is there",
+)
+
+
+def lint(folder: Path, contract: str) -> subprocess.CompletedProcess[str]:
+    (folder / "buf.yaml").write_bytes(Path("proto/buf.yaml").read_bytes())
+    (folder / "multimodal.proto").write_text(contract)
+    environment = {"BUF_CACHE_DIR": str(folder / "cache"), "HOME": str(folder)}
+    return subprocess.run([BUF, "lint"], cwd=folder, env=environment, capture_output=True, text=True, check=False)
+
+
+def test_contract_is_clean(tmp_path: Path) -> None:
+    done = lint(tmp_path, CONTRACT.read_text())
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "rule"),
+    [
+        ("  rpc SendUnary(", "  rpc send_unary(", "should be PascalCase"),
+        ("  bool final = 8;", "  bool isFinal = 8;", "should be lower_snake_case"),
+        ("// The text itself.\n", "\n", "should have a non-empty comment"),
+    ],
+)
+def test_a_mistake_is_seen(tmp_path: Path, old: str, new: str, rule: str) -> None:
+    contract = CONTRACT.read_text()
+    assert old in contract
+    done = lint(tmp_path, contract.replace(old, new))
+    assert done.returncode != 0
+    assert rule in done.stdout
