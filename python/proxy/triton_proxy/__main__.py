@@ -1,0 +1,55 @@
+"""`triton_proxy`: serves until SIGTERM or SIGINT, then drains."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import signal
+import sys
+import threading
+
+from triton_proxy import settings as settings_module
+from triton_proxy.server import Server, authenticator_for
+
+_EXAMPLE = """
+example:
+  TRITON_URL=localhost:8001 DOMINO_HOST=http://nucleus-frontend.domino-platform:80 triton_proxy
+
+exit status:
+  0 after SIGTERM or SIGINT, 1 where the port can't be bound, 2 where a setting is wrong
+"""
+
+
+def main() -> int:
+    """Runs the proxy; returns its exit status."""
+    argparse.ArgumentParser(
+        prog="triton_proxy",
+        description="The authenticated way to Triton. It is set up by environment variables only.",
+        epilog=f"settings:\n{settings_module.describe()}\n{_EXAMPLE}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    ).parse_args()
+    try:
+        settings = settings_module.load(os.environ)
+    except settings_module.SettingsError as error:
+        sys.stderr.write(f"triton_proxy: cannot start; --help lists the settings\n{error}\n")
+        return 2
+    logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+
+    # Before the server: a signal during the start must not be lost.
+    ended = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: ended.set())
+    try:
+        server = Server(settings, authenticator_for(settings))
+    except RuntimeError as error:
+        sys.stderr.write(f"triton_proxy: {error}\n")
+        return 1
+    server.start()
+    ended.wait()
+    server.drain()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,263 @@
+"""Whether a packet is well-formed: the one pure module through which every byte from outside goes.
+
+The contract's rules in the contract's order; nothing here calls anybody. `tests/property` drives it whole.
+"""
+
+from __future__ import annotations
+
+import enum
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from google.protobuf.message import DecodeError
+
+from multimodal_contract import pb
+from multimodal_contract.dtypes import BY_NUMBER, DType
+
+# numpy's own limit in its first major version. Without one, the product of a million dimensions is a number of
+# megabytes that takes minutes to multiply.
+MAX_RANK = 32
+_LONGEST_NAME = 80
+
+
+class Reason(enum.Enum):
+    """Why a packet is not inferred: the Ack's status, and the text that the caller reads."""
+
+    NOT_A_PACKET = (
+        pb.BAD_REQUEST,
+        "packet does not parse as multimodal.DataPacket; use stubs of proto/multimodal.proto, strings being UTF-8",
+    )
+    MISSING_CONTROL = (
+        pb.BAD_REQUEST,
+        "missing control: every packet needs a Control that names model, inputs and outputs",
+    )
+    MISSING_FIELD = (pb.BAD_REQUEST, "missing {field}: {hint}")
+    UNKNOWN_VALUE = (pb.BAD_REQUEST, "{field} has the unknown value {value}; expected one of {expected}")
+    REPEATED_NAME = (pb.BAD_REQUEST, "{field} repeats the name {name}; each name may stand once")
+    BAD_TIMEOUT = (pb.BAD_REQUEST, "control.timeout_secs is {value}; expected 0 or more seconds, 0 for the default")
+    NEGATIVE_DIMENSION = (
+        pb.BAD_REQUEST,
+        "{field} {shape} has a negative dimension; expected the dimensions of the tensor sent, not the model's -1",
+    )
+    TOO_MANY_DIMENSIONS = (pb.BAD_REQUEST, "{field} has {rank} dimensions; expected at most " + str(MAX_RANK))
+    UNSUPPORTED_SOURCE = (pb.UNSUPPORTED, "{field} is {value}; only SRC_TENSOR is served")
+    UNSUPPORTED_PAYLOAD = (pb.UNSUPPORTED, "payload {kind} is not served; send the decoded data as a tensor")
+    MISSING_TENSOR = (pb.BAD_REQUEST, "missing tensor: the packet brings no data for control.inputs")
+    TENSOR_TWICE = (pb.BAD_REQUEST, "packet has both tensor and tensors; expected one of them")
+    TENSOR_COUNT = (pb.BAD_REQUEST, "packet has one tensor for {count} inputs; send them by name in tensors")
+    TENSOR_MISSING = (pb.BAD_REQUEST, "missing tensor: tensors has none for control.inputs {name}")
+    TENSOR_UNKNOWN = (pb.BAD_REQUEST, "tensors names {name}, which control.inputs does not")
+    DTYPE_MISMATCH = (pb.BAD_REQUEST, "dtype mismatch: tensor for {name} has {got}, control says {expected}")
+    SHAPE_MISMATCH = (pb.BAD_REQUEST, "shape mismatch: tensor for {name} has {got}, control says {expected}")
+    SIZE_MISMATCH = (pb.BAD_REQUEST, "size mismatch: got {got} bytes, expected {expected}")
+
+    def __init__(self, status: pb.StatusCode.ValueType, text: str) -> None:
+        self.status = status
+        self.text = text
+
+
+@dataclass(frozen=True)
+class Refused:
+    """The packet is answered without an inference.
+
+    Attributes:
+        packet: what could be read of it; empty where nothing could.
+        reason: the row of the contract.
+        text: the reason in words, with the packet's own values.
+    """
+
+    packet: pb.DataPacket
+    reason: Reason
+    text: str
+
+
+@dataclass(frozen=True)
+class Noted:
+    """A start or end of a sequence that brings no data."""
+
+    packet: pb.DataPacket
+
+
+@dataclass(frozen=True)
+class Input:
+    """One input, checked: `data` is exactly what `dtype` and `shape` say.
+
+    Attributes:
+        name: name of the model's input.
+        dtype: element type.
+        shape: dimensions, each 0 or more.
+        data: the elements as in the contract's Tensor.data.
+    """
+
+    name: str
+    dtype: DType
+    shape: tuple[int, ...]
+    data: bytes
+
+
+@dataclass(frozen=True)
+class Accepted:
+    """The packet may go to Triton."""
+
+    packet: pb.DataPacket
+    inputs: tuple[Input, ...]
+
+
+class _Refusal(Exception):  # noqa: N818 - never leaves this module
+    def __init__(self, reason: Reason, **values: object) -> None:
+        self.reason = reason
+        self.text = reason.text.format(**values)
+
+
+def read(raw: bytes, *, require_model_version: bool) -> Accepted | Noted | Refused:
+    """Parses and checks one packet.
+
+    Args:
+        raw: a serialized DataPacket.
+        require_model_version: whether an empty model_version is a mistake.
+    """
+    packet = pb.DataPacket()
+    try:
+        packet.ParseFromString(raw)
+    except DecodeError:
+        return Refused(pb.DataPacket(), Reason.NOT_A_PACKET, Reason.NOT_A_PACKET.text)
+    try:
+        payload = packet.WhichOneof("payload")
+        _known(pb.StreamEvent, packet.event, "event")
+        if payload is None and not packet.tensors and packet.event in (pb.SEV_START, pb.SEV_END):
+            return Noted(packet)
+        _check_control(packet, require_model_version)
+        if payload not in (None, "tensor"):
+            raise _Refusal(Reason.UNSUPPORTED_PAYLOAD, kind=payload)
+        _check_inputs(packet.control.inputs)
+        _check_outputs(packet.control)
+        return Accepted(packet, tuple(_inputs(packet, payload is not None)))
+    except _Refusal as refusal:
+        return Refused(packet, refusal.reason, refusal.text)
+
+
+def _check_control(packet: pb.DataPacket, require_model_version: bool) -> None:
+    if not packet.HasField("control"):
+        raise _Refusal(Reason.MISSING_CONTROL)
+    control = packet.control
+    if not control.model:
+        raise _missing("control.model", "name the model")
+    if not control.model_version and require_model_version:
+        raise _missing("control.model_version", "name the version, or let the operator set REQUIRE_MODEL_VERSION=false")
+    if not control.inputs:
+        raise _missing("control.inputs", "describe each input tensor")
+    if not control.outputs:
+        raise _missing("control.outputs", "name each output that is wanted")
+    if not 0 <= control.timeout_secs < math.inf:  # Not a number fails here too.
+        raise _Refusal(Reason.BAD_TIMEOUT, value=control.timeout_secs)
+    _known(pb.OutputEncoding, control.output_encoding, "control.output_encoding")
+
+
+def _check_inputs(inputs: Sequence[pb.InputSpec]) -> None:
+    for index, spec in enumerate(inputs):
+        field = f"control.inputs[{index}]"
+        source = getattr(spec, "from")
+        if source != pb.SRC_TENSOR:
+            value = pb.SourceKind.Name(source) if source in pb.SourceKind.values() else source
+            raise _Refusal(Reason.UNSUPPORTED_SOURCE, field=f"{field}.from", value=value)
+        if not spec.name:
+            raise _missing(f"{field}.name", "name the model's input")
+        if not spec.HasField("shape"):
+            raise _missing(f"{field}.shape", "give the tensor's dimensions")
+        if spec.dtype == pb.DT_INVALID:
+            raise _missing(f"{field}.dtype", "give the tensor's element type")
+        _known(pb.DataType, spec.dtype, f"{field}.dtype")
+        if len(spec.shape.dims) > MAX_RANK:
+            raise _Refusal(Reason.TOO_MANY_DIMENSIONS, field=f"{field}.shape", rank=len(spec.shape.dims))
+        if any(dimension < 0 for dimension in spec.shape.dims):
+            raise _Refusal(Reason.NEGATIVE_DIMENSION, field=f"{field}.shape", shape=list(spec.shape.dims))
+    _check_repeats("control.inputs", [spec.name for spec in inputs])
+
+
+def _check_outputs(control: pb.Control) -> None:
+    for index, spec in enumerate(control.outputs):
+        if not spec.name:
+            raise _missing(f"control.outputs[{index}].name", "name the model's output")
+    _check_repeats("control.outputs", [spec.name for spec in control.outputs])
+
+
+def _check_repeats(field: str, names: Sequence[str]) -> None:
+    seen: set[str] = set()
+    for name in names:
+        if name in seen:
+            raise _Refusal(Reason.REPEATED_NAME, field=field, name=_quoted(name))
+        seen.add(name)
+
+
+def _inputs(packet: pb.DataPacket, has_tensor: bool) -> Iterator[Input]:
+    specs = packet.control.inputs
+    if has_tensor and packet.tensors:
+        raise _Refusal(Reason.TENSOR_TWICE)
+    if has_tensor:
+        if len(specs) != 1:
+            raise _Refusal(Reason.TENSOR_COUNT, count=len(specs))
+        yield _input(specs[0], packet.tensor)
+        return
+    if not packet.tensors:
+        raise _Refusal(Reason.MISSING_TENSOR)
+    _check_repeats("tensors", [named.name for named in packet.tensors])
+    tensors = {named.name: named.tensor for named in packet.tensors}
+    wanted = {spec.name for spec in specs}
+    for name in tensors:
+        if name not in wanted:
+            raise _Refusal(Reason.TENSOR_UNKNOWN, name=_quoted(name))
+    for spec in specs:
+        if spec.name not in tensors:
+            raise _Refusal(Reason.TENSOR_MISSING, name=_quoted(spec.name))
+        yield _input(spec, tensors[spec.name])
+
+
+def _input(spec: pb.InputSpec, tensor: pb.Tensor) -> Input:
+    dtype = BY_NUMBER[spec.dtype]
+    name = _quoted(spec.name)
+    if tensor.dtype != spec.dtype:
+        got = BY_NUMBER[tensor.dtype].name if tensor.dtype in BY_NUMBER else f"DataType {tensor.dtype}"
+        raise _Refusal(Reason.DTYPE_MISMATCH, name=name, got=got, expected=dtype.name)
+    if tensor.shape.dims != spec.shape.dims:
+        sent = list(tensor.shape.dims[: MAX_RANK + 1])
+        raise _Refusal(Reason.SHAPE_MISMATCH, name=name, got=sent, expected=list(spec.shape.dims))
+    shape = tuple(spec.shape.dims)
+    data = tensor.data
+    elements = math.prod(shape)
+    if dtype.size is None:
+        problem = _bytes_problem(data, elements)
+        if problem is not None:
+            raise _Refusal(Reason.SIZE_MISMATCH, got=len(data), expected=problem)
+    elif len(data) != elements * dtype.size:
+        raise _Refusal(Reason.SIZE_MISMATCH, got=len(data), expected=elements * dtype.size)
+    return Input(spec.name, dtype, shape, data)
+
+
+def _bytes_problem(data: bytes, elements: int) -> str | None:
+    """What is wrong with BYTES data: elements of a 4-byte little-endian length and that many bytes each."""
+    expected = f"{elements} BYTES elements, each a 4-byte little-endian length and that many bytes"
+    # Every element takes 4 bytes at least: without this, a huge shape would be counted element by element.
+    if elements * 4 > len(data):
+        return f"{expected}: at least {elements * 4}"
+    position = 0
+    for index in range(elements):
+        if position + 4 > len(data):
+            return f"{expected}; the data ends before element {index}"
+        position += 4 + int.from_bytes(data[position : position + 4], "little")
+        if position > len(data):
+            return f"{expected}; element {index} reaches to byte {position}"
+    return None if position == len(data) else f"{expected}; they end at byte {position}"
+
+
+def _missing(field: str, hint: str) -> _Refusal:
+    return _Refusal(Reason.MISSING_FIELD, field=field, hint=hint)
+
+
+def _known(kind: type[pb.DataType] | type[pb.StreamEvent] | type[pb.OutputEncoding], value: int, field: str) -> None:
+    if value not in kind.values():
+        raise _Refusal(Reason.UNKNOWN_VALUE, field=field, value=value, expected=", ".join(kind.keys()))
+
+
+def _quoted(name: str) -> str:
+    return repr(name if len(name) <= _LONGEST_NAME else name[:_LONGEST_NAME] + "…")

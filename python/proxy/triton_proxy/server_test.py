@@ -1,0 +1,256 @@
+"""The proxy as a real server, with a Triton that is away: who gets in, what is refused, how it ends."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import queue
+import socket
+from collections.abc import Iterator
+
+import grpc
+import pytest
+from grpc_health.v1 import health_pb2
+
+from multimodal_contract import CHAT_METHOD, SEND_UNARY_METHOD, SERVICE_NAME, pb, pb_grpc
+from triton_proxy.auth import Credential, IdentityUnavailable, NotAuthenticated, Principal
+from triton_proxy.health import TRITON_SERVICE
+from triton_proxy.server import Server
+from triton_proxy.settings import Settings, load
+
+SECRET = "k3y-of-nobody-else"  # noqa: S105
+GOOD = (("x-domino-api-key", "good"),)
+
+
+class ByKey:
+    """Knows one key; two others bring trouble of two kinds."""
+
+    def authenticate(self, credential: Credential) -> Principal:
+        if credential.value == "good":
+            return Principal("ann", admin=False)
+        if credential.value == "later":
+            raise IdentityUnavailable("Domino can't say")
+        if credential.value == SECRET:
+            raise RuntimeError(f"bug that quotes {credential.value}")
+        raise NotAuthenticated("not known")
+
+
+def unused_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def settings(**changes: object) -> Settings:
+    required = {
+        "TRITON_URL": f"127.0.0.1:{unused_port()}",
+        "DOMINO_HOST": "http://127.0.0.1:1",
+        "LISTEN_ADDR": "127.0.0.1:0",
+        "MAX_MESSAGE_MB": "1",
+    }
+    return dataclasses.replace(load(required), **changes)  # type: ignore[arg-type]  # the names are checked by replace
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    server = Server(settings(stream_window=4, max_streams=3), ByKey())
+    server.start()
+    yield server
+    server.drain()
+
+
+@pytest.fixture
+def channel(server: Server) -> Iterator[grpc.Channel]:
+    with grpc.insecure_channel(f"127.0.0.1:{server.port}", options=[("grpc.max_send_message_length", -1)]) as channel:
+        yield channel
+
+
+def packet(cid: str = "c", size: int = 4) -> pb.DataPacket:
+    shape = pb.Shape(dims=[size])
+    return pb.DataPacket(
+        meta=pb.Meta(correlation_id=cid),
+        control=pb.Control(
+            model="m",
+            model_version="1",
+            inputs=[pb.InputSpec(name="x", shape=shape, dtype=pb.DT_UINT8, **{"from": pb.SRC_TENSOR})],
+            outputs=[pb.OutputSpec(name="y")],
+        ),
+        tensor=pb.Tensor(dtype=pb.DT_UINT8, shape=shape, data=bytes(size)),
+    )
+
+
+class OpenStream:
+    """A Chat stream whose packets a test sends one by one."""
+
+    def __init__(self, channel: grpc.Channel) -> None:
+        self._packets: queue.SimpleQueue[pb.DataPacket | None] = queue.SimpleQueue()
+        self.call = pb_grpc.MultimodalServiceStub(channel).Chat(
+            iter(self._packets.get, None), metadata=GOOD, timeout=30
+        )
+
+    def ask(self, packet: pb.DataPacket) -> pb.Ack:
+        self.send(packet)
+        return next(self.call)
+
+    def send(self, packet: pb.DataPacket) -> None:
+        self._packets.put(packet)
+
+    def end(self) -> None:
+        self._packets.put(None)
+
+
+@pytest.mark.parametrize(
+    "method",
+    [
+        CHAT_METHOD,
+        SEND_UNARY_METHOD,
+        "/multimodal.MultimodalService/chat",
+        "/inference.GRPCInferenceService/ModelInfer",
+        "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
+        "/grpc.health.v1.Health/Other",
+        "/",
+        "//",
+    ],
+)
+@pytest.mark.parametrize(
+    ("metadata", "code", "text"),
+    [
+        ((), grpc.StatusCode.UNAUTHENTICATED, "missing credentials: send metadata x-domino-api-key"),
+        ((("x-domino-api-key", "bad"),), grpc.StatusCode.UNAUTHENTICATED, "not known"),
+        ((("authorization", "Basic x"),), grpc.StatusCode.UNAUTHENTICATED, "not of the form 'Bearer <token>'"),
+        ((("x-domino-api-key", "later"),), grpc.StatusCode.UNAVAILABLE, "Domino can't say"),
+        ((("x-domino-api-key", SECRET),), grpc.StatusCode.UNAVAILABLE, "can't say who is calling just now"),
+    ],
+)
+def test_nobody_gets_in_unknown(
+    channel: grpc.Channel,
+    method: str,
+    metadata: tuple[tuple[str, str], ...],
+    code: grpc.StatusCode,
+    text: str,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    # Far over every limit: were a byte of it read before the caller is known, the answer would be another one.
+    with pytest.raises(grpc.RpcError) as caught:
+        channel.unary_unary(method, request_serializer=bytes)(b"\xff" * 5_000_000, metadata=metadata, timeout=30)
+    assert caught.value.code() is code
+    assert text in (caught.value.details() or "")
+    assert SECRET not in (caught.value.details() or "") + caplog.text
+
+
+def test_an_unknown_method_is_named_to_those_who_are_known(channel: grpc.Channel) -> None:
+    with pytest.raises(grpc.RpcError) as caught:
+        channel.unary_unary("/a.B/C", request_serializer=bytes)(b"", metadata=GOOD, timeout=30)
+    assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
+    assert caught.value.details() == "this proxy does not serve /a.B/C"
+
+
+def test_health_needs_no_credentials(channel: grpc.Channel) -> None:
+    check = channel.unary_unary(
+        "/grpc.health.v1.Health/Check",
+        request_serializer=health_pb2.HealthCheckRequest.SerializeToString,
+        response_deserializer=health_pb2.HealthCheckResponse.FromString,
+    )
+    for service in ("", SERVICE_NAME):
+        answer = check(health_pb2.HealthCheckRequest(service=service), timeout=30)
+        assert answer.status == health_pb2.HealthCheckResponse.SERVING
+    answer = check(health_pb2.HealthCheckRequest(service=TRITON_SERVICE), timeout=30)
+    assert answer.status == health_pb2.HealthCheckResponse.NOT_SERVING
+    with pytest.raises(grpc.RpcError) as caught:
+        check(health_pb2.HealthCheckRequest(service="other"), timeout=30)
+    assert caught.value.code() is grpc.StatusCode.NOT_FOUND
+
+
+def test_a_packet_alone(channel: grpc.Channel) -> None:
+    ack = pb_grpc.MultimodalServiceStub(channel).SendUnary(packet("u"), metadata=GOOD, timeout=30)
+    assert (ack.correlation_id, ack.status, ack.final) == ("u", pb.INTERNAL, True)
+    message = json.loads(ack.message)
+    assert (message["backend"], message["cid"], message["model"]) == ("triton", "u", "m")
+    assert "failed to connect" in message["error"]
+    assert ack.bytes_seen == packet("u").ByteSize()
+    assert ack.timing.total_ms >= ack.timing.recv_to_decode_ms > 0
+    assert ack.resolved_control == packet().control
+
+
+def test_a_bad_packet_disturbs_no_other(channel: grpc.Channel) -> None:
+    raw = [packet("a").SerializeToString(), b"\xff\xff", b"", packet("d").SerializeToString()]
+    chat = channel.stream_stream(CHAT_METHOD, request_serializer=bytes, response_deserializer=pb.Ack.FromString)
+    acks = list(chat(iter(raw), metadata=GOOD, timeout=30))
+    assert [(ack.correlation_id, ack.status) for ack in acks] == [
+        ("a", pb.INTERNAL),
+        ("", pb.BAD_REQUEST),
+        ("", pb.BAD_REQUEST),
+        ("d", pb.INTERNAL),
+    ]
+    assert json.loads(acks[2].message)["error"].startswith("missing control")
+
+
+def test_events_are_noted(channel: grpc.Channel) -> None:
+    start = pb.DataPacket(event=pb.SEV_START, meta=pb.Meta(correlation_id="s"))
+    ack = pb_grpc.MultimodalServiceStub(channel).SendUnary(start, metadata=GOOD, timeout=30)
+    assert (ack.correlation_id, ack.status) == ("s", pb.OK)
+    assert json.loads(ack.message) == {"cid": "s", "model": ""}
+
+
+def test_a_stream_without_packets_ends_well(channel: grpc.Channel) -> None:
+    call = pb_grpc.MultimodalServiceStub(channel).Chat(iter([]), metadata=GOOD, timeout=30)
+    assert list(call) == []
+    assert call.code() is grpc.StatusCode.OK
+
+
+def test_too_large_names_limit_and_setting_after_the_other_acks(channel: grpc.Channel) -> None:
+    call = pb_grpc.MultimodalServiceStub(channel).Chat(iter([packet("a"), packet("b", 2 << 20)]), metadata=GOOD)
+    assert next(call).correlation_id == "a"
+    with pytest.raises(grpc.RpcError) as caught:
+        next(call)
+    assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    size = packet("b", 2 << 20).ByteSize()
+    assert caught.value.details() == (
+        f"packet of {size} bytes is over the limit of 1 MiB; "
+        "the operator sets it with MAX_MESSAGE_MB=1, on the proxy and for clients alike"
+    )
+
+
+def test_far_too_large_is_refused_unread(channel: grpc.Channel) -> None:
+    with pytest.raises(grpc.RpcError) as caught:
+        pb_grpc.MultimodalServiceStub(channel).SendUnary(packet("b", 5 << 20), metadata=GOOD, timeout=30)
+    assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+
+
+def test_one_stream_too_many_is_told_so(channel: grpc.Channel) -> None:
+    streams = [OpenStream(channel) for _ in range(3)]
+    for stream in streams:
+        stream.ask(packet())
+    with pytest.raises(grpc.RpcError) as caught:
+        pb_grpc.MultimodalServiceStub(channel).SendUnary(packet(), metadata=GOOD, timeout=30)
+    assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert "MAX_STREAMS=3" in (caught.value.details() or "")
+    streams[0].end()
+    assert list(streams[0].call) == []
+    assert streams[1].ask(packet("again")).correlation_id == "again"
+    pb_grpc.MultimodalServiceStub(channel).SendUnary(packet(), metadata=GOOD, timeout=30)
+
+
+def test_drain_answers_and_says_why_it_ends() -> None:
+    server = Server(settings(), ByKey())
+    server.start()
+    with grpc.insecure_channel(f"127.0.0.1:{server.port}") as channel:
+        stream = OpenStream(channel)
+        stream.ask(packet())
+        watch = channel.unary_stream(
+            "/grpc.health.v1.Health/Watch",
+            request_serializer=health_pb2.HealthCheckRequest.SerializeToString,
+            response_deserializer=health_pb2.HealthCheckResponse.FromString,
+        )(health_pb2.HealthCheckRequest(), timeout=30)
+        assert next(watch).status == health_pb2.HealthCheckResponse.SERVING
+        server.drain()
+        assert next(watch).status == health_pb2.HealthCheckResponse.NOT_SERVING
+        with pytest.raises(grpc.RpcError) as caught:
+            next(stream.call)
+        assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+        assert "packets without an Ack were not accepted, send them again" in (caught.value.details() or "")
+
+
+def test_a_taken_port_is_named(server: Server) -> None:
+    with pytest.raises(RuntimeError, match=rf"cannot listen on 127.0.0.1:{server.port}; is the port taken\?"):
+        Server(settings(listen_addr=f"127.0.0.1:{server.port}"), ByKey())

@@ -1,0 +1,84 @@
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from triton_proxy.settings import TABLE, Settings, SettingsError, describe, load
+
+REQUIRED = {"TRITON_URL": "triton:8001", "DOMINO_HOST": "http://domino:80"}
+
+
+def test_defaults() -> None:
+    assert load(REQUIRED) == Settings(
+        triton_url="triton:8001",
+        domino_host="http://domino:80",
+        listen_addr="[::]:50051",
+        max_message_mb=64,
+        require_model_version=True,
+        default_timeout_secs=60,
+        stream_window=8,
+        max_streams=256,
+        auth_timeout_secs=5,
+        drain_secs=20,
+        log_level="INFO",
+    )
+
+
+def test_table_and_class_agree() -> None:
+    assert [setting.attribute for setting in TABLE] == [field.name for field in dataclasses.fields(Settings)]
+    assert [setting.env for setting in TABLE] == [setting.attribute.upper() for setting in TABLE]
+
+
+def test_help_has_every_setting_with_its_default() -> None:
+    text = describe()
+    for setting in TABLE:
+        row = next(line for line in text.splitlines() if line.split()[0] == setting.env)
+        assert row.endswith("(required)" if setting.default is None else f"(default {setting.default})")
+
+
+@pytest.mark.parametrize(
+    ("env", "text", "expected"),
+    [
+        ("TRITON_URL", "triton", "expected HOST:PORT"),
+        ("TRITON_URL", "http://triton:8001", "expected HOST:PORT"),
+        ("LISTEN_ADDR", "[::]:70000", "expected HOST:PORT"),
+        ("DOMINO_HOST", "domino:80", "expected http://HOST[:PORT]"),
+        ("DOMINO_HOST", "ftp://domino", "expected http://HOST[:PORT]"),
+        ("DOMINO_HOST", "http://domino:port", "expected http://HOST[:PORT]"),
+        ("DOMINO_HOST", "http://user:word@domino", "without a user name or password"),
+        ("MAX_MESSAGE_MB", "0", "expected a whole number from 1 to 1024"),
+        ("MAX_MESSAGE_MB", "many", "expected a whole number from 1 to 1024"),
+        ("REQUIRE_MODEL_VERSION", "maybe", "expected true or false"),
+        ("DEFAULT_TIMEOUT_SECS", "nan", "expected seconds from 0.1 to 86400"),
+        ("STREAM_WINDOW", "257", "expected a whole number from 1 to 256"),
+        ("MAX_STREAMS", "1.5", "expected a whole number from 1 to 10000"),
+        ("AUTH_TIMEOUT_SECS", "-1", "expected seconds from 0.1 to 60"),
+        ("DRAIN_SECS", "inf", "expected seconds from 0 to 3600"),
+        ("LOG_LEVEL", "LOUD", "expected one of DEBUG, INFO, WARNING, ERROR"),
+    ],
+)
+def test_wrong_values_are_explained(env: str, text: str, expected: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        load({**REQUIRED, env: text})
+    assert str(caught.value).startswith(f"{env} is {text!r}: ")
+    assert expected in str(caught.value)
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_all_that_is_wrong_is_listed_at_once() -> None:
+    with pytest.raises(SettingsError) as caught:
+        load({"MAX_STREAMS": "none"})
+    lines = str(caught.value).splitlines()
+    assert [line.split()[0] for line in lines] == ["TRITON_URL", "DOMINO_HOST", "MAX_STREAMS"]
+
+
+def test_empty_counts_as_not_set_and_values_are_cleaned() -> None:
+    settings = load({"TRITON_URL": " t:1 ", "DOMINO_HOST": "https://d/", "MAX_MESSAGE_MB": "", "LOG_LEVEL": "debug"})
+    assert (settings.triton_url, settings.domino_host, settings.max_message_mb, settings.log_level) == (
+        "t:1",
+        "https://d",
+        64,
+        "DEBUG",
+    )
+    assert settings.max_message_bytes == 64 * 1024 * 1024
