@@ -15,6 +15,8 @@ def _py_grpc_contract_impl(ctx):
     args = ctx.actions.args()
     args.add("--python-package", ctx.attr.python_package)
     args.add("--out", init.dirname)
+    if ctx.attr.private_pool:
+        args.add("--private-pool")
     args.add_all(ctx.files.srcs)
     ctx.actions.run(
         executable = ctx.executable._generate_contract,
@@ -52,6 +54,9 @@ py_grpc_contract = rule(
             default = ["@pip//:grpcio", "@pip//:protobuf"],
             providers = [PyInfo],
             doc = "What the generated code imports.",
+        ),
+        "private_pool": attr.bool(
+            doc = "Whether the messages live in a pool of their own, beside which a process can hold another contract of the same name.",
         ),
         "python_package": attr.string(
             mandatory = True,

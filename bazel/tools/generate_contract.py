@@ -44,13 +44,26 @@ def _write_plugin(folder: Path, plugin: str, function: str) -> str:
     return f"--plugin=protoc-gen-{plugin}={path}"
 
 
-def generate(protos: list[Path], package: str, out: Path) -> None:
+def use_private_pool(text: str) -> str:
+    """Let a generated module register its messages in a pool of its own.
+
+    protobuf's default pool takes one contract of a name in a process. A script that still has stubs of its own
+    beside it would otherwise fail to import whatever uses ours.
+
+    Args:
+        text: text of a generated _pb2 module that imports no other.
+    """
+    return text.replace("_descriptor_pool.Default()", "_descriptor_pool.DescriptorPool()")
+
+
+def generate(protos: list[Path], package: str, out: Path, *, private_pool: bool) -> None:
     """Compile to `out`, four files for each .proto (stubs are empty where it has no service).
 
     Args:
         protos: the files; their folders are the import paths.
         package: dotted package that `out` is going to be.
         out: folder to write to.
+        private_pool: see `use_private_pool`.
 
     Raises:
         GenerateError: protoc refused.
@@ -70,7 +83,8 @@ def generate(protos: list[Path], package: str, out: Path) -> None:
         for name in [proto.stem + suffix for proto in protos for suffix in _SUFFIXES]:
             made = raw / name
             text = made.read_text(encoding="utf-8") if made.exists() else ""
-            (out / name).write_text(rewrite_imports(text, modules, package), encoding="utf-8")
+            text = rewrite_imports(text, modules, package)
+            (out / name).write_text(use_private_pool(text) if private_pool else text, encoding="utf-8")
 
 
 def main() -> int:
@@ -78,10 +92,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--python-package", required=True)
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--private-pool", action="store_true")
     parser.add_argument("protos", nargs="+", type=Path)
     options = parser.parse_args()
     try:
-        generate(options.protos, options.python_package, options.out)
+        generate(options.protos, options.python_package, options.out, private_pool=options.private_pool)
     except GenerateError:
         return 1
     return 0

@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from generate_contract import GenerateError, generate, rewrite_imports
+from generate_contract import GenerateError, generate, rewrite_imports, use_private_pool
 
 A = """
 syntax = "proto3";
@@ -35,7 +35,7 @@ def test_rewrite_imports_moves_only_our_modules() -> None:
 def test_generated_modules_find_each_other(tmp_path: Path) -> None:
     out = tmp_path / "site/pkg/_gen"
     out.mkdir(parents=True)
-    generate(write_protos(tmp_path), "pkg._gen", out)
+    generate(write_protos(tmp_path), "pkg._gen", out, private_pool=False)
     assert sorted(path.name for path in out.iterdir()) == sorted(
         f"{stem}_pb2{suffix}" for stem in "ab" for suffix in (".py", ".pyi", "_grpc.py", "_grpc.pyi")
     )
@@ -49,7 +49,24 @@ def test_generated_modules_find_each_other(tmp_path: Path) -> None:
     subprocess.run([sys.executable, "-W", "error", "-c", program], check=True)
 
 
+def test_a_private_pool_holds_what_the_default_pool_refuses(tmp_path: Path) -> None:
+    for name, field in (("one", "n"), ("two", "m")):
+        proto = tmp_path / name / "same.proto"
+        out = tmp_path / "site" / name
+        proto.parent.mkdir()
+        out.mkdir(parents=True)
+        proto.write_text(f'syntax = "proto3"; package some; message B {{ int64 {field} = 1; }}')
+        generate([proto], name, out, private_pool=True)
+        assert use_private_pool((out / "same_pb2.py").read_text()) == (out / "same_pb2.py").read_text()
+    program = (
+        f"import sys; sys.path[:] = [{str(tmp_path / 'site')!r}, *{sys.path!r}]\n"
+        "from one import same_pb2 as a\nfrom two import same_pb2 as b\n"
+        "assert b.B.FromString(a.B(n=7).SerializeToString()).m == 7\n"
+    )
+    subprocess.run([sys.executable, "-W", "error", "-c", program], check=True)
+
+
 def test_protoc_refuses(tmp_path: Path) -> None:
     (tmp_path / "bad.proto").write_text("message {")
     with pytest.raises(GenerateError):
-        generate([tmp_path / "bad.proto"], "pkg", tmp_path)
+        generate([tmp_path / "bad.proto"], "pkg", tmp_path, private_pool=False)

@@ -1,0 +1,1 @@
+"""What the client's tests share; not part of the wheel."""

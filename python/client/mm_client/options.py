@@ -1,0 +1,168 @@
+"""The settings of `mm-client`: one table of environment names, flags, kinds, defaults and sentences."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+FLOAT_DTYPES = ("FP32", "FP16", "FP64", "BF16")
+
+
+class UsageError(Exception):
+    """Wrong use of the command; the text says what was wrong and what was expected."""
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of value.
+
+    Attributes:
+        metavar: how --help calls a value.
+        expected: what a right value is, for the error text.
+        parse: text to value; raises ValueError for a wrong one.
+    """
+
+    metavar: str
+    expected: str
+    parse: Callable[[str], Any]
+
+
+@dataclass(frozen=True)
+class Option:
+    """One setting.
+
+    Attributes:
+        env: name in the environment; in lower case, the name in the parsed settings.
+        flag: the flag that goes before the environment.
+        kind: see `Kind`.
+        default: the value, as text, where neither is set.
+        help: what it does.
+    """
+
+    env: str
+    flag: str
+    kind: Kind
+    default: str
+    help: str
+
+
+def _number(text: str, low: float, high: float) -> float:
+    value = float(text)
+    if not low <= value <= high:
+        raise ValueError(text)
+    return value
+
+
+def _integer(text: str, low: int) -> int:
+    value = int(text)
+    if value < low:
+        raise ValueError(text)
+    return value
+
+
+def _names(text: str) -> tuple[str, ...]:
+    names = tuple(name.strip() for name in text.split(","))
+    if not all(names):
+        raise ValueError(text)
+    return names
+
+
+def _words(text: str) -> str:
+    if not text.strip():
+        raise ValueError(text)
+    return text
+
+
+def _float_dtype(text: str) -> str:
+    # Scripts also write the contract's name of it.
+    name = text.upper().removeprefix("DT_")
+    if name not in FLOAT_DTYPES:
+        raise ValueError(text)
+    return name
+
+
+def _switch(text: str) -> bool:
+    return {"0": False, "false": False, "no": False, "1": True, "true": True, "yes": True}[text.lower()]
+
+
+def _shape(text: str) -> tuple[int, ...]:
+    return tuple(int(dim) for dim in text.split(",")) if text else ()
+
+
+_TEXT = Kind("TEXT", "a text that is not empty", _words)
+_PATH = Kind("PATH", "a path", str)
+_SIZE = Kind("N", "a whole number of 32 or more", lambda text: _integer(text, 32))
+_COUNT = Kind("N", "a whole number of 0 or more", lambda text: _integer(text, 0))
+_SHARE = Kind("X", "a number from 0 to 1", lambda text: _number(text, 0, 1))
+_SECONDS = Kind("SECS", "seconds, more than 0 and at most 86400", lambda text: _number(text, 1e-3, 86400))
+_SWITCH = Kind("0|1", "0 or 1 (or false, true, no, yes)", _switch)
+_NAMES = Kind("A,B", "names with commas between them", _names)
+_SHAPE = Kind("D,D", "whole numbers with commas between them", _shape)
+_DTYPE = Kind("DTYPE", f"one of {', '.join(FLOAT_DTYPES)}", _float_dtype)
+
+ADDR = Option("MM_ADDR", "--addr", _TEXT, "localhost:50051", "HOST:PORT of the proxy.")
+TLS = Option("MM_TLS", "--tls", _SWITCH, "0", "Encrypt the connection and check the proxy's certificate.")
+CA_BUNDLE = Option("MM_CA_BUNDLE", "--ca-bundle", _PATH, "", "PEM file of the authorities to trust; implies TLS.")
+MODEL_VERSION = Option("MODEL_VERSION", "--model-version", Kind("V", "a version", str), "1", "Version of the model.")
+TIMEOUT = Option(
+    "REQ_TIMEOUT_SEC", "--timeout", _SECONDS, "600", "Longest time that Triton may take for one request, in seconds."
+)
+CONNECTION_OPTIONS = (ADDR, TLS, CA_BUNDLE, MODEL_VERSION, TIMEOUT)
+VIDEO_OPTIONS = (
+    ADDR,
+    TLS,
+    CA_BUNDLE,
+    Option("VIDEO_PATH", "--video", _TEXT, "", "The video: a file, or an address that OpenCV can open."),
+    Option("RESULTS_DIR", "--results", _TEXT, "results", "Folder for frame_counts.jsonl and annotated.mp4."),
+    Option("STREAM_ID", "--stream-id", _TEXT, "cam-001", "Name of the camera; begins each correlation id."),
+    Option("IMG_SIZE", "--img-size", _SIZE, "640", "Side of the square that frames are letterboxed to, in pixels."),
+    Option("CONF_THRES", "--conf", _SHARE, "0.25", "Detections with a lower score are dropped."),
+    Option("MAX_FRAMES", "--max-frames", _COUNT, "0", "Stop after so many frames; 0 takes them all."),
+    Option("MODEL_NAME", "--model", _TEXT, "yolov8n", "Name of the model in Triton's repository."),
+    MODEL_VERSION,
+    Option("INPUT_NAME", "--input-name", _TEXT, "images", "The model's input."),
+    Option(
+        "OUTPUT_NAMES",
+        "--output-names",
+        _NAMES,
+        "output0",
+        "Outputs to ask for; the first holds the detections, [1,4+classes,N] as YOLOv8 gives them.",
+    ),
+    Option("INPUT_SHAPE", "--input-shape", _SHAPE, "", "Dimensions to declare; empty is 1,3,IMG_SIZE,IMG_SIZE."),
+    Option("INPUT_DTYPE", "--input-dtype", _DTYPE, "FP32", f"Element type to send: {', '.join(FLOAT_DTYPES)}."),
+    Option("PARSE_NUMPY", "--parse-numpy", _SWITCH, "1", "1 asks for raw outputs, 0 for the published base64 in JSON."),
+    TIMEOUT,
+)
+
+
+def add_options(parser: argparse.ArgumentParser, options: Sequence[Option]) -> None:
+    """Add a flag for each option, explained from the table."""
+    for option in options:
+        default = f"default {option.default}" if option.default else "no default"
+        parser.add_argument(
+            option.flag, dest=option.env, metavar=option.kind.metavar, help=f"{option.help} [{option.env}; {default}]"
+        )
+
+
+def read_options(options: Sequence[Option], flags: Mapping[str, Any], environ: Mapping[str, str]) -> dict[str, Any]:
+    """Return the values by lower-case environment name: the flag's, else the environment's, else the default.
+
+    Raises:
+        UsageError: naming every wrong value.
+    """
+    values: dict[str, Any] = {}
+    wrong = []
+    for option in options:
+        text = flags.get(option.env)
+        if text is None:
+            text = environ.get(option.env) or option.default
+        try:
+            values[option.env.lower()] = option.kind.parse(text)
+        except (ValueError, KeyError):
+            told = f"{text!r}" if text else "not set"
+            wrong.append(f"{option.env} ({option.flag}) is {told}; expected {option.kind.expected}")
+    if wrong:
+        raise UsageError("\n".join(wrong))
+    return values

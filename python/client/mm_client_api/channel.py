@@ -1,0 +1,135 @@
+"""Where the proxy is and how to speak to it: everything the sync and the async client share before a call."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import grpc
+
+from mm_client_api.credentials import Credentials, EnvironmentCredentials
+from mm_client_api.errors import ConfigurationError, MessageTooLarge
+from multimodal_contract import pb
+
+DEFAULT_MAX_MESSAGE_MB = 64
+# gRPC counts message sizes in a signed 32-bit integer.
+LARGEST_MAX_MESSAGE_MB = 2047
+_MB = 1024 * 1024
+# What a call may take beyond the model's own time: sending, authentication, queueing.
+DEADLINE_MARGIN_SECS = 10.0
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """One proxy, with the identity and the limits to use there.
+
+    Attributes:
+        addr: gRPC target, such as "proxy.inference.svc.cluster.local:50051".
+        credentials: who is calling.
+        channel_credentials: for TLS; None is plaintext.
+        max_message_mb: largest message either way, in MiB.
+    """
+
+    addr: str
+    credentials: Credentials
+    channel_credentials: grpc.ChannelCredentials | None
+    max_message_mb: int
+
+    @classmethod
+    def resolve(
+        cls,
+        addr: str,
+        *,
+        credentials: Credentials | None,
+        tls: bool,
+        ca_bundle: str | os.PathLike[str] | None,
+        max_message_mb: int | None,
+        environ: Mapping[str, str] | None = None,
+    ) -> Endpoint:
+        """Fill in what was not given from the environment.
+
+        Raises:
+            ConfigurationError: something cannot be used; as `CredentialsError` where it is the credentials.
+        """
+        env = os.environ if environ is None else environ
+        _check_addr(addr)
+        return cls(
+            addr,
+            EnvironmentCredentials(env) if credentials is None else credentials,
+            _channel_credentials(tls=tls, ca_bundle=ca_bundle),
+            _message_limit(max_message_mb, env),
+        )
+
+    @property
+    def options(self) -> list[tuple[str, Any]]:
+        """Arguments of the gRPC channel."""
+        return [
+            ("grpc.max_send_message_length", self.max_message_mb * _MB),
+            ("grpc.max_receive_message_length", self.max_message_mb * _MB),
+            # Middleboxes drop connections that are silent for minutes; the pings also notice a dead proxy.
+            ("grpc.keepalive_time_ms", 30_000),
+            ("grpc.keepalive_timeout_ms", 10_000),
+            ("grpc.keepalive_permit_without_calls", 1),
+            ("grpc.http2.max_pings_without_data", 0),
+            # Otherwise gRPC waits up to two minutes before it looks again for a proxy that was restarted.
+            ("grpc.max_reconnect_backoff_ms", 5_000),
+            # Otherwise all clients of a process share one connection, and with it one process of the proxy.
+            ("grpc.use_local_subchannel_pool", 1),
+        ]
+
+    def check_size(self, packet: pb.DataPacket) -> None:
+        """Refuse a packet that gRPC would not send: it would end the stream for all the others.
+
+        Raises:
+            MessageTooLarge: with both sizes.
+        """
+        size = packet.ByteSize()
+        if size > self.max_message_mb * _MB:
+            raise MessageTooLarge(
+                f"not sent: the packet has {size} bytes, the limit here is {self.max_message_mb * _MB} "
+                f"(MAX_MESSAGE_MB={self.max_message_mb})",
+                grpc_code=grpc.StatusCode.RESOURCE_EXHAUSTED,
+                correlation_id=packet.meta.correlation_id,
+            )
+
+
+def deadline_of(timeout_secs: float) -> float | None:
+    """Return the gRPC deadline in seconds for one inference; None where the proxy's default time applies."""
+    return timeout_secs + DEADLINE_MARGIN_SECS if timeout_secs > 0 else None
+
+
+def _check_addr(addr: str) -> None:
+    if addr.startswith(("http://", "https://")) or not addr.strip() or addr != addr.strip():
+        raise ConfigurationError(
+            f"the address is {addr!r}; expected HOST:PORT without http://, such as localhost:50051"
+        )
+
+
+def _channel_credentials(*, tls: bool, ca_bundle: str | os.PathLike[str] | None) -> grpc.ChannelCredentials | None:
+    if ca_bundle is None:
+        return grpc.ssl_channel_credentials() if tls else None
+    try:
+        roots = Path(ca_bundle).read_bytes()
+    except OSError as error:
+        raise ConfigurationError(f"the CA bundle {os.fspath(ca_bundle)} cannot be read: {error.strerror}") from error
+    if b"-----BEGIN CERTIFICATE-----" not in roots:
+        raise ConfigurationError(f"the CA bundle {os.fspath(ca_bundle)} holds no PEM certificate")
+    return grpc.ssl_channel_credentials(root_certificates=roots)
+
+
+def _message_limit(max_message_mb: int | None, env: Mapping[str, str]) -> int:
+    told: int | str = max_message_mb if max_message_mb is not None else env.get("MAX_MESSAGE_MB", "")
+    if told == "":
+        return DEFAULT_MAX_MESSAGE_MB
+    try:
+        limit = int(told)
+    except ValueError:
+        limit = 0
+    if not 1 <= limit <= LARGEST_MAX_MESSAGE_MB:
+        raise ConfigurationError(
+            f"MAX_MESSAGE_MB is {told!r}; expected a whole number from 1 to {LARGEST_MAX_MESSAGE_MB}"
+        )
+    return limit

@@ -1,0 +1,193 @@
+"""The built wheel in virtual environments of the oldest and the newest dependencies."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pip
+import pytest
+
+WHEEL = Path("python/client/domino_triton_client-0.1.0-py3-none-any.whl").resolve()
+ECHO = Path("python/client/client_testing/echo.py").resolve()
+API_KEY = "key-of-alice"
+
+# Named as the published pipeline script is, to show that it does not hide the library from itself.
+PUBLISHED_SCRIPT = """
+import sys
+import multimodal_pb2 as pb
+import numpy as np
+from mm_client_api import TritonBytesStreamer
+
+streamer = TritonBytesStreamer(sys.argv[1], "images", (1, 4), pb.DT_FP32, ("output0",), parse_outputs_numpy=True)
+frames = (np.full(4, number, "<f4").tobytes() for number in range(5))
+for seq, ack_msg, outputs in streamer.stream_bytes(model_name="echo", model_version="1", frame_bytes_iter=frames):
+    assert outputs["output0"].tolist() == [[seq] * 4], ack_msg
+print(seq)
+"""
+LIBRARY_SCRIPT = """
+import asyncio, sys
+import numpy as np
+from mm_client import TritonClient
+from mm_client_api import AsyncTritonClient, AuthenticationError, ApiKey, InferenceRequest
+
+inputs = {"x": np.arange(6, dtype=">f8").reshape(2, 3)[:, ::-1], "t": np.array(["a", ""]), "e": np.empty((0, 2), "?")}
+expected = [[2, 1, 0], [5, 4, 3]], [b"a", b""], []
+
+def values(result):
+    return tuple(result.outputs[name].tolist() for name in inputs)
+
+async def main():
+    async with AsyncTritonClient(sys.argv[1]) as client:
+        assert values(await client.infer("echo", inputs, outputs=list(inputs))) == expected
+        requests = [InferenceRequest("echo", {"x": np.array([number])}, ["x"]) for number in range(20)]
+        assert [r.outputs["x"].item() async for r in client.stream(requests)] == list(range(20))
+        try:
+            async with AsyncTritonClient(sys.argv[1], credentials=ApiKey("wrong")) as refused:
+                async for _ in refused.stream(requests):
+                    pass
+        except AuthenticationError as error:
+            print(error.status)
+
+with TritonClient(sys.argv[1]) as client:
+    assert values(client.infer("echo", inputs, outputs=list(inputs))) == expected
+asyncio.run(main())
+"""
+VIDEO_SCRIPT = """
+import sys
+from pathlib import Path
+import numpy as np
+from mm_client.video_io import VideoSink
+
+with VideoSink(Path(sys.argv[1]), 20.0, 320, 180) as sink:
+    for number in range(6):
+        frame = np.full((180, 320, 3), 90, np.uint8)
+        frame[40:100, 20 + number : 80 + number] = (0, 0, 255)
+        sink.write(frame)
+"""
+
+
+class Environment:
+    """A virtual environment that holds the wheel and what `wheels` has of its dependencies."""
+
+    def __init__(self, folder: Path, wheels: Path) -> None:
+        self.executable = folder / "bin" / "python"
+        self._bin = folder / "bin"
+        subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True)
+        self._run(
+            [
+                sys.executable,
+                "-m",
+                "pip",
+                "--python",
+                self._bin / "python",
+                "install",
+                "--no-index",
+                "--no-cache-dir",
+                "--disable-pip-version-check",
+                "--quiet",
+                "--find-links",
+                wheels,
+                f"{WHEEL}[video]",
+            ],
+            {"PYTHONPATH": str(Path(pip.__file__).parents[1])},
+        )
+
+    def python(self, *words: str | Path) -> str:
+        return self._run([self._bin / "python", *words], {"PYTHONWARNINGS": "error"})
+
+    def mm_client(self, *words: str | Path) -> str:
+        return self._run([self._bin / "mm-client", *words], {"PYTHONWARNINGS": "error"})
+
+    def serve(self) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [self._bin / "python", ECHO], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=self._env({})
+        )
+
+    def _run(self, words: list[str | Path], env: dict[str, str]) -> str:
+        done = subprocess.run(words, env=self._env(env), capture_output=True, text=True, check=False)
+        assert done.returncode == 0, f"{words}: {done.returncode}\n{done.stdout}\n{done.stderr}"
+        return done.stdout
+
+    def _env(self, more: dict[str, str]) -> dict[str, str]:
+        return {"PATH": os.environ.get("PATH", ""), "DOMINO_USER_API_KEY": API_KEY, **more}
+
+
+@pytest.fixture(scope="module", params=["oldest", "newest"])
+def environment(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Environment:
+    wheels = Path(f"../client_{request.param}/wheels").resolve()
+    return Environment(tmp_path_factory.mktemp(request.param), wheels)
+
+
+@pytest.fixture(scope="module")
+def addr(environment: Environment) -> Iterator[str]:
+    with environment.serve() as server:
+        assert server.stdout is not None
+        assert server.stdin is not None
+        yield server.stdout.readline().strip()
+        server.stdin.close()
+
+
+def test_the_wheel_installs_nothing_else() -> None:
+    names = zipfile.ZipFile(WHEEL).namelist()
+    assert {name.split("/")[0] for name in names} == {
+        "mm_client",
+        "mm_client_api",
+        "multimodal_contract",
+        "multimodal_pb2.py",
+        "domino_triton_client-0.1.0.dist-info",
+    }
+    assert not [name for name in names if name.endswith("_test.py") or "testing" in name]
+    for package in ("mm_client", "mm_client_api", "multimodal_contract"):
+        assert f"{package}/py.typed" in names
+
+
+def test_the_library(environment: Environment, addr: str) -> None:
+    assert environment.python("-c", LIBRARY_SCRIPT, addr).split() == ["UNAUTHENTICATED"]
+
+
+def test_a_published_script(environment: Environment, addr: str, tmp_path: Path) -> None:
+    script = tmp_path / "mm_client.py"
+    script.write_text(PUBLISHED_SCRIPT)
+    assert environment.python(script, addr).strip() == "4"
+
+
+def test_the_command(environment: Environment, addr: str) -> None:
+    assert "examples:" in environment.mm_client("--help")
+    words = ("infer", "--addr", addr, "--model", "echo", "--input", "T=text:hi", "--output", "T", "--json")
+    assert json.loads(environment.mm_client(*words))["outputs"]["T"]["data"] == ["hi"]
+
+
+def test_the_video_pipeline(environment: Environment, addr: str, tmp_path: Path) -> None:
+    environment.python("-c", VIDEO_SCRIPT, tmp_path / "v.mp4")
+    out = environment.mm_client(
+        "--addr", addr, "--video", tmp_path / "v.mp4", "--results", tmp_path, "--model", "detects", "--img-size", "320"
+    )
+    assert out.startswith("6 frames")
+    rows = [json.loads(line) for line in (tmp_path / "frame_counts.jsonl").read_text().splitlines()]
+    assert [row["counts"] for row in rows] == [{"car": 1}] * 6
+    assert (tmp_path / "annotated.mp4").stat().st_size > 1000
+
+
+def test_type_checkers_see_the_types(environment: Environment, tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(
+        "from mm_client_api import TritonClient\n"
+        "with TritonClient('a:1') as client:\n"
+        "    reveal_type(client.infer('m', {}, outputs=[]).timing.total_ms)\n"
+        "    client.infer(1, {}, outputs=[])\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-m", "mypy", "--cache-dir", tmp_path, "--python-executable", environment.executable, script],
+        env={"PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert 'Revealed type is "float"' in done.stdout, done.stdout + done.stderr
+    assert 'Argument 1 to "infer" of "TritonClient" has incompatible type "int"' in done.stdout
