@@ -1,0 +1,81 @@
+"""Triton, the Domino stand-in and the proxy together."""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from devstack import models
+from devstack.domino import DominoStandIn
+from devstack.proxy import Proxy
+from devstack.triton import Triton
+from devstack.triton_site import triton_site
+
+USER = "ada"
+_READY_SECONDS = 5.0
+
+
+@dataclass(frozen=True)
+class Stack:
+    """What runs.
+
+    Attributes:
+        triton: behind the wall.
+        domino: knows USER by `api_key`.
+        proxy: in front.
+        api_key: the credential that the proxy lets in.
+    """
+
+    triton: Triton
+    domino: DominoStandIn
+    proxy: Proxy
+    api_key: str
+
+    @property
+    def failure(self) -> str | None:
+        """Says what no longer runs, or None."""
+        if not self.triton.running:
+            return "Triton has ended"
+        return None if self.proxy.running else "the proxy has ended"
+
+
+@contextlib.contextmanager
+def running_stack(folder: Path, repository: Path | None, say: Callable[[str], None]) -> Iterator[Stack]:
+    """Brings the stack up on free ports of this machine, and down again.
+
+    Args:
+        folder: an empty folder for logs and the model repository.
+        repository: a model repository to serve as it is; None makes one by code.
+        say: takes a line about what is being done.
+
+    Yields:
+        The stack, with every model ready.
+
+    Raises:
+        TritonError: Triton did not start, or a model is not ready.
+        TritonSiteError: there is no Triton.
+        ProxyError: the proxy did not start.
+    """
+    if repository is None:
+        say(f"making a model repository with {len(models.MODELS)} models")
+        models.write_repository(folder / "models")
+    with contextlib.ExitStack() as stack:
+        domino = stack.enter_context(DominoStandIn())
+        api_key = secrets.token_urlsafe(24)
+        domino.add_user(USER, api_key=api_key)
+        say("starting Triton")
+        triton = stack.enter_context(
+            Triton(
+                repository or folder / "models",
+                triton_site(),
+                log=folder / "triton.log",
+                auto_complete_config=repository is not None,
+            )
+        )
+        triton.wait_ready(timeout=_READY_SECONDS)
+        say("starting the proxy")
+        proxy = stack.enter_context(Proxy(triton.grpc_url, domino.url, log=folder / "proxy.log"))
+        yield Stack(triton, domino, proxy, api_key)

@@ -1,0 +1,99 @@
+"""`up`: keeps Triton, the Domino stand-in and the proxy running until it is interrupted."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shlex
+import sys
+import time
+from pathlib import Path
+
+from devstack.child import scratch_folder
+from devstack.interrupt import leave_on_signals
+from devstack.proxy import ProxyError
+from devstack.stack import Stack, running_stack
+from devstack.triton import TritonError
+from devstack.triton_site import TritonSiteError
+
+START_ERRORS = (TritonError, TritonSiteError, ProxyError, OSError)
+FAILED = 1
+_LOOK_SECONDS = 0.5
+_EXAMPLES = """
+Prints lines "export NAME=value" for another terminal and then "ready"; Ctrl-C takes everything down.
+MM_ADDR is the proxy, DOMINO_USER_API_KEY a key that it lets in, DOMINO_HOST the Domino stand-in; TRITON_URL is
+Triton itself, for looking behind the wall.
+
+examples:
+  ./bazelw run //:up
+  ./bazelw run //:up -- --model-repository ~/models
+
+exit status: 1 if something did not start or ended by itself; 2 for wrong arguments; 130 after Ctrl-C
+"""
+
+
+def say(text: str) -> None:
+    """Writes a line of progress to standard error."""
+    print(f"• {text}", file=sys.stderr, flush=True)
+
+
+def user_path(text: str) -> Path:
+    """Reads a path as the user means it: from where they stand, which is not where Bazel runs us."""
+    return Path(os.environ.get("BUILD_WORKING_DIRECTORY", ".")).absolute() / Path(text).expanduser()
+
+
+def repository_path(text: str) -> Path:
+    """Reads the path of a model repository.
+
+    Raises:
+        argparse.ArgumentTypeError: there is no such folder.
+    """
+    path = user_path(text)
+    if not path.is_dir():
+        raise argparse.ArgumentTypeError(f"{path} is not a folder; expected MODEL/config.pbtxt and MODEL/1/… below it")
+    return path
+
+
+def main() -> int:
+    """Runs the command; returns its exit status."""
+    leave_on_signals()
+    parser = argparse.ArgumentParser(
+        prog="up",
+        description="Keep the whole system up on this machine: Triton, a Domino stand-in, and the proxy.",
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "--model-repository",
+        type=repository_path,
+        metavar="DIR",
+        help="serve this repository as it is, polled every second (default: one made by code)",
+    )
+    arguments = parser.parse_args()
+    with scratch_folder("devstack-") as folder:
+        try:
+            with running_stack(folder, arguments.model_repository, say) as stack:
+                return _keep(stack, folder)
+        except START_ERRORS as error:
+            print(f"up: {error}", file=sys.stderr)
+            return FAILED
+
+
+def _keep(stack: Stack, folder: Path) -> int:
+    say(f"logs and, unless you gave yours, models are in {folder} until this ends")
+    for name, value in (
+        ("MM_ADDR", stack.proxy.addr),
+        ("DOMINO_USER_API_KEY", stack.api_key),
+        ("DOMINO_HOST", stack.domino.url),
+        ("TRITON_URL", stack.triton.grpc_url),
+    ):
+        print(f"export {name}={shlex.quote(value)}")
+    print("ready", flush=True)
+    while stack.failure is None:
+        time.sleep(_LOOK_SECONDS)
+    print(f"up: {stack.failure}; taking the rest down", file=sys.stderr)
+    return FAILED
+
+
+if __name__ == "__main__":
+    sys.exit(main())

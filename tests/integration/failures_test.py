@@ -1,0 +1,188 @@
+"""What breaks behind the proxy or under it: each user sees why, and service returns by itself."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import grpc
+import pytest
+
+from devstack import models
+from devstack.domino import DominoStandIn
+from devstack.triton import Triton
+from devstack.triton_site import triton_site
+from multimodal_contract import pb, pb_grpc
+from serving import CREDENTIAL, KEY, TIMEOUT, UNLIMITED, OpenStream, Proxy, error_of, heard, packet, proxy, slow
+
+# What `bazel run //python/proxy:triton_proxy` runs.
+PROXY = "python/proxy/serve"
+
+
+@pytest.fixture
+def mortal_triton(tmp_path: Path) -> Iterator[Triton]:
+    """A Triton of the test's own, to be killed."""
+    models.write_repository(tmp_path / "models", [models.identity_name("FP32"), models.SLOW])
+    with Triton(tmp_path / "models", triton_site(), log=tmp_path / "triton.log") as server:
+        server.wait_ready()
+        yield server
+
+
+def until(stream: OpenStream, status: pb.StatusCode.ValueType) -> pb.Ack:
+    """Sends packet after packet until one has that status; every packet gets its Ack meanwhile."""
+    deadline = time.monotonic() + TIMEOUT
+    seq = 0
+    while True:
+        ack = stream.ask(packet("identity_fp32", bytes(4), cid=str(seq)))
+        assert ack.correlation_id == str(seq)
+        if ack.status == status:
+            return ack
+        assert time.monotonic() < deadline, ack.message
+        seq += 1
+
+
+def test_triton_killed_and_restarted_under_traffic(mortal_triton: Triton, domino: DominoStandIn) -> None:
+    with proxy(mortal_triton.grpc_url, domino.url) as served:
+        stream = OpenStream(served)
+        until(stream, pb.OK)
+        stream.send(slow(20, cid="at work"))
+        stream.send(slow(20, cid="behind it"))
+        while mortal_triton.pending_count(models.SLOW) == 0:
+            pass  # Asking is what takes the time.
+        mortal_triton.kill()
+        for cid in ("at work", "behind it"):
+            caught = next(stream.call)
+            assert (caught.correlation_id, caught.status) == (cid, pb.INTERNAL)
+            assert json.loads(caught.message)["backend"] == "triton"
+        refused = until(stream, pb.INTERNAL)
+        assert json.loads(refused.message)["backend"] == "triton"
+        assert "failed to connect" in error_of(refused)
+        mortal_triton.restart()
+        assert until(stream, pb.OK).status == pb.OK
+        stream.end()
+        assert list(stream.call) == []
+
+
+def test_domino_away_and_back(triton: Triton, domino: DominoStandIn) -> None:
+    with proxy(triton.grpc_url, domino.url) as served:
+        made = packet("identity_fp32", bytes(4))
+        assert served.ask(made).status == pb.OK
+        open_stream = OpenStream(served)
+        assert open_stream.ask(made).status == pb.OK
+        domino.stop()
+        with pytest.raises(grpc.RpcError) as caught:
+            served.ask(made)
+        assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+        assert caught.value.details() == "Domino can't say who is calling just now; try again"
+        assert open_stream.ask(made).status == pb.OK, "who is in already is not disturbed"
+        domino.start()
+        assert served.ask(made).status == pb.OK
+
+
+@pytest.mark.parametrize(
+    ("metadata", "text"),
+    [
+        ((), "missing credentials"),
+        ((("x-domino-api-key", "not-" + KEY),), "Domino does not accept these credentials"),
+        ((("authorization", "Bearer not.a.token"),), "Domino does not accept these credentials"),
+    ],
+)
+def test_who_is_unknown_to_domino_is_refused(serving: Proxy, metadata: tuple[tuple[str, str], ...], text: str) -> None:
+    for call in (
+        lambda: serving.stub.SendUnary(packet("identity_fp32", bytes(4)), metadata=metadata, timeout=TIMEOUT),
+        lambda: list(serving.stub.Chat(iter([packet("identity_fp32", bytes(4))]), metadata=metadata, timeout=TIMEOUT)),
+    ):
+        with pytest.raises(grpc.RpcError) as caught:
+            call()
+        assert caught.value.code() is grpc.StatusCode.UNAUTHENTICATED
+        assert text in (caught.value.details() or "")
+        assert KEY not in (caught.value.details() or "")
+
+
+class ProxyProcess:
+    """The proxy as a deployment runs it: a process of its own."""
+
+    def __init__(self, **environment: str) -> None:
+        self.process = subprocess.Popen(
+            [PROXY],
+            env={**os.environ, "LISTEN_ADDR": "127.0.0.1:0", **environment},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        self.log: list[str] = []
+        self._port: int | None = None
+        self._told = threading.Event()
+        self._reader = threading.Thread(target=self._read)
+        self._reader.start()
+
+    def _read(self) -> None:
+        assert self.process.stderr is not None
+        for line in self.process.stderr:
+            self.log.append(line)
+            found = re.search(r"serving on port (\d+)", line)
+            if found is not None:
+                self._port = int(found[1])
+                self._told.set()
+        self._told.set()
+
+    @property
+    def address(self) -> str:
+        assert self._told.wait(TIMEOUT)
+        assert self._port is not None, "".join(self.log)
+        return f"127.0.0.1:{self._port}"
+
+    def __enter__(self) -> ProxyProcess:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.process.kill()
+        self.process.wait()
+        self._reader.join()
+
+
+def test_sigterm_answers_what_was_accepted(triton: Triton, domino: DominoStandIn) -> None:
+    with (
+        ProxyProcess(TRITON_URL=triton.grpc_url, DOMINO_HOST=domino.url, LOG_LEVEL="DEBUG") as run,
+        grpc.insecure_channel(run.address, options=UNLIMITED) as channel,
+    ):
+        before = triton.request_count("slow_identity")
+        sent = [slow(1, cid="first"), slow(0.2, cid="second")]
+        hold = threading.Event()
+
+        def packets() -> Iterator[pb.DataPacket]:
+            yield from sent
+            hold.wait(TIMEOUT)
+
+        call = pb_grpc.MultimodalServiceStub(channel).Chat(packets(), metadata=CREDENTIAL, timeout=TIMEOUT)
+        assert next(call).correlation_id == "first"
+        run.process.send_signal(signal.SIGTERM)
+        assert next(call).correlation_id == "second"
+        with pytest.raises(grpc.RpcError) as caught:
+            next(call)
+        hold.set()
+        assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+        assert "send them again" in (caught.value.details() or "")
+        assert run.process.wait(TIMEOUT) == 0
+        assert heard(triton, "slow_identity", before, 2) == 2
+        assert KEY not in "".join(run.log)
+        assert any("drained" in line for line in run.log)
+
+
+def test_help_prints_the_settings_and_a_wrong_one_stops_the_start() -> None:
+    with ProxyProcess(TRITON_URL="", DOMINO_HOST="nowhere", STREAM_WINDOW="0") as run:
+        assert run.process.wait(TIMEOUT) == 2
+        run._reader.join()
+    text = "".join(run.log)
+    assert "TRITON_URL is not set" in text
+    assert "DOMINO_HOST is 'nowhere': expected http://HOST[:PORT]" in text
+    assert "STREAM_WINDOW is '0': expected a whole number from 1 to 256" in text
+    shown = subprocess.run([PROXY, "--help"], capture_output=True, text=True, check=True).stdout
+    assert re.search(r"^  LISTEN_ADDR +Where the proxy listens.*\(default \[::\]:50051\)$", shown, re.MULTILINE)
+    assert re.search(r"^  DOMINO_HOST +.*\(required\)$", shown, re.MULTILINE)
