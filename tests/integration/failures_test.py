@@ -153,14 +153,16 @@ def test_sigterm_answers_what_was_accepted(triton: Triton, domino: DominoStandIn
         grpc.insecure_channel(run.address, options=UNLIMITED) as channel,
     ):
         before = triton.request_count("slow_identity")
-        sent = [slow(1, cid="first"), slow(0.2, cid="second")]
+        sent = [slow(1, cid="first"), slow(0.5, cid="second")]
         hold = threading.Event()
 
         def packets() -> Iterator[pb.DataPacket]:
             yield from sent
             hold.wait(TIMEOUT)
 
-        call = pb_grpc.MultimodalServiceStub(channel).Chat(packets(), metadata=CREDENTIAL, timeout=TIMEOUT)
+        stub = pb_grpc.MultimodalServiceStub(channel)
+        call = stub.Chat(packets(), metadata=CREDENTIAL, timeout=TIMEOUT)
+        alone = stub.SendUnary.future(slow(0.2, cid="alone"), metadata=CREDENTIAL, timeout=TIMEOUT)
         assert next(call).correlation_id == "first"
         run.process.send_signal(signal.SIGTERM)
         assert next(call).correlation_id == "second"
@@ -170,7 +172,8 @@ def test_sigterm_answers_what_was_accepted(triton: Triton, domino: DominoStandIn
         assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
         assert "send them again" in (caught.value.details() or "")
         assert run.process.wait(TIMEOUT) == 0
-        assert heard(triton, "slow_identity", before, 2) == 2
+        assert alone.result().correlation_id == "alone"
+        assert heard(triton, "slow_identity", before, 3) == 3
         assert KEY not in "".join(run.log)
         assert any("drained" in line for line in run.log)
 

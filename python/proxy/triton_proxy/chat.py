@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import threading
 import time
@@ -86,7 +87,11 @@ class Chat:
         self._lock = threading.Condition()
         self._draining = False
 
-    def __call__(self, requests: Iterator[bytes], caller: Principal, context: grpc.ServicerContext) -> Iterator[bytes]:
+    def unary(self, requests: Iterator[bytes], caller: Principal, context: grpc.ServicerContext) -> Iterator[bytes]:
+        """Answers one packet; see `stream`."""
+        return self.stream(itertools.islice(requests, 1), caller, context)
+
+    def stream(self, requests: Iterator[bytes], caller: Principal, context: grpc.ServicerContext) -> Iterator[bytes]:
         """Answers a stream of serialized DataPackets with serialized Acks.
 
         Args:
@@ -146,6 +151,8 @@ class _Stream:
         self._lane: Lane[_Work] = Lane(settings.stream_window)
         self._current: _Work | None = None
         self._ending: _Ending | None = None
+        # All that the caller had to send was accepted: whatever comes to an end then, this call ends well.
+        self._complete = False
         self._gone = False
         # Also runs where the caller cancels while `answers` waits for Triton.
         if not context.add_callback(self.close):
@@ -157,6 +164,7 @@ class _Stream:
             while self._lane.reserve():
                 raw = next(self._requests, None)
                 if raw is None:
+                    self._complete = True
                     break
                 if len(raw) > self._settings.max_message_bytes:
                     self.end(_too_large("packet", len(raw), self._settings.max_message_mb))
@@ -183,7 +191,7 @@ class _Stream:
             except grpc.FutureCancelledError:
                 return
             self._lane.release()
-        if self._ending is not None:
+        if self._ending is not None and not self._complete:
             self._context.abort(self._ending.code, self._ending.text)
 
     def end(self, ending: _Ending) -> None:

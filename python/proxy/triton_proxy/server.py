@@ -57,7 +57,7 @@ class Server:
             ],
         )
         self._server.add_generic_rpc_handlers(
-            (Door(authenticator, {CHAT_METHOD: self._chat, SEND_UNARY_METHOD: self._chat}),)
+            (Door(authenticator, {CHAT_METHOD: self._chat.stream, SEND_UNARY_METHOD: self._chat.unary}),)
         )
         self._health.add_to(self._server)
         try:
