@@ -2,10 +2,12 @@
 
 load("//bazel/private:go_tool.bzl", _go_tool = "go_tool")
 load("//bazel/private:local_python.bzl", _local_python = "local_python")
+load("//bazel/private:maven_file.bzl", _maven_file = "maven_file")
 load("//bazel/private:pip_wheel_files.bzl", _pip_wheel_files = "pip_wheel_files")
 load("//bazel/private:pip_wheels.bzl", _pip_wheels = "pip_wheels")
 
 go_tool = _go_tool
 local_python = _local_python
+maven_file = _maven_file
 pip_wheel_files = _pip_wheel_files
 pip_wheels = _pip_wheels

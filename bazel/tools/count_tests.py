@@ -3,12 +3,14 @@
     bazel test --build_event_json_file=EVENTS … ; python3 bazel/tools/count_tests.py EVENTS
 
 What the run itself reported decides which test.xml files are read, so files of earlier runs do not count. Whatever
-left no test cases behind (a target that did not build, a timeout, a crash) counts as one failure.
+left no test cases behind (a target that did not build, a timeout, a crash) counts as one failure, and so does output
+that holds a credential: every one that the tests use can be told by its look.
 """
 
 from __future__ import annotations
 
 import json
+import re
 import sys
 import xml.etree.ElementTree as ET
 from collections import Counter
@@ -19,6 +21,9 @@ from urllib.parse import unquote, urlparse
 PASSED, FAILED, SKIPPED = "passed", "failed", "skipped"
 # Ends of a run after which the events are complete.
 _COMPLETE = frozenset({"SUCCESS", "TESTS_FAILED", "BUILD_FAILURE"})
+
+# What marks the keys that our tests use, and how every token begins and goes on.
+_SECRET = re.compile(r"s3cret|eyJ[\w-]{8,}\.eyJ[\w-]{8,}")
 
 Event = dict[str, Any]
 
@@ -67,6 +72,8 @@ class Run:
                 self._fail(f"{label}: {name}")
             else:
                 self.cases[outcome] += 1
+        for leak in _leaks(result):
+            self._fail(f"{label}: {leak}")
         if status != "PASSED" and all(outcome != FAILED for _, outcome in cases):
             self._fail(f"{label}: {status.lower().replace('_', ' ')}")
 
@@ -111,6 +118,19 @@ def _cases(result: Event) -> list[tuple[str, str]]:
         outcome = FAILED if children & {"failure", "error"} else SKIPPED if "skipped" in children else PASSED
         cases.append((f"{case.get('classname', '')}::{case.get('name', '')}".removeprefix("::"), outcome))
     return cases
+
+
+def _leaks(result: Event) -> list[str]:
+    """Where a target's output, which with pytest holds all that was printed and logged, shows a credential."""
+    found = []
+    for output in result.get("testActionOutput", []):
+        path = Path(unquote(urlparse(output.get("uri", "")).path))
+        if output["name"] in ("test.log", "test.xml") and path.is_file():
+            lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+            found += [
+                f"a credential in {path.name}, line {n}" for n, line in enumerate(lines, 1) if _SECRET.search(line)
+            ]
+    return found[:1]
 
 
 def read(path: Path) -> list[Event]:

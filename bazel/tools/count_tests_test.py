@@ -54,6 +54,23 @@ def test_a_target_fails_though_its_cases_pass(tmp_path: Path) -> None:
     assert run.failures == ["//a:a: timeout"]
 
 
+@pytest.mark.parametrize("name", ["test.log", "test.xml"])
+@pytest.mark.parametrize(
+    "secret",
+    ["x-domino-api-key: s3cr" + "et-of-ann", "Bearer eyJhbGciOi" + "JSUzI1NiJ9.eyJpc3MiOiJodHRwIn0.x"],
+    ids=["key", "token"],
+)
+def test_a_credential_in_the_output_is_a_failure(tmp_path: Path, name: str, secret: str) -> None:
+    event = result(tmp_path, "//a:a", "PASSED", "passed")
+    output = next(o for o in event["testResult"]["testActionOutput"] if o["name"] == name)
+    path = tmp_path / name
+    path.write_text(f"<testsuites><testsuite><testcase name='t'/>\n<!-- {secret} -->\n</testsuite></testsuites>")
+    output["uri"] = path.as_uri()
+    run = Run([event, END])
+    assert run.summary == "1 passed, 1 failed"
+    assert run.failures == [f"//a:a: a credential in {name}, line 2"]
+
+
 @pytest.mark.parametrize("status", ["PASSED", "FAILED", "REMOTE_FAILURE"])
 def test_no_xml_is_a_failure(tmp_path: Path, status: str) -> None:
     assert Run([result(tmp_path, "//a:a", status), END]).summary == "0 passed, 1 failed"

@@ -21,7 +21,8 @@ def main() -> int:
     words = ["-p", "no:cacheprovider", "--import-mode=importlib", "--strict-markers", "-ra", "-c", "pyproject.toml"]
     words += ["--rootdir=.", f"--basetemp={os.path.join(scratch, 'pytest')}"]
     if junit := os.environ.get("XML_OUTPUT_FILE"):
-        words.append(f"--junitxml={junit}")
+        # With all that was printed and logged, also where nothing failed: count_tests.py looks there for credentials.
+        words += [f"--junitxml={junit}", "-o", "junit_logging=all", "--log-level=DEBUG"]
     if expression := os.environ.get("TESTBRIDGE_TEST_ONLY"):
         words.append(f"-k={expression}")
     return int(pytest.main(words + sys.argv[1:]))
