@@ -17,7 +17,7 @@ from multimodal_contract import dtypes, pb, pb_grpc
 from triton_proxy.server import Server, authenticator_for
 from triton_proxy.settings import load
 
-KEY = "a-key-that-only-ann-has"
+KEY = "s3cret-key-of-ann"
 CREDENTIAL = (("x-domino-api-key", KEY),)
 UNLIMITED = [("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", -1)]
 TIMEOUT = 60

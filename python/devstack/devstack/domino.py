@@ -124,6 +124,20 @@ class DominoStandIn:
             if token is not None:
                 self._tokens[token] = (user, float("inf"))
 
+    def remove_user(self, name: str) -> None:
+        """Forgets a user: from now on nobody is behind the user's keys and tokens.
+
+        Args:
+            name: a user's name.
+
+        Raises:
+            KeyError: there is no such user.
+        """
+        with self._lock:
+            user = self._users.pop(name)
+            self._keys = {key: owner for key, owner in self._keys.items() if owner is not user}
+            self._tokens = {token: entry for token, entry in self._tokens.items() if entry[0] is not user}
+
     def new_token(self, name: str, lifetime: float = _TOKEN_SECONDS) -> str:
         """Makes a bearer token in the form of a JWT, with a signature that nobody can verify.
 

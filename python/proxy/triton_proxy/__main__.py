@@ -9,7 +9,9 @@ import signal
 import sys
 import threading
 
+from triton_proxy import check_policy
 from triton_proxy import settings as settings_module
+from triton_proxy.access_yaml import PolicyError
 from triton_proxy.server import Server, authenticator_for
 
 _EXAMPLE = """
@@ -17,15 +19,19 @@ example:
   TRITON_URL=localhost:8001 DOMINO_HOST=http://nucleus-frontend.domino-platform:80 triton_proxy
 
 exit status:
-  0 after SIGTERM or SIGINT, 1 where the port can't be bound, 2 where a setting is wrong
+  0 after SIGTERM or SIGINT, 1 where the port can't be bound or certificates can't be used,
+  2 where a setting or the policy is wrong
 """
 
 
 def main() -> int:
     """Runs the proxy; returns its exit status."""
+    if sys.argv[1:2] == ["check-policy"]:
+        return check_policy.main(sys.argv[2:])
     argparse.ArgumentParser(
         prog="triton_proxy",
-        description="The authenticated way to Triton. It is set up by environment variables only.",
+        description="The authenticated way to Triton. It is set up by environment variables only.\n"
+        "`triton_proxy check-policy --help` explains decisions of an access policy.",
         epilog=f"settings:\n{settings_module.describe()}\n{_EXAMPLE}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     ).parse_args()
@@ -42,6 +48,9 @@ def main() -> int:
         signal.signal(number, lambda *_: ended.set())
     try:
         server = Server(settings, authenticator_for(settings))
+    except PolicyError as error:
+        sys.stderr.write(f"triton_proxy: {error}\n")
+        return 2
     except RuntimeError as error:
         sys.stderr.write(f"triton_proxy: {error}\n")
         return 1

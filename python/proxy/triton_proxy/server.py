@@ -8,11 +8,25 @@ from concurrent.futures import ThreadPoolExecutor
 import grpc
 
 from multimodal_contract import CHAT_METHOD, SEND_UNARY_METHOD
+from triton_proxy import tls
+from triton_proxy.access import Access, PolicyFile
+from triton_proxy.audit import Audit
+from triton_proxy.audit_sink import Sink
 from triton_proxy.auth import Authenticator
+from triton_proxy.auth.breaker import Breaker
+from triton_proxy.auth.decisions import Decisions
 from triton_proxy.auth.domino import DominoPrincipal
+from triton_proxy.auth.http import Client
+from triton_proxy.auth.jwks import Keys
+from triton_proxy.auth.keycloak import KeycloakTokens
+from triton_proxy.auth.tree import AnyOf, Deny
+from triton_proxy.budget import Budget
 from triton_proxy.chat import Chat
 from triton_proxy.door import Door
+from triton_proxy.gate import Gate
 from triton_proxy.health import Health
+from triton_proxy.limits import Limits
+from triton_proxy.link import Link
 from triton_proxy.settings import Settings
 from triton_proxy.triton import Triton
 
@@ -25,6 +39,8 @@ _SHORTEST_PING_INTERVAL_MS = 10_000
 # setting; beyond it grpc itself refuses, and memory stays bounded.
 _READABLE_OVER_LIMIT = 4
 _LAST_WORDS_SECS = 0.5
+# Below a realm's issuer, by Keycloak's own layout.
+_KEYS_PATH = "/protocol/openid-connect/certs"
 
 
 class Server:
@@ -38,10 +54,19 @@ class Server:
             authenticator: says who is calling.
 
         Raises:
-            RuntimeError: the address can't be bound.
+            RuntimeError: the address can't be bound; as `CertificateError` where a certificate's files can't be used.
         """
         self._settings = settings
-        self._triton = Triton(settings.triton_url, max_message_bytes=settings.max_message_bytes)
+        self._certificates = tls.for_listener(settings)
+        self._triton_certificates = tls.for_triton(settings)
+        self._triton = Triton(
+            Link(
+                settings.triton_url,
+                max_message_bytes=settings.max_message_bytes,
+                certificates=self._triton_certificates,
+                server_name=settings.triton_server_name,
+            )
+        )
         self._chat = Chat(self._triton, settings)
         self._health = Health(self._triton)
         calls = settings.max_streams + _SPARE_CALLS
@@ -56,14 +81,13 @@ class Server:
                 ("grpc.so_reuseport", 0),  # A second proxy on the port is a mistake, not a helper.
             ],
         )
+        self._audit = Audit(Sink())
+        gate = gate_for(settings, authenticator, self._audit)
         self._server.add_generic_rpc_handlers(
-            (Door(authenticator, {CHAT_METHOD: self._chat.stream, SEND_UNARY_METHOD: self._chat.unary}),)
+            (Door(gate, {CHAT_METHOD: self._chat.stream, SEND_UNARY_METHOD: self._chat.unary}),)
         )
         self._health.add_to(self._server)
-        try:
-            self.port = self._server.add_insecure_port(settings.listen_addr)
-        except RuntimeError:
-            self.port = 0
+        self.port = self._bind()
         if self.port == 0:
             raise RuntimeError(f"cannot listen on {settings.listen_addr}; is the port taken? LISTEN_ADDR sets it")
 
@@ -71,11 +95,22 @@ class Server:
         """Serves from now on."""
         self._server.start()
         _LOG.info(
-            "serving on port %d; Triton at %s, principals by %s",
+            "serving on port %d, %s; Triton at %s, %s",
             self.port,
+            tls.mode(self._certificates),
             self._settings.triton_url,
-            self._settings.domino_host,
+            tls.mode(self._triton_certificates),
         )
+
+    def _bind(self) -> int:
+        """The port, or 0."""
+        try:
+            if self._certificates is None:
+                return self._server.add_insecure_port(self._settings.listen_addr)
+            credentials = tls.server_credentials(self._certificates)
+            return self._server.add_secure_port(self._settings.listen_addr, credentials)
+        except RuntimeError:
+            return 0
 
     def drain(self) -> None:
         """Stops: no new calls or packets; accepted packets are answered, for DRAIN_SECS at the longest."""
@@ -88,11 +123,44 @@ class Server:
             self._server.stop(None).wait()
         self._chat.close()
         self._triton.close()
+        self._audit.close()
         _LOG.info("drained")
 
 
-def authenticator_for(settings: Settings) -> Authenticator:
-    """The authenticator that the settings ask for."""
-    return DominoPrincipal(
-        settings.domino_host, timeout_secs=settings.auth_timeout_secs, connections=settings.max_streams
+def gate_for(settings: Settings, authenticator: Authenticator, audit: Audit) -> Gate:
+    """What all calls go through, as the settings say."""
+    return Gate(
+        decisions=Decisions(authenticator, positive_secs=settings.auth_cache_secs, stale_secs=settings.auth_stale_secs),
+        access=Access(PolicyFile(settings.access_policy_file) if settings.access_policy_file else None),
+        limits=Limits(
+            in_flight=settings.max_in_flight_per_principal,
+            per_sec=settings.max_requests_per_sec_per_principal,
+            mb_in_flight=settings.max_mb_in_flight_per_principal,
+        ),
+        budget=Budget(settings.max_mb_in_flight),
+        audit=audit,
     )
+
+
+def authenticator_for(settings: Settings) -> Authenticator:
+    """The tree of authenticators that the settings ask for; where they ask for none, nobody gets in."""
+    client = Client(connections=settings.max_streams, ca_bundle=settings.domino_ca_file or None)
+    tree: list[Authenticator] = []
+    if settings.keycloak_issuer:
+        url = settings.keycloak_jwks_url or settings.keycloak_issuer + _KEYS_PATH
+        tree.append(
+            KeycloakTokens(
+                settings.keycloak_issuer,
+                Keys(url, client),
+                audience=settings.jwt_audience or None,
+                leeway_secs=settings.jwt_leeway_secs,
+            )
+        )
+        _LOG.info("tokens of %s are verified with the keys at %s", settings.keycloak_issuer, url)
+    if settings.domino_host:
+        tree.append(Breaker(DominoPrincipal(settings.domino_host, client, timeout_secs=settings.auth_timeout_secs)))
+        _LOG.info("API keys, and tokens not verified here, are asked about at %s", settings.domino_host)
+    if not tree:
+        _LOG.warning("neither DOMINO_HOST nor KEYCLOAK_ISSUER is set: nobody gets in")
+        return Deny()
+    return AnyOf(tree)

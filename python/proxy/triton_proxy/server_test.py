@@ -18,20 +18,21 @@ from triton_proxy.health import TRITON_SERVICE
 from triton_proxy.server import Server
 from triton_proxy.settings import Settings, load
 
-SECRET = "k3y-of-nobody-else"  # noqa: S105
+SECRET = "s3cret-of-nobody-else"  # noqa: S105
 GOOD = (("x-domino-api-key", "good"),)
 
 
 class ByKey:
     """Knows one key; two others bring trouble of two kinds."""
 
-    def authenticate(self, credential: Credential) -> Principal:
-        if credential.value == "good":
+    def authenticate(self, credential: Credential, deadline: float) -> Principal:
+        key = credential.secret
+        if key == "good":
             return Principal("ann", admin=False)
-        if credential.value == "later":
+        if key == "later":
             raise IdentityUnavailable("Domino can't say")
-        if credential.value == SECRET:
-            raise RuntimeError(f"bug that quotes {credential.value}")
+        if key == SECRET:
+            raise RuntimeError(f"bug that quotes {credential.secret}")
         raise NotAuthenticated("not known")
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlsplit
+
+from triton_proxy import parse
 
 
 class SettingsError(Exception):
@@ -22,6 +24,7 @@ class Setting:
         default: the value as it would be written into the environment; None where one must be given.
         parse: makes the value out of the text; raises ValueError with what was expected.
         description: a sentence for the operator.
+        needs: the settings without which it means nothing.
     """
 
     env: str
@@ -29,154 +32,176 @@ class Setting:
     default: str | None
     parse: Callable[[str], Any]
     description: str
+    needs: tuple[str, ...] = ()
 
 
-def _integer(low: int, high: int) -> Callable[[str], int]:
-    def parse(text: str) -> int:
-        expected = f"expected a whole number from {low} to {high}"
-        try:
-            value = int(text)
-        except ValueError:
-            raise ValueError(expected) from None
-        if not low <= value <= high:
-            raise ValueError(expected)
-        return value
-
-    return parse
-
-
-def _seconds(low: float, high: float) -> Callable[[str], float]:
-    def parse(text: str) -> float:
-        expected = f"expected seconds from {low:g} to {high:g}"
-        try:
-            value = float(text)
-        except ValueError:
-            raise ValueError(expected) from None
-        if not low <= value <= high:  # Not a number fails here too.
-            raise ValueError(expected)
-        return value
-
-    return parse
-
-
-def _boolean(text: str) -> bool:
-    try:
-        return {"true": True, "1": True, "false": False, "0": False}[text.lower()]
-    except KeyError:
-        raise ValueError("expected true or false") from None
-
-
-def _log_level(text: str) -> str:
-    levels = ("DEBUG", "INFO", "WARNING", "ERROR")
-    if text.upper() not in levels:
-        raise ValueError(f"expected one of {', '.join(levels)}")
-    return text.upper()
-
-
-def _address(text: str) -> str:
-    host, colon, port = text.rpartition(":")
-    if not colon or not host or not port.isdecimal() or int(port) > 65535 or "/" in text:
-        raise ValueError("expected HOST:PORT, such as triton-inference-server:8001 or [::]:50051")
-    return text
-
-
-def _http_url(text: str) -> str:
-    expected = "expected http://HOST[:PORT] or https://HOST[:PORT]"
-    parts = urlsplit(text)
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
-        raise ValueError(expected)
-    if parts.username is not None or parts.password is not None:
-        raise ValueError(f"{expected} without a user name or password in it")
-    try:
-        parts.port  # noqa: B018 - reading it is what checks it
-    except ValueError:
-        raise ValueError(expected) from None
-    return text.rstrip("/")
-
-
-TABLE = (
-    Setting("TRITON_URL", "triton_url", None, _address, "Triton's gRPC endpoint."),
-    Setting(
-        "DOMINO_HOST",
-        "domino_host",
-        None,
-        _http_url,
-        "Domino's front end, which knows every principal; in the cluster http://nucleus-frontend.domino-platform:80.",
-    ),
-    Setting("LISTEN_ADDR", "listen_addr", "[::]:50051", _address, "Where the proxy listens; port 0 takes a free one."),
-    Setting(
-        "MAX_MESSAGE_MB",
-        "max_message_mb",
-        "64",
-        _integer(1, 1024),
-        "Largest gRPC message in MiB, both ways and on all ends: give clients the same value.",
-    ),
-    Setting(
-        "REQUIRE_MODEL_VERSION",
-        "require_model_version",
-        "true",
-        _boolean,
-        "Whether a packet without model_version is refused; false lets Triton choose the version.",
-    ),
-    Setting(
-        "DEFAULT_TIMEOUT_SECS",
-        "default_timeout_secs",
-        "60",
-        _seconds(0.1, 86400),
-        "Longest inference where a packet's timeout_secs is 0.",
-    ),
-    Setting(
-        "STREAM_WINDOW",
-        "stream_window",
-        "8",
-        _integer(1, 256),
-        "Packets of one stream that are worked on at once; beyond it the stream is not read.",
-    ),
-    Setting(
-        "MAX_STREAMS",
-        "max_streams",
-        "256",
-        _integer(1, 10000),
-        "Calls served at once; one more is refused with RESOURCE_EXHAUSTED.",
-    ),
-    Setting(
-        "AUTH_TIMEOUT_SECS",
-        "auth_timeout_secs",
-        "5",
-        _seconds(0.1, 60),
-        "Longest wait for Domino's answer about a caller.",
-    ),
-    Setting(
-        "DRAIN_SECS",
-        "drain_secs",
-        "20",
-        _seconds(0, 3600),
-        "After SIGTERM, longest time for answering the packets already accepted.",
-    ),
-    Setting("LOG_LEVEL", "log_level", "INFO", _log_level, "DEBUG, INFO, WARNING or ERROR."),
-)
+def _setting(default: str | None, parse: Callable[[str], Any], description: str, needs: tuple[str, ...] = ()) -> Any:
+    return dataclasses.field(metadata={"default": default, "parse": parse, "description": description, "needs": needs})
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What the proxy runs with; `TABLE` describes each field."""
+    """What the proxy runs with: a row of the table a field, whose variable is its name in capitals."""
 
-    triton_url: str
-    domino_host: str
-    listen_addr: str
-    max_message_mb: int
-    require_model_version: bool
-    default_timeout_secs: float
-    stream_window: int
-    max_streams: int
-    auth_timeout_secs: float
-    drain_secs: float
-    log_level: str
+    triton_url: str = _setting(None, parse.address, "Triton's gRPC endpoint.")
+    domino_host: str = _setting(
+        "",
+        parse.optional(parse.http_url),
+        "Domino's front end, which knows every principal; in the cluster http://nucleus-frontend.domino-"
+        "platform:80. Without it and KEYCLOAK_ISSUER nobody gets in.",
+    )
+    triton_ca_file: str = _setting(
+        "",
+        parse.optional(parse.ca_file),
+        "PEM file of the authorities that Triton's certificate comes from; set, the connection to Triton is TLS.",
+    )
+    triton_cert_file: str = _setting(
+        "",
+        parse.optional(parse.file),
+        "PEM file of the certificate that is shown to Triton, for mutual TLS; needs TRITON_KEY_FILE, TRITON_CA_FILE.",
+        ("TRITON_KEY_FILE", "TRITON_CA_FILE"),
+    )
+    triton_key_file: str = _setting(
+        "",
+        parse.optional(parse.file),
+        "PEM file of the private key of TRITON_CERT_FILE, without a password.",
+        ("TRITON_CERT_FILE",),
+    )
+    triton_server_name: str = _setting(
+        "",
+        str,
+        "Name that Triton's certificate must have, where it is not the host of TRITON_URL; needs TRITON_CA_FILE.",
+        ("TRITON_CA_FILE",),
+    )
+    listen_addr: str = _setting("[::]:50051", parse.address, "Where the proxy listens; port 0 takes a free one.")
+    tls_cert_file: str = _setting(
+        "",
+        parse.optional(parse.file),
+        "PEM file of the proxy's certificate, with those between it and its authority behind it; set, clients"
+        " have to use TLS. Needs TLS_KEY_FILE.",
+        ("TLS_KEY_FILE",),
+    )
+    tls_key_file: str = _setting(
+        "",
+        parse.optional(parse.file),
+        "PEM file of the private key of TLS_CERT_FILE, without a password.",
+        ("TLS_CERT_FILE",),
+    )
+    tls_client_ca_file: str = _setting(
+        "",
+        parse.optional(parse.ca_file),
+        "PEM file of the authorities that clients' certificates must come from; set, none gets in without one.",
+        ("TLS_CERT_FILE",),
+    )
+    max_message_mb: int = _setting(
+        "64",
+        parse.integer(1, 1024),
+        "Largest gRPC message in MiB, both ways and on all ends: give clients the same value.",
+    )
+    require_model_version: bool = _setting(
+        "true",
+        parse.boolean,
+        "Whether a packet without model_version is refused; false lets Triton choose the version.",
+    )
+    default_timeout_secs: float = _setting(
+        "60",
+        parse.seconds(0.1, 86400),
+        "Longest inference where a packet's timeout_secs is 0.",
+    )
+    stream_window: int = _setting(
+        "8",
+        parse.integer(1, 256),
+        "Packets of one stream that are worked on at once; beyond it the stream is not read.",
+    )
+    max_streams: int = _setting(
+        "256",
+        parse.integer(1, 10000),
+        "Calls served at once; one more is refused with RESOURCE_EXHAUSTED.",
+    )
+    auth_timeout_secs: float = _setting(
+        "5",
+        parse.seconds(0.1, 60),
+        "Longest wait for Domino's answer about a caller, retries included.",
+    )
+    auth_cache_secs: float = _setting(
+        "60",
+        parse.seconds(0, 3600),
+        "How long a caller that Domino named is known, its token's end permitting; a revoked key works no longer.",
+    )
+    auth_stale_secs: float = _setting(
+        "0",
+        parse.seconds(0, 3600),
+        "How much longer a known caller is let in while Domino can't be asked; 0 for not at all.",
+    )
+    domino_ca_file: str = _setting(
+        "",
+        parse.optional(parse.ca_file),
+        "PEM file of the authorities for Domino and Keycloak instead of the usual ones; checking can't be turned off.",
+    )
+    keycloak_issuer: str = _setting(
+        "",
+        parse.optional(parse.http_url),
+        "Issuer of Domino's tokens, https://DOMINO/auth/realms/DominoRealm: they are then verified here.",
+    )
+    keycloak_jwks_url: str = _setting(
+        "",
+        parse.optional(parse.http_url),
+        "Where the issuer's keys are, if not below KEYCLOAK_ISSUER; in the cluster Keycloak has another name.",
+        ("KEYCLOAK_ISSUER",),
+    )
+    jwt_audience: str = _setting(
+        "",
+        str,
+        "What aud of a token must hold; unset, it is not checked: Domino's tokens name no audience of ours by default.",
+        ("KEYCLOAK_ISSUER",),
+    )
+    jwt_leeway_secs: float = _setting(
+        "30",
+        parse.seconds(0, 120),
+        "By how much the clocks of proxy and Keycloak may differ.",
+    )
+    access_policy_file: str = _setting(
+        "",
+        parse.optional(parse.file),
+        "YAML file that says who may use which models, read anew when it changes; without it every valid "
+        "principal may use every model.",
+    )
+    max_in_flight_per_principal: int = _setting(
+        "256",
+        parse.integer(1, 100000),
+        "Packets of one principal that are under way at once, on all its calls.",
+    )
+    max_requests_per_sec_per_principal: float = _setting(
+        "0",
+        parse.per_second(1e6),
+        "Packets per second of one principal; 0 for any number.",
+    )
+    max_mb_in_flight_per_principal: int = _setting(
+        "256",
+        parse.integer(1, 1048576),
+        "MiB in packets of one principal that are under way at once.",
+    )
+    max_mb_in_flight: int = _setting(
+        "512",
+        parse.integer(1, 1048576),
+        "MiB in packets of all callers that are under way at once; beyond it streams are not read.",
+    )
+    drain_secs: float = _setting(
+        "20",
+        parse.seconds(0, 3600),
+        "After SIGTERM, longest time for answering the packets already accepted.",
+    )
+    log_level: str = _setting("INFO", parse.log_level, "DEBUG, INFO, WARNING or ERROR.")
 
     @property
     def max_message_bytes(self) -> int:
         """MAX_MESSAGE_MB in bytes."""
         return self.max_message_mb * 1024 * 1024
+
+
+TABLE = tuple(
+    Setting(env=field.name.upper(), attribute=field.name, **field.metadata) for field in dataclasses.fields(Settings)
+)
 
 
 def load(environment: Mapping[str, str]) -> Settings:
@@ -185,10 +210,11 @@ def load(environment: Mapping[str, str]) -> Settings:
     Raises:
         SettingsError: with one line for each setting that is missing or wrong.
     """
+    given = {env: text.strip() for env, text in environment.items() if text.strip()}
     values: dict[str, Any] = {}
     problems = []
     for setting in TABLE:
-        text = environment.get(setting.env, "").strip() or setting.default
+        text = given.get(setting.env, setting.default)
         if text is None:
             problems.append(f"{setting.env} is not set: {setting.description}")
             continue
@@ -196,6 +222,10 @@ def load(environment: Mapping[str, str]) -> Settings:
             values[setting.attribute] = setting.parse(text)
         except ValueError as error:
             problems.append(f"{setting.env} is {text!r}: {error}")
+        if setting.env in given:
+            # Silently without effect, it would pass for a check that is made.
+            missing = [need for need in setting.needs if need not in given]
+            problems += [f"{setting.env} is {text!r}: expected {need} to be set with it" for need in missing]
     if problems:
         raise SettingsError("\n".join(problems))
     return Settings(**values)
@@ -206,6 +236,6 @@ def describe() -> str:
     width = max(len(setting.env) for setting in TABLE)
     rows = []
     for setting in TABLE:
-        default = "required" if setting.default is None else f"default {setting.default}"
+        default = "required" if setting.default is None else f"default {setting.default or 'none'}"
         rows.append(f"  {setting.env:<{width}}  {setting.description} ({default})")
     return "\n".join(rows)

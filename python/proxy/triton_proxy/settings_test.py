@@ -13,13 +13,32 @@ def test_defaults() -> None:
     assert load(REQUIRED) == Settings(
         triton_url="triton:8001",
         domino_host="http://domino:80",
+        triton_ca_file="",
+        triton_cert_file="",
+        triton_key_file="",
+        triton_server_name="",
         listen_addr="[::]:50051",
+        tls_cert_file="",
+        tls_key_file="",
+        tls_client_ca_file="",
         max_message_mb=64,
         require_model_version=True,
         default_timeout_secs=60,
         stream_window=8,
         max_streams=256,
         auth_timeout_secs=5,
+        auth_cache_secs=60,
+        auth_stale_secs=0,
+        domino_ca_file="",
+        keycloak_issuer="",
+        keycloak_jwks_url="",
+        jwt_audience="",
+        jwt_leeway_secs=30,
+        access_policy_file="",
+        max_in_flight_per_principal=256,
+        max_requests_per_sec_per_principal=0,
+        max_mb_in_flight_per_principal=256,
+        max_mb_in_flight=512,
         drain_secs=20,
         log_level="INFO",
     )
@@ -34,7 +53,8 @@ def test_help_has_every_setting_with_its_default() -> None:
     text = describe()
     for setting in TABLE:
         row = next(line for line in text.splitlines() if line.split()[0] == setting.env)
-        assert row.endswith("(required)" if setting.default is None else f"(default {setting.default})")
+        default = "required" if setting.default is None else f"default {setting.default or 'none'}"
+        assert row.endswith(f"({default})")
 
 
 @pytest.mark.parametrize(
@@ -54,6 +74,20 @@ def test_help_has_every_setting_with_its_default() -> None:
         ("STREAM_WINDOW", "257", "expected a whole number from 1 to 256"),
         ("MAX_STREAMS", "1.5", "expected a whole number from 1 to 10000"),
         ("AUTH_TIMEOUT_SECS", "-1", "expected seconds from 0.1 to 60"),
+        ("AUTH_CACHE_SECS", "3601", "expected seconds from 0 to 3600"),
+        ("AUTH_STALE_SECS", "-1", "expected seconds from 0 to 3600"),
+        ("JWT_LEEWAY_SECS", "121", "expected seconds from 0 to 120"),
+        ("KEYCLOAK_ISSUER", "domino/auth/realms/DominoRealm", "expected http://HOST[:PORT]"),
+        ("KEYCLOAK_JWKS_URL", "https://k/certs", "expected KEYCLOAK_ISSUER to be set with it"),
+        ("JWT_AUDIENCE", "triton", "expected KEYCLOAK_ISSUER to be set with it"),
+        ("DOMINO_CA_FILE", "/nowhere/ca.pem", "expected a PEM file with certificates (No such file or directory)"),
+        ("DOMINO_CA_FILE", __file__, "expected a PEM file with certificates"),
+        ("TLS_CERT_FILE", __file__, "expected TLS_KEY_FILE to be set with it"),
+        ("TLS_KEY_FILE", __file__, "expected TLS_CERT_FILE to be set with it"),
+        ("TRITON_KEY_FILE", __file__, "expected TRITON_CERT_FILE to be set with it"),
+        ("TRITON_SERVER_NAME", "triton", "expected TRITON_CA_FILE to be set with it"),
+        ("TRITON_CA_FILE", "/none", "expected a PEM file with certificates (No such file or directory)"),
+        ("TRITON_CA_FILE", __file__, "expected a PEM file with certificates"),
         ("DRAIN_SECS", "inf", "expected seconds from 0 to 3600"),
         ("LOG_LEVEL", "LOUD", "expected one of DEBUG, INFO, WARNING, ERROR"),
     ],
@@ -70,7 +104,22 @@ def test_all_that_is_wrong_is_listed_at_once() -> None:
     with pytest.raises(SettingsError) as caught:
         load({"MAX_STREAMS": "none"})
     lines = str(caught.value).splitlines()
-    assert [line.split()[0] for line in lines] == ["TRITON_URL", "DOMINO_HOST", "MAX_STREAMS"]
+    assert [line.split()[0] for line in lines] == ["TRITON_URL", "MAX_STREAMS"]
+
+
+def test_an_audience_with_an_issuer_that_is_wrong_is_one_problem() -> None:
+    with pytest.raises(SettingsError) as caught:
+        load({**REQUIRED, "KEYCLOAK_ISSUER": "ftp://k", "JWT_AUDIENCE": "triton"})
+    assert [line.split()[0] for line in str(caught.value).splitlines()] == ["KEYCLOAK_ISSUER"]
+
+
+def test_an_issuer_with_its_audience() -> None:
+    settings = load({"TRITON_URL": "t:1", "KEYCLOAK_ISSUER": "https://d/auth/realms/R/", "JWT_AUDIENCE": "triton"})
+    assert (settings.domino_host, settings.keycloak_issuer, settings.jwt_audience) == (
+        "",
+        "https://d/auth/realms/R",
+        "triton",
+    )
 
 
 def test_empty_counts_as_not_set_and_values_are_cleaned() -> None:
@@ -82,3 +131,16 @@ def test_empty_counts_as_not_set_and_values_are_cleaned() -> None:
         "DEBUG",
     )
     assert settings.max_message_bytes == 64 * 1024 * 1024
+
+
+def test_what_is_missing_beside_a_setting_is_listed_with_the_rest() -> None:
+    with pytest.raises(SettingsError) as caught:
+        load({**REQUIRED, "MAX_STREAMS": "none", "TLS_KEY_FILE": "/none", "TRITON_CERT_FILE": __file__})
+    lines = str(caught.value).splitlines()
+    assert lines == [
+        f"TRITON_CERT_FILE is {__file__!r}: expected TRITON_KEY_FILE to be set with it",
+        f"TRITON_CERT_FILE is {__file__!r}: expected TRITON_CA_FILE to be set with it",
+        "TLS_KEY_FILE is '/none': expected a file that can be read (No such file or directory)",
+        "TLS_KEY_FILE is '/none': expected TLS_CERT_FILE to be set with it",
+        "MAX_STREAMS is 'none': expected a whole number from 1 to 10000",
+    ]

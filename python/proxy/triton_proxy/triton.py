@@ -1,19 +1,18 @@
-"""Asking Triton: the only module that speaks `inference.*`."""
+"""Asking Triton: with `link`, the only module that speaks `inference.*`."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import grpc
 from tritonclient.grpc import service_pb2
 
+from triton_proxy.link import Link
 from triton_proxy.packet import Input
 from triton_proxy.reply import Output
 
-_INFER = "/inference.GRPCInferenceService/ModelInfer"
-_READY = "/inference.GRPCInferenceService/ServerReady"
 # ModelInferRequest.raw_input_contents: field 7, length-delimited.
 _RAW_INPUT_TAG = b"\x3a"
 
@@ -53,6 +52,10 @@ class Inference:
         """How long Triton took, or has taken so far."""
         return ((self._ended or time.perf_counter()) - self._started) * 1000
 
+    def add_done_callback(self, callback: Callable[[], None]) -> None:
+        """Calls back once, when Triton has answered or will not; soon, in a thread that must not be held up."""
+        self._call.add_done_callback(lambda _: callback())
+
     def cancel(self) -> None:
         """Tells Triton that nobody waits any more."""
         self._call.cancel()
@@ -87,44 +90,19 @@ class Inference:
 
 
 class Triton:
-    """A connection to one Triton, shared by all streams."""
+    """One Triton, shared by all streams."""
 
-    def __init__(self, url: str, *, max_message_bytes: int) -> None:
-        """Connects in the background; a Triton that is away is found again within seconds.
-
-        Args:
-            url: `HOST:PORT` of its gRPC endpoint.
-            max_message_bytes: largest message both ways.
-        """
-        self._channel = grpc.insecure_channel(
-            url,
-            options=[
-                ("grpc.max_send_message_length", -1),  # The caller's message was held to the limit already.
-                ("grpc.max_receive_message_length", max_message_bytes),
-                ("grpc.initial_reconnect_backoff_ms", 100),
-                ("grpc.min_reconnect_backoff_ms", 1000),
-                ("grpc.max_reconnect_backoff_ms", 2000),
-            ],
-        )
-        self._infer: grpc.UnaryUnaryMultiCallable[bytes, service_pb2.ModelInferResponse] = self._channel.unary_unary(
-            _INFER, request_serializer=None, response_deserializer=service_pb2.ModelInferResponse.FromString
-        )
-        self._ready = self._channel.unary_unary(
-            _READY,
-            request_serializer=service_pb2.ServerReadyRequest.SerializeToString,
-            response_deserializer=service_pb2.ServerReadyResponse.FromString,
-        )
+    def __init__(self, link: Link) -> None:
+        """Takes over the connection."""
+        self._link = link
 
     def close(self) -> None:
         """Ends the connection and whatever is under way on it."""
-        self._channel.close()
+        self._link.close()
 
     def ready(self, timeout_secs: float) -> bool:
         """Whether Triton says it is ready."""
-        try:
-            return bool(self._ready(service_pb2.ServerReadyRequest(), timeout=timeout_secs).ready)
-        except grpc.RpcError:
-            return False
+        return self._link.ready(timeout_secs=timeout_secs)
 
     def infer(
         self, model: str, model_version: str, inputs: Sequence[Input], *, cid: str, limit: TimeLimit
@@ -140,7 +118,8 @@ class Triton:
             cid: correlation id, which Triton shows in its own log.
             limit: longest time to wait.
         """
-        return Inference(self._infer.future(_request(model, model_version, inputs, cid), timeout=limit.secs), limit)
+        request = _request(model, model_version, inputs, cid)
+        return Inference(self._link.infer(request, timeout_secs=limit.secs), limit)
 
 
 def _request(model: str, model_version: str, inputs: Sequence[Input], cid: str) -> bytes:

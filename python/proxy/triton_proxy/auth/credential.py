@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import enum
+import logging
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
@@ -9,23 +12,41 @@ API_KEY_HEADER = "x-domino-api-key"
 TOKEN_HEADER = "authorization"  # noqa: S105 - the name of a header
 # Domino's keys have 64 characters and its tokens a few KB; gRPC's own limit for all metadata is 16 KB.
 _LONGEST = 16 * 1024
+_POSSIBLE = re.compile("[!-~]+")
+
+# gRPC logs values of metadata that are not UTF-8, in full: one of them may be a key with a stray byte.
+logging.getLogger("grpc._cython.cygrpc").addFilter(lambda record: not str(record.msg).startswith("Invalid encoding"))
 
 
 class UnusableCredential(Exception):  # noqa: N818 - says what it is about
     """The metadata carries no credential that could be asked about; the text is fit for the caller."""
 
 
+class Kind(enum.Enum):
+    """The two kinds of credential that Domino knows."""
+
+    API_KEY = "api-key"
+    TOKEN = "token"  # noqa: S105 - the name of a kind
+
+
 @dataclass(frozen=True)
 class Credential:
-    """An API key or a bearer token, as a header for Domino.
+    """An API key or a bearer token.
 
     Attributes:
-        header: the HTTP header that carries it to Domino.
-        value: the header's value; kept out of every text.
+        kind: which of the two.
+        secret: the key, or the token without its scheme; kept out of every text.
     """
 
-    header: str
-    value: str = field(repr=False)
+    kind: Kind
+    secret: str = field(repr=False)
+
+    @property
+    def header(self) -> tuple[str, str]:
+        """The HTTP header, name and value, that carries it to Domino."""
+        if self.kind is Kind.API_KEY:
+            return "X-Domino-Api-Key", self.secret
+        return "Authorization", f"Bearer {self.secret}"
 
 
 def from_metadata(metadata: Iterable[tuple[str, str | bytes]]) -> Credential:
@@ -45,18 +66,18 @@ def from_metadata(metadata: Iterable[tuple[str, str | bytes]]) -> Credential:
             raise UnusableCredential(f"metadata {key} is given more than once; send it once")
         found[key] = value if isinstance(value, str) else value.decode("latin-1")
     if API_KEY_HEADER in found:
-        return Credential("X-Domino-Api-Key", _checked(API_KEY_HEADER, found[API_KEY_HEADER].strip()))
+        return Credential(Kind.API_KEY, _checked(API_KEY_HEADER, found[API_KEY_HEADER].strip(" ")))
     if TOKEN_HEADER in found:
-        scheme, _, token = found[TOKEN_HEADER].strip().partition(" ")
+        scheme, _, token = found[TOKEN_HEADER].strip(" ").partition(" ")
         if scheme.lower() != "bearer":
             raise UnusableCredential(f"metadata {TOKEN_HEADER} is not of the form 'Bearer <token>'")
-        return Credential("Authorization", "Bearer " + _checked(TOKEN_HEADER, token.strip()))
+        return Credential(Kind.TOKEN, _checked(TOKEN_HEADER, token.strip(" ")))
     raise UnusableCredential(
         f"missing credentials: send metadata {API_KEY_HEADER} (a Domino API key) or {TOKEN_HEADER} ('Bearer <token>')"
     )
 
 
 def _checked(key: str, value: str) -> str:
-    if not value or len(value) > _LONGEST or not all("!" <= character <= "~" for character in value):
+    if len(value) > _LONGEST or not _POSSIBLE.fullmatch(value):
         raise UnusableCredential(f"metadata {key} is empty, too long or holds characters that no credential has")
     return value

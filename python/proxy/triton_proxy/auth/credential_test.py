@@ -4,18 +4,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from triton_proxy.auth.credential import Credential, UnusableCredential, from_metadata
+from triton_proxy.auth.credential import Credential, Kind, UnusableCredential, from_metadata
 
 
 @pytest.mark.parametrize(
     ("metadata", "expected"),
     [
-        ([("x-domino-api-key", "k3y")], Credential("X-Domino-Api-Key", "k3y")),
-        ([("x-domino-api-key", " k3y ")], Credential("X-Domino-Api-Key", "k3y")),
-        ([("authorization", "Bearer a.b.c")], Credential("Authorization", "Bearer a.b.c")),
-        ([("authorization", "bearer  a.b.c ")], Credential("Authorization", "Bearer a.b.c")),
-        ([("authorization", "Bearer t"), ("x-domino-api-key", "k")], Credential("X-Domino-Api-Key", "k")),
-        ([("user-agent", "x"), ("x-domino-api-key", "k")], Credential("X-Domino-Api-Key", "k")),
+        ([("x-domino-api-key", "k3y")], Credential(Kind.API_KEY, "k3y")),
+        ([("x-domino-api-key", " k3y ")], Credential(Kind.API_KEY, "k3y")),
+        ([("authorization", "Bearer a.b.c")], Credential(Kind.TOKEN, "a.b.c")),
+        ([("authorization", "bearer  a.b.c ")], Credential(Kind.TOKEN, "a.b.c")),
+        ([("authorization", "Bearer t"), ("x-domino-api-key", "k")], Credential(Kind.API_KEY, "k")),
+        ([("user-agent", "x"), ("x-domino-api-key", "k")], Credential(Kind.API_KEY, "k")),
     ],
 )
 def test_found(metadata: list[tuple[str, str | bytes]], expected: Credential) -> None:
@@ -27,6 +27,12 @@ def test_found(metadata: list[tuple[str, str | bytes]], expected: Credential) ->
     [
         ([], "missing credentials: send metadata x-domino-api-key"),
         ([("x-domino-api-key-bin", b"k")], "missing credentials"),
+        ([("authorization-bin", b"Bearer a")], "missing credentials"),
+        ([("X-Domino-Api-Key", "k")], "missing credentials"),
+        ([("x-domino-api-key", "k\n")], "characters that no credential has"),
+        ([("x-domino-api-key", "k\xa0")], "characters that no credential has"),
+        ([("x-domino-api-key", ""), ("authorization", "Bearer a")], "metadata x-domino-api-key is empty"),
+        ([("authorization", "Bearer a b")], "characters that no credential has"),
         ([("x-domino-api-key", "")], "metadata x-domino-api-key is empty"),
         ([("x-domino-api-key", "a b")], "characters that no credential has"),
         ([("x-domino-api-key", "a\r\nX-Other: b")], "characters that no credential has"),
@@ -57,7 +63,8 @@ def test_whatever_passes_is_one_clean_header(metadata: list[tuple[str, str | byt
         credential = from_metadata(metadata)
     except UnusableCredential:
         return
-    assert credential.header in ("X-Domino-Api-Key", "Authorization")
-    assert credential.value.removeprefix("Bearer ").isascii()
-    assert credential.value.isprintable()
-    assert repr(credential) == f"Credential(header={credential.header!r})"
+    name, value = credential.header
+    assert name == ("X-Domino-Api-Key" if credential.kind is Kind.API_KEY else "Authorization")
+    assert value == (credential.secret if credential.kind is Kind.API_KEY else f"Bearer {credential.secret}")
+    assert all("!" <= character <= "~" for character in credential.secret)
+    assert repr(credential) == f"Credential(kind={credential.kind!r})"

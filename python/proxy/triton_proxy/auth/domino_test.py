@@ -2,78 +2,48 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import logging
-import socket
-import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from triton_proxy.auth import Credential, IdentityUnavailable, NotAuthenticated, Principal
+from proxy_testing.raw_server import Answer, RawServer, header, whole
+from proxy_testing.realm import SigningKey, claims
+from triton_proxy.auth import Credential, CutShort, IdentityUnavailable, Kind, NotAuthenticated, Principal
 from triton_proxy.auth.domino import DominoPrincipal, read_principal
+from triton_proxy.auth.http import Client
 
 SECRET = "s3cret-of-ann"  # noqa: S105
-CREDENTIAL = Credential("X-Domino-Api-Key", SECRET)
+CREDENTIAL = Credential(Kind.API_KEY, SECRET)
+Ask = Callable[..., Principal]
 ANN = {"isAnonymous": False, "isAdmin": False, "canonicalName": "ann", "canonicalId": "6170"}
-
-
-class RawServer:
-    """Answers each connection's request with the same bytes, in pieces, with a pause between them."""
-
-    def __init__(self) -> None:
-        self._socket = socket.create_server(("127.0.0.1", 0))
-        self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}"
-        self.pieces: list[bytes] = []
-        self.pause = 0.0
-        self.requests: list[bytes] = []
-        self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._serve, daemon=True)
-        self._thread.start()
-
-    def answers(self, status: str, body: bytes, *headers: str) -> None:
-        head = f"HTTP/1.1 {status}\r\nContent-Length: {len(body)}\r\nConnection: close\r\n"
-        self.pieces = [(head + "".join(f"{header}\r\n" for header in headers) + "\r\n").encode() + body]
-
-    def _serve(self) -> None:
-        while not self._ended.is_set():
-            try:
-                connection, _ = self._socket.accept()
-            except OSError:
-                return
-            with connection:
-                self.requests.append(connection.recv(65536))
-                try:
-                    for piece in self.pieces:
-                        connection.sendall(piece)
-                        if self._ended.wait(self.pause):
-                            return
-                except OSError:
-                    pass  # The caller had enough, which some tests are about.
-
-    def stop(self) -> None:
-        self._ended.set()
-        self._socket.shutdown(socket.SHUT_RDWR)
-        self._socket.close()
-        self._thread.join()
 
 
 @pytest.fixture
 def server() -> Iterator[RawServer]:
-    server = RawServer()
-    yield server
-    server.stop()
+    with RawServer() as server:
+        yield server
 
 
-def ask(server: RawServer, credential: Credential = CREDENTIAL, *, timeout_secs: float = 5) -> Principal:
-    domino = DominoPrincipal(server.url, timeout_secs=timeout_secs, connections=1)
-    try:
-        return domino.authenticate(credential)
-    finally:
-        domino.close()
+@pytest.fixture
+def client() -> Iterator[Client]:
+    client = Client(connections=2)
+    yield client
+    client.close()
+
+
+@pytest.fixture
+def ask(server: RawServer, client: Client) -> Ask:
+    def ask(credential: Credential = CREDENTIAL, *, own_secs: float = 5, callers_secs: float = 60) -> Principal:
+        domino = DominoPrincipal(server.url, client, timeout_secs=own_secs)
+        return domino.authenticate(credential, time.monotonic() + callers_secs)
+
+    return ask
 
 
 @pytest.mark.parametrize(
@@ -88,15 +58,15 @@ def ask(server: RawServer, credential: Credential = CREDENTIAL, *, timeout_secs:
         ({"isAnonymous": False, "userId": "43"}, Principal("43", admin=False)),
     ],
 )
-def test_named(server: RawServer, answer: dict[str, object], principal: Principal) -> None:
-    server.answers("200 OK", json.dumps(answer).encode())
-    assert ask(server) == principal
+def test_named(ask: Ask, server: RawServer, answer: dict[str, object], principal: Principal) -> None:
+    server.answer = whole("200 OK", json.dumps(answer).encode())
+    assert ask() == principal
 
 
-def test_the_credential_goes_into_its_own_header(server: RawServer) -> None:
-    server.answers("200 OK", json.dumps(ANN).encode())
-    ask(server)
-    ask(server, Credential("Authorization", "Bearer a.b.c"))
+def test_the_credential_goes_into_its_own_header(ask: Ask, server: RawServer) -> None:
+    server.answer = whole("200 OK", json.dumps(ANN).encode())
+    ask()
+    ask(Credential(Kind.TOKEN, "a.b.c"))
     first, second = (request.decode().split("\r\n") for request in server.requests)
     assert first[0] == "GET /v4/auth/principal HTTP/1.1"
     assert f"X-Domino-Api-Key: {SECRET}" in first
@@ -114,10 +84,10 @@ def test_the_credential_goes_into_its_own_header(server: RawServer) -> None:
         ("403 Forbidden", ANN),
     ],
 )
-def test_not_authenticated(server: RawServer, status: str, answer: dict[str, object]) -> None:
-    server.answers(status, json.dumps(answer).encode())
+def test_not_authenticated(ask: Ask, server: RawServer, status: str, answer: dict[str, object]) -> None:
+    server.answer = whole(status, json.dumps(answer).encode())
     with pytest.raises(NotAuthenticated, match="Domino does not accept these credentials"):
-        ask(server)
+        ask()
 
 
 GOOD = json.dumps(ANN).encode()
@@ -140,7 +110,11 @@ GOOD = json.dumps(ANN).encode()
         ("200 OK", b'{"isAnonymous": 0, "canonicalName": "ann"}'),
         ("200 OK", b'{"isAnonymous": null, "canonicalName": "ann"}'),
         ("200 OK", b'{"canonicalName": "ann"}'),
-        ("200 OK", GOOD + b" " * 100_000),
+        ("200 OK", b'{"isAnonymous": false, "canonicalName": "  "}'),
+        ("200 OK", b'{"isAnonymous": false, "canonicalName": "ann\\nWARNING forged"}'),
+        ("200 OK", b'{"isAnonymous": false, "canonicalName": "\\ud800"}'),
+        ("200 OK", b'{"isAnonymous": false, "canonicalName": "%s"}' % (b"n" * 300)),
+        ("200 OK", GOOD + b" " * 300_000),
         ("201 Created", GOOD),
         ("204 No Content", b""),
         ("404 Not Found", GOOD),
@@ -149,65 +123,130 @@ GOOD = json.dumps(ANN).encode()
         ("503 Service Unavailable", GOOD),
     ],
 )
-def test_unavailable(server: RawServer, status: str, body: bytes, caplog: pytest.LogCaptureFixture) -> None:
-    server.answers(status, body)
+def test_unavailable(ask: Ask, server: RawServer, status: str, body: bytes, caplog: pytest.LogCaptureFixture) -> None:
+    server.answer = whole(status, body)
     with caplog.at_level(logging.DEBUG), pytest.raises(IdentityUnavailable) as caught:
-        ask(server)
+        ask()
     assert str(caught.value) == "Domino can't say who is calling just now; try again"
     assert "ann" not in caplog.text
 
 
-def test_a_redirect_is_not_followed(server: RawServer) -> None:
-    elsewhere = RawServer()
-    elsewhere.answers("200 OK", GOOD)
-    server.answers("302 Found", b"", f"Location: {elsewhere.url}/v4/auth/principal")
+def test_a_redirect_is_not_followed(ask: Ask, server: RawServer) -> None:
+    with RawServer(whole("200 OK", GOOD)) as elsewhere:
+        server.answer = whole("302 Found", b"", f"Location: {elsewhere.url}/v4/auth/principal")
+        with pytest.raises(IdentityUnavailable):
+            ask()
+        assert elsewhere.requests == []
+
+
+HEAD = b"HTTP/1.1 200 OK\r\n"
+
+
+@pytest.mark.parametrize(
+    "pieces",
+    [
+        (),
+        (HEAD,),
+        (b"no http at all\r\n\r\n",),
+        (HEAD + b"Content-Length: 500\r\n\r\n" + GOOD,),
+        (HEAD + b"Transfer-Encoding: chunked\r\n\r\n500\r\n" + GOOD,),
+        (HEAD + b"Content-Encoding: gzip\r\n\r\n" + gzip.compress(GOOD),),
+        (HEAD + b"X-Long: " + b"x" * 100_000 + b"\r\n\r\n" + GOOD,),
+    ],
+)
+def test_no_whole_answer_is_unavailable(ask: Ask, server: RawServer, pieces: tuple[bytes, ...]) -> None:
+    server.answer = Answer(pieces)
     with pytest.raises(IdentityUnavailable):
-        ask(server)
-    elsewhere.stop()
-    assert elsewhere.requests == []
+        ask()
 
 
-def test_less_than_promised_is_unavailable(server: RawServer) -> None:
-    server.pieces = [b"HTTP/1.1 200 OK\r\nContent-Length: 500\r\n\r\n" + GOOD]
-    with pytest.raises(IdentityUnavailable):
-        ask(server)
+DRIPS = {
+    "head": (HEAD, *[b"X-Drip: 1\r\n"] * 90),
+    "for ever 100": (b"HTTP/1.1 100 Continue\r\n\r\n",) * 90,
+    "body": (HEAD + b"Content-Length: 90\r\n\r\n", *[b" "] * 90),
+    # Cut off, it would be a refusal that nobody spoke.
+    "401": (b"HTTP/1.1 401 Unauthorized\r\n", *[b"X-Drip: 1\r\n"] * 90),
+    "after the answer": (HEAD + b"\r\n" + GOOD, *[b" "] * 90),
+}
 
 
-@pytest.mark.parametrize("pieces", [[], [b"HTTP/1.1 200 OK\r\n"], [b"no http at all\r\n\r\n"]])
-def test_no_answer_or_no_http_is_unavailable(server: RawServer, pieces: list[bytes]) -> None:
-    server.pieces = pieces
-    with pytest.raises(IdentityUnavailable):
-        ask(server)
-
-
-def test_an_answer_that_drips_is_cut_off(server: RawServer) -> None:
-    server.pieces = [b"HTTP/1.1 200 OK\r\nContent-Length: 200\r\n\r\n"] + [b" "] * 200
-    server.pause = 0.05
+@pytest.mark.parametrize("pieces", DRIPS.values(), ids=DRIPS.keys())
+def test_an_answer_that_drips_is_cut_off(ask: Ask, server: RawServer, pieces: tuple[bytes, ...]) -> None:
+    server.answer = Answer(pieces, pause=0.1)
     before = time.monotonic()
     with pytest.raises(IdentityUnavailable):
-        ask(server, timeout_secs=0.3)
-    assert time.monotonic() - before < 5  # All of it would take 10 s.
+        ask(own_secs=0.4)
+    assert time.monotonic() - before < 1  # All of it would take 9 s, each byte is in time.
 
 
-def test_nobody_listening_is_unavailable_and_says_no_secret(caplog: pytest.LogCaptureFixture) -> None:
-    server = RawServer()
+def test_nobody_listening_is_unavailable_and_says_no_secret(
+    ask: Ask, server: RawServer, caplog: pytest.LogCaptureFixture
+) -> None:
     server.stop()
     with caplog.at_level(logging.DEBUG), pytest.raises(IdentityUnavailable) as caught:
-        ask(server)
+        ask()
     assert SECRET not in caplog.text + str(caught.value)
     assert "ConnectionError" in caplog.text
 
 
+@pytest.mark.parametrize(
+    "failure", [whole("503 Service Unavailable", b""), whole("429 Too Many Requests", b""), Answer()]
+)
+def test_what_may_pass_is_asked_again(ask: Ask, server: RawServer, failure: Answer) -> None:
+    server.answer = lambda _: failure if len(server.requests) < 3 else whole("200 OK", GOOD)
+    assert ask().name == "ann"
+    assert len(server.requests) == 3
+
+
+@pytest.mark.parametrize("status", ["200 OK", "401 Unauthorized", "404 Not Found"])
+def test_what_was_answered_is_not_asked_again(ask: Ask, server: RawServer, status: str) -> None:
+    server.answer = whole(status, b"")
+    with pytest.raises((IdentityUnavailable, NotAuthenticated)):
+        ask()
+    assert len(server.requests) == 1
+
+
+def test_a_callers_hurry_says_nothing_about_domino(
+    ask: Ask, server: RawServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    server.answer = Answer(first_pause=5)
+    with pytest.raises(CutShort):
+        ask(callers_secs=0.2)
+    with pytest.raises(CutShort):
+        ask(callers_secs=-1)
+    assert caplog.text == ""
+    with pytest.raises(IdentityUnavailable) as caught:
+        ask(own_secs=0.2)
+    assert type(caught.value) is IdentityUnavailable
+
+
+def test_no_callers_cookie_goes_along_with_the_next_caller(ask: Ask, server: RawServer) -> None:
+    server.answer = whole("200 OK", GOOD, "Set-Cookie: session=ann; Path=/")
+    ask()
+    ask(Credential(Kind.API_KEY, "of-somebody-else"))
+    assert all(header(request, "cookie") is None for request in server.requests)
+    assert len(server.requests) == 2
+
+
+def test_a_token_that_domino_vouches_for_ends_when_it_says(ask: Ask, server: RawServer) -> None:
+    server.answer = whole("200 OK", GOOD)
+    token = SigningKey("any").token(claims(exp=2_000_000_000))
+    assert ask(Credential(Kind.TOKEN, token)).expires_at == 2_000_000_000
+    assert ask(Credential(Kind.TOKEN, "opaque")).expires_at is None
+    for end in ("soon", float("nan"), 10**400):
+        assert ask(Credential(Kind.TOKEN, SigningKey("any").token(claims(exp=end)))).expires_at is None
+
+
 def test_what_the_environment_offers_is_not_used(
-    server: RawServer, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
+    ask: Ask, server: RawServer, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     """A .netrc would replace the caller's token, a proxy would read it."""
     home = tmp_path_factory.mktemp("home")
     (home / "netrc").write_text("machine 127.0.0.1 login other password word\n")
     monkeypatch.setenv("NETRC", str(home / "netrc"))
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
-    server.answers("200 OK", GOOD)
-    assert ask(server, Credential("Authorization", "Bearer a.b.c")).name == "ann"
+    server.answer = whole("200 OK", GOOD)
+    assert ask(Credential(Kind.TOKEN, "a.b.c")).name == "ann"
     assert b"Authorization: Bearer a.b.c" in server.requests[0]
 
 

@@ -1,0 +1,1 @@
+"""What tests of the proxy's identity share: a server that answers byte by byte, a realm's keys, certificates."""

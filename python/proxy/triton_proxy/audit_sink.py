@@ -1,0 +1,87 @@
+"""Writing lines that are worth keeping, without ever holding up whoever has one."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from collections import deque
+
+_LOG = logging.getLogger(__name__)
+_STDOUT = 1
+_MOST_WAITING_BYTES = 8 * 1024 * 1024
+
+
+class Sink:
+    """Lines on their way to a file descriptor, through one thread.
+
+    A reader who is slow or gone costs lines, which are counted, and never the time of whoever adds one.
+    """
+
+    def __init__(self, fd: int = _STDOUT, most_waiting_bytes: int = _MOST_WAITING_BYTES) -> None:
+        """Starts the thread.
+
+        Args:
+            fd: where the lines go, standard output by default; stays the caller's to close.
+            most_waiting_bytes: bytes of lines that may wait for their turn; lines beyond are dropped.
+        """
+        self._fd = fd
+        self._room = most_waiting_bytes
+        self._changed = threading.Condition()
+        self._lines: deque[bytes] = deque()
+        self._closed = False
+        self._dropped = 0
+        self._thread = threading.Thread(target=self._write_all, name="audit", daemon=True)
+        self._thread.start()
+
+    @property
+    def dropped(self) -> int:
+        """How many lines were not written."""
+        with self._changed:
+            return self._dropped
+
+    def add(self, line: bytes) -> None:
+        """Adds a line, with its end; returns at once."""
+        with self._changed:
+            if self._closed or len(line) > self._room:
+                self._drop()
+            else:
+                self._room -= len(line)
+                self._lines.append(line)
+                self._changed.notify_all()
+
+    def close(self, longest_secs: float) -> None:
+        """Writes what waits and ends.
+
+        Args:
+            longest_secs: how long to wait for that; what is not written then counts as dropped.
+        """
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+        self._thread.join(longest_secs)
+        with self._changed:
+            self._dropped += len(self._lines)
+            self._lines.clear()
+            if self._dropped:
+                _LOG.error("audit: %d lines in all could not be written", self._dropped)
+
+    def _write_all(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._lines or self._closed)
+                if not self._lines:
+                    return
+                line = self._lines.popleft()
+                self._room += len(line)
+            try:
+                while line:
+                    line = line[os.write(self._fd, line) :]
+            except OSError:
+                with self._changed:
+                    self._drop()
+
+    def _drop(self) -> None:
+        self._dropped += 1
+        if self._dropped == 1:
+            _LOG.error("audit: lines are being dropped; whoever reads them is slow or gone")

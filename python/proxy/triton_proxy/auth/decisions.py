@@ -1,0 +1,199 @@
+"""Remembering decisions about credentials, without remembering the credentials."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import logging
+import secrets
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from triton_proxy.auth import Authenticator, CutShort, IdentityUnavailable, NotAuthenticated, Principal
+from triton_proxy.auth.credential import Credential
+
+_LOG = logging.getLogger(__name__)
+_LONGEST_NO_SECS = 5.0
+# How long a decision served stale stands before somebody is asked again.
+_STALE_STEP_SECS = 5.0
+_ENTRIES = 10_000
+
+
+@dataclass(frozen=True)
+class Decision:
+    """A principal, and until when (by `time.monotonic`) the decision stands."""
+
+    principal: Principal
+    valid_until: float
+
+
+@dataclass(frozen=True)
+class _Yes:
+    principal: Principal
+    valid_until: float
+    # A known-good principal may be served a while longer where nobody can decide; never past its token's end.
+    stale_until: float
+
+
+@dataclass(frozen=True)
+class _No:
+    # The text alone: an exception leads, over its traceback and context, to the credential.
+    reason: str
+    valid_until: float
+
+
+class _Flight:
+    """A question under way, for all who ask the same meanwhile."""
+
+    def __init__(self) -> None:
+        self.landed = threading.Event()
+        # A text: nobody could decide. None: whoever asked gave up for reasons of its own.
+        self.outcome: _Yes | _No | str | None = None
+
+
+class Decisions:
+    """Asks an authenticator once, and answers from memory while the decision stands.
+
+    Entries are found by a digest of the credential under a key that this process drew and nobody knows: neither a
+    memory dump nor a collision made elsewhere leads to a credential.
+    """
+
+    def __init__(
+        self,
+        inner: Authenticator,
+        *,
+        positive_secs: float,
+        stale_secs: float = 0,
+        entries: int = _ENTRIES,
+        clock: Callable[[], float] = time.monotonic,
+        wall_clock: Callable[[], float] = time.time,
+    ) -> None:
+        """Remembers nothing yet.
+
+        Args:
+            inner: who decides.
+            positive_secs: how long a yes stands, its token's end permitting; a no stands at most five seconds.
+            stale_secs: how much longer a yes is used while nobody can decide; 0 for not at all.
+            entries: most decisions remembered of either kind; the yes unused for longest, or the oldest no, goes first.
+            clock: time by which decisions stand, in seconds.
+            wall_clock: seconds since the epoch, by which tokens end.
+        """
+        self._inner = inner
+        self._positive_secs = positive_secs
+        self._negative_secs = min(_LONGEST_NO_SECS, positive_secs)
+        self._stale_secs = stale_secs
+        self._most = entries
+        self._clock = clock
+        self._wall_clock = wall_clock
+        self._key = secrets.token_bytes(32)
+        self._lock = threading.Lock()
+        # Apart: whoever sends keys that nobody has must not push out those that somebody has.
+        self._yes: OrderedDict[bytes, _Yes] = OrderedDict()
+        self._no: OrderedDict[bytes, _No] = OrderedDict()
+        self._flights: dict[bytes, _Flight] = {}
+        self.stale_answers = 0
+
+    def decide(self, credential: Credential, deadline: float) -> Decision:
+        """The decision about a credential, remembered or new.
+
+        Args:
+            credential: what the call carries.
+            deadline: when the caller stops waiting, by `time.monotonic`.
+
+        Raises:
+            NotAuthenticated: the credential belongs to nobody.
+            IdentityUnavailable: it can't be decided now.
+        """
+        digest = hmac.digest(self._key, f"{credential.kind.value}:{credential.secret}".encode(), hashlib.sha256)
+        while True:
+            with self._lock:
+                known = self._known(digest)
+                if known is not None:
+                    return _decision(known)
+                flight = self._flights.get(digest)
+                leads = flight is None
+                if flight is None:
+                    flight = self._flights[digest] = _Flight()
+            if leads:
+                return self._ask(digest, flight, credential, deadline)
+            if not flight.landed.wait(max(deadline - time.monotonic(), 0)):
+                raise CutShort("nobody has said who is calling within the call's deadline; allow more time")
+            if isinstance(flight.outcome, str):
+                raise IdentityUnavailable(flight.outcome)
+            if flight.outcome is not None:
+                return _decision(flight.outcome)
+
+    def _known(self, digest: bytes) -> _Yes | _No | None:
+        now = self._clock()
+        yes = self._yes.get(digest)
+        if yes is not None and now < yes.valid_until:
+            self._yes.move_to_end(digest)
+            return yes
+        no = self._no.get(digest)
+        return no if no is not None and now < no.valid_until else None
+
+    def _ask(self, digest: bytes, flight: _Flight, credential: Credential, deadline: float) -> Decision:
+        try:
+            outcome = flight.outcome = self._asked(digest, credential, deadline)
+            self._remember(digest, outcome)
+            return _decision(outcome)
+        except CutShort:
+            raise  # The others may have more time: one of them asks anew.
+        except IdentityUnavailable as trouble:
+            flight.outcome = str(trouble)
+            raise
+        finally:
+            with self._lock:
+                del self._flights[digest]
+            flight.landed.set()
+
+    def _asked(self, digest: bytes, credential: Credential, deadline: float) -> _Yes | _No:
+        try:
+            principal = self._inner.authenticate(credential, deadline)
+        except NotAuthenticated as refusal:
+            return _No(str(refusal), self._clock() + self._negative_secs)
+        except CutShort:
+            raise  # It does not say that nobody can decide: a hurry must not make a revoked key good.
+        except IdentityUnavailable:
+            stale = self._stale(digest)
+            if stale is None:
+                raise
+            return stale
+        now = self._clock()
+        left = float("inf") if principal.expires_at is None else max(principal.expires_at - self._wall_clock(), 0)
+        return _Yes(
+            principal, now + min(self._positive_secs, left), now + min(self._positive_secs + self._stale_secs, left)
+        )
+
+    def _remember(self, digest: bytes, outcome: _Yes | _No) -> None:
+        with self._lock:
+            # The last word counts: after a no there is no yes left to be served stale, nor after a yes a no.
+            self._yes.pop(digest, None)
+            self._no.pop(digest, None)
+            if isinstance(outcome, _Yes):
+                self._yes[digest] = outcome
+            else:
+                self._no[digest] = outcome
+            for entries in (self._yes, self._no):
+                if len(entries) > self._most:
+                    entries.popitem(last=False)
+
+    def _stale(self, digest: bytes) -> _Yes | None:
+        """The yes of before, standing for another moment; None where there is none to be used."""
+        with self._lock:
+            known = self._yes.get(digest)
+            now = self._clock()
+            if known is None or now >= known.stale_until:
+                return None
+            self.stale_answers += 1
+        _LOG.warning("nobody can say who is calling; %s is let in by an earlier decision", known.principal.name)
+        return replace(known, valid_until=min(now + _STALE_STEP_SECS, known.stale_until))
+
+
+def _decision(outcome: _Yes | _No) -> Decision:
+    if isinstance(outcome, _No):
+        raise NotAuthenticated(outcome.reason)
+    return Decision(outcome.principal, outcome.valid_until)

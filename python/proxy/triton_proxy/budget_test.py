@@ -1,0 +1,206 @@
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from triton_proxy.budget import Budget, Share
+from triton_proxy.limits import LimitExceeded
+
+MB = 1024 * 1024
+
+
+def until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.0005)
+
+
+def test_waits_for_room_in_the_order_of_asking() -> None:
+    budget = Budget(1)
+    holder = budget.share()
+    assert holder.reserve(MB)
+    got: list[int] = []
+
+    def ask(index: int, size: int) -> Share:
+        share = budget.share()
+        assert share.reserve(size)
+        got.append(index)
+        return share
+
+    with ThreadPoolExecutor(3) as pool:
+        asking = []
+        # The first needs everything; the small ones behind it must not overtake.
+        for index, size in enumerate([MB, 1, 1]):
+            asking.append(pool.submit(ask, index, size))
+            until(lambda: budget.waiting == len(asking))
+        holder.release(MB // 2)
+        assert budget.waiting == 3
+        holder.release(MB // 2)
+        asking[0].result(10).close()
+        for one in asking:
+            one.result(10)
+    assert got[0] == 0
+    assert budget.in_use == 2
+
+
+@pytest.mark.parametrize("end", [Share.finish, Share.close])
+def test_ending_wakes_whoever_waits_and_lets_the_next_in(end: Callable[[Share], None]) -> None:
+    budget = Budget(1)
+    holder, large, small = budget.share(), budget.share(), budget.share()
+    assert holder.reserve(MB - 1)
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(large.reserve, MB)
+        until(lambda: budget.waiting == 1)
+        second = pool.submit(small.reserve, 1)
+        until(lambda: budget.waiting == 2)
+        end(large)
+        assert first.result(10) is False
+        assert second.result(10) is True
+    assert not large.reserve(0)
+
+
+def test_finishing_keeps_what_is_held_and_closing_gives_it_back_once() -> None:
+    budget = Budget(1)
+    share = budget.share()
+    assert share.reserve(3)
+    assert share.reserve(4)
+    share.finish()
+    assert budget.in_use == 7
+    share.release(3)
+    assert budget.in_use == 4
+    share.close()
+    share.close()
+    share.release(4)
+    assert budget.in_use == 0
+
+
+def test_what_never_fits_is_refused_instead_of_waiting_for_ever() -> None:
+    with pytest.raises(LimitExceeded, match=r"packet of 1048577 bytes is over MAX_MB_IN_FLIGHT=1,") as caught:
+        Budget(1).share().reserve(MB + 1)
+    assert caught.value.retry_after_secs is None
+
+
+def test_giving_back_what_was_not_taken_is_told() -> None:
+    share = Budget(1).share()
+    assert share.reserve(1)
+    with pytest.raises(ValueError, match="2 bytes of 1"):
+        share.release(2)
+
+
+def test_many_streams_stay_within_the_bound_and_all_get_through() -> None:
+    budget = Budget(1)
+    lock = threading.Lock()
+    held = most = 0
+    size = MB // 5
+
+    def stream(_: int) -> int:
+        nonlocal held, most
+        share = budget.share()
+        for _ in range(50):
+            assert share.reserve(size)
+            with lock:
+                held += size
+                most = max(most, held)
+            with lock:
+                held -= size
+            share.release(size)
+        share.close()
+        return 50
+
+    with ThreadPoolExecutor(16) as pool:
+        assert sum(pool.map(stream, range(16))) == 16 * 50
+    assert most <= MB
+    assert budget.in_use == budget.waiting == 0
+
+
+class Streams(RuleBasedStateMachine):
+    """Against a model of the queue: who waits, who gets what, and in which order."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.budget = Budget(1)
+        self.pool = ThreadPoolExecutor(8)
+        self.held: dict[Share, list[int]] = {}
+        self.finished: set[Share] = set()
+        self.queue: deque[tuple[Share, int, Future[bool]]] = deque()
+
+    @precondition(lambda self: len(self.held) < 6)
+    @rule()
+    def open(self) -> None:
+        self.held[self.budget.share()] = []
+
+    @precondition(lambda self: self.free_shares())
+    @rule(data=st.data(), size=st.sampled_from([0, 1, MB // 3, MB // 2, MB]))
+    def reserve(self, data: st.DataObject, size: int) -> None:
+        share = data.draw(st.sampled_from(self.free_shares()))
+        asking = self.pool.submit(share.reserve, size)
+        if share in self.finished:
+            assert asking.result(10) is False
+        elif not self.queue and self.in_use() + size <= MB:
+            assert asking.result(10) is True
+            self.held[share].append(size)
+        else:
+            self.queue.append((share, size, asking))
+            until(lambda: self.budget.waiting == len(self.queue))
+
+    @precondition(lambda self: any(self.held.values()))
+    @rule(data=st.data())
+    def release(self, data: st.DataObject) -> None:
+        share = data.draw(st.sampled_from([share for share, sizes in self.held.items() if sizes]))
+        share.release(self.held[share].pop())
+        self.grant()
+
+    @precondition(lambda self: self.held)
+    @rule(data=st.data(), close=st.booleans())
+    def end(self, data: st.DataObject, close: bool) -> None:
+        share = data.draw(st.sampled_from(list(self.held)))
+        waiting = [entry for entry in self.queue if entry[0] is share]
+        self.finished.add(share)
+        if close:
+            share.close()
+            del self.held[share]
+        else:
+            share.finish()
+        for entry in waiting:
+            assert entry[2].result(10) is False
+            self.queue.remove(entry)
+        self.grant()
+
+    @invariant()
+    def agrees_with_the_model(self) -> None:
+        assert 0 <= self.budget.in_use == self.in_use() <= MB
+        assert self.budget.waiting == len(self.queue)
+        assert not any(asking.done() for _, _, asking in self.queue)
+
+    def teardown(self) -> None:
+        for share in list(self.held):
+            share.close()
+        assert self.budget.in_use == self.budget.waiting == 0
+        self.pool.shutdown()
+
+    def grant(self) -> None:
+        while self.queue and self.in_use() + self.queue[0][1] <= MB:
+            share, size, asking = self.queue.popleft()
+            assert asking.result(10) is True
+            self.held[share].append(size)
+
+    def in_use(self) -> int:
+        return sum(sum(sizes) for sizes in self.held.values())
+
+    def free_shares(self) -> list[Share]:
+        """A stream has one reader."""
+        waiting = {share for share, _, _ in self.queue}
+        return [share for share in self.held if share not in waiting]
+
+
+Streams.TestCase.settings = settings(deadline=None, max_examples=50)
+TestStreams = Streams.TestCase

@@ -1,0 +1,350 @@
+"""Attacks on the proxy as a real server, with a Domino that answers byte by byte what it is told: one table each for
+what callers send and for what Domino answers.
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+import queue
+import socket
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import grpc
+import pytest
+
+from multimodal_contract import SEND_UNARY_METHOD, pb, pb_grpc
+from proxy_testing.authority import Authority
+from proxy_testing.raw_call import raw_call
+from proxy_testing.raw_server import Answer, RawServer, header, tls_of, whole
+from triton_proxy.server import Server, authenticator_for
+from triton_proxy.settings import load
+
+ANN_KEY = "s3cret-of-ann-5f0c6d"
+ANN_TOKEN = "token-of-ann-91b2aa"  # noqa: S105
+BOB_KEY = "s3cret-of-bob-c4487e"
+SECRETS = (ANN_KEY, ANN_TOKEN, BOB_KEY)
+ANN = b'{"isAnonymous": false, "isAdmin": false, "canonicalName": "ann"}'
+ANONYMOUS = b'{"isAnonymous": true, "canonicalName": "anonymous"}'
+Metadata = Sequence[tuple[str, str | bytes]]
+
+UNAUTHENTICATED = grpc.StatusCode.UNAUTHENTICATED
+UNAVAILABLE = grpc.StatusCode.UNAVAILABLE
+IN = grpc.StatusCode.OK  # With an Ack that says INTERNAL: there is no Triton behind.
+MISSING = "missing credentials: send metadata x-domino-api-key"
+TWICE = "is given more than once; send it once"
+RUBBISH = "is empty, too long or holds characters that no credential has"
+NOT_BEARER = "not of the form 'Bearer <token>'"
+REFUSED = "Domino does not accept these credentials; check that the API key or token is current"
+TRY_AGAIN = "Domino can't say who is calling just now; try again"
+
+
+def as_domino_does(request: bytes) -> Answer:
+    known = header(request, "X-Domino-Api-Key") == ANN_KEY or header(request, "Authorization") == f"Bearer {ANN_TOKEN}"
+    return whole("200 OK", ANN if known else ANONYMOUS)
+
+
+@contextmanager
+def proxy(domino_host: str, **environment: str) -> Iterator[grpc.Channel]:
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        settings = load(
+            {
+                "TRITON_URL": f"127.0.0.1:{nobody.getsockname()[1]}",
+                "DOMINO_HOST": domino_host,
+                "LISTEN_ADDR": "127.0.0.1:0",
+                "AUTH_TIMEOUT_SECS": "0.5",
+                **environment,
+            }
+        )
+        server = Server(settings, authenticator_for(settings))
+        server.start()
+        try:
+            # To a proxy alone it does not matter what the client's own limit would be.
+            options = [("grpc.max_metadata_size", 8 << 20), ("grpc.absolute_max_metadata_size", 8 << 20)]
+            with grpc.insecure_channel(f"127.0.0.1:{server.port}", options=options) as channel:
+                yield channel
+        finally:
+            server.drain()
+
+
+def knock(channel: grpc.Channel, metadata: Metadata) -> tuple[grpc.StatusCode, str]:
+    """Status and text that a caller sees."""
+    try:
+        ack = pb_grpc.MultimodalServiceStub(channel).SendUnary(pb.DataPacket(), metadata=tuple(metadata), timeout=20)
+    except grpc.RpcError as refusal:
+        return refusal.code(), refusal.details() or ""
+    assert ack.status == pb.BAD_REQUEST
+    return IN, "missing control" if "missing control" in ack.message else ack.message
+
+
+@pytest.fixture(autouse=True)
+def silence(capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture) -> Iterator[list[str]]:
+    """No test may make the proxy say a secret: in a log of any level, in a status, on stdout or stderr."""
+    said: list[str] = []
+    log = io.StringIO()
+    # Not what pytest has captured: at this place, that would be what was logged after the test.
+    handler = logging.StreamHandler(log)
+    logging.getLogger().addHandler(handler)
+    caplog.set_level(logging.DEBUG)
+    yield said
+    logging.getLogger().removeHandler(handler)
+    written = capfd.readouterr()
+    for secret in SECRETS:
+        assert secret not in log.getvalue() + written.out + written.err + "".join(said)
+
+
+@pytest.fixture(scope="module")
+def domino() -> Iterator[RawServer]:
+    with RawServer(as_domino_does) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def channel(domino: RawServer) -> Iterator[grpc.Channel]:
+    with proxy(domino.url) as channel:
+        yield channel
+
+
+KEY = ("x-domino-api-key", ANN_KEY)
+TOKEN = ("authorization", f"Bearer {ANN_TOKEN}")
+CALLERS: dict[str, tuple[Metadata, grpc.StatusCode, str]] = {
+    "key": ([KEY], IN, "missing control"),
+    "token": ([TOKEN], IN, "missing control"),
+    "token, scheme in small letters": ([("authorization", f"bearer {ANN_TOKEN}")], IN, "missing control"),
+    "nothing": ([], UNAUTHENTICATED, MISSING),
+    "unknown key": ([("x-domino-api-key", BOB_KEY)], UNAUTHENTICATED, REFUSED),
+    "unknown token": ([("authorization", f"Bearer {BOB_KEY}")], UNAUTHENTICATED, REFUSED),
+    "key as a token": ([("authorization", f"Bearer {ANN_KEY}")], UNAUTHENTICATED, REFUSED),
+    "token as a key": ([("x-domino-api-key", ANN_TOKEN)], UNAUTHENTICATED, REFUSED),
+    "both good": ([KEY, TOKEN], IN, "missing control"),
+    "good key, bad token": ([KEY, ("authorization", "Bearer x")], IN, "missing control"),
+    "good key, other scheme": ([KEY, ("authorization", "Basic eDp5")], IN, "missing control"),
+    "bad key, good token": ([("x-domino-api-key", BOB_KEY), TOKEN], UNAUTHENTICATED, REFUSED),
+    "empty key, good token": ([("x-domino-api-key", ""), TOKEN], UNAUTHENTICATED, RUBBISH),
+    "key twice": ([KEY, KEY], UNAUTHENTICATED, TWICE),
+    "bad key, then good": ([("x-domino-api-key", BOB_KEY), KEY], UNAUTHENTICATED, TWICE),
+    "good key, then bad": ([KEY, ("x-domino-api-key", BOB_KEY)], UNAUTHENTICATED, TWICE),
+    "token twice": ([TOKEN, TOKEN], UNAUTHENTICATED, TWICE),
+    "key with a token twice": ([KEY, TOKEN, TOKEN], UNAUTHENTICATED, TWICE),
+    "keys in one": ([("x-domino-api-key", f"{BOB_KEY}, {ANN_KEY}")], UNAUTHENTICATED, RUBBISH),
+    "keys in one without a blank": ([("x-domino-api-key", f"{BOB_KEY},{ANN_KEY}")], UNAUTHENTICATED, REFUSED),
+    "key -bin": ([("x-domino-api-key-bin", ANN_KEY.encode())], UNAUTHENTICATED, MISSING),
+    "token -bin": ([("authorization-bin", f"Bearer {ANN_TOKEN}".encode())], UNAUTHENTICATED, MISSING),
+    "key with an underscore": ([("x_domino_api_key", ANN_KEY)], UNAUTHENTICATED, MISSING),
+    "other names": (
+        [("x-api-key", ANN_KEY), ("cookie", ANN_KEY), ("proxy-authorization", ANN_KEY)],
+        UNAUTHENTICATED,
+        MISSING,
+    ),
+    "what a front end would set": ([("x-forwarded-user", "ann"), ("x-remote-user", "ann")], UNAUTHENTICATED, MISSING),
+    "Basic": ([("authorization", "Basic eDp5")], UNAUTHENTICATED, NOT_BEARER),
+    "Digest": ([("authorization", f"Digest {ANN_TOKEN}")], UNAUTHENTICATED, NOT_BEARER),
+    "Negotiate": ([("authorization", f"Negotiate {ANN_TOKEN}")], UNAUTHENTICATED, NOT_BEARER),
+    "token without scheme": ([("authorization", ANN_TOKEN)], UNAUTHENTICATED, NOT_BEARER),
+    "Bearer alone": ([("authorization", "Bearer")], UNAUTHENTICATED, RUBBISH),
+    "Bearer twice": ([("authorization", f"Bearer Bearer {ANN_TOKEN}")], UNAUTHENTICATED, RUBBISH),
+    "Bearer with another sign": ([("authorization", f"Bearer={ANN_TOKEN}")], UNAUTHENTICATED, NOT_BEARER),
+    "key with scheme": ([("x-domino-api-key", f"Bearer {ANN_KEY}")], UNAUTHENTICATED, RUBBISH),
+    "5 KB": ([("x-domino-api-key", "k" * 5_000)], UNAUTHENTICATED, REFUSED),
+    "1 MB": ([("x-domino-api-key", "k" * (1 << 20))], grpc.StatusCode.RESOURCE_EXHAUSTED, "metadata size exceeds"),
+}
+
+
+@pytest.mark.parametrize(("metadata", "code", "text"), CALLERS.values(), ids=CALLERS.keys())
+def test_callers(
+    channel: grpc.Channel, silence: list[str], metadata: Metadata, code: grpc.StatusCode, text: str
+) -> None:
+    seen, told = knock(channel, metadata)
+    silence.append(told)
+    assert seen is code, told
+    assert text in told
+
+
+@pytest.mark.parametrize(
+    ("headers", "gets_in"),
+    [
+        ([(b"x-domino-api-key", ANN_KEY.encode())], True),
+        ([(b"X-Domino-Api-Key", ANN_KEY.encode())], False),
+        ([(b"x-domino-api-key", BOB_KEY.encode() + b"\r\nx-domino-api-key: " + ANN_KEY.encode())], False),
+        ([(b"x-domino-api-key", BOB_KEY.encode() + b"\nX-Domino-Api-Key: " + ANN_KEY.encode())], False),
+        ([(b"x-domino-api-key", b"\x00" + ANN_KEY.encode())], False),
+        ([(b"x-domino-api-key", ANN_KEY.encode() + b"\xff")], False),
+        ([(b"x-other", b"1\r\nx-domino-api-key: " + ANN_KEY.encode())], False),
+        ([(b"x-domino-api-key\r\nx-other", ANN_KEY.encode())], False),
+    ],
+)
+def test_headers_that_no_client_library_sends(
+    domino: RawServer, headers: Sequence[tuple[bytes, bytes]], gets_in: bool
+) -> None:
+    settings = load({"TRITON_URL": "127.0.0.1:1", "DOMINO_HOST": domino.url, "LISTEN_ADDR": "127.0.0.1:0"})
+    server = Server(settings, authenticator_for(settings))
+    server.start()
+    before = len(domino.requests)
+    try:
+        assert (
+            b"missing control" in raw_call(server.port, SEND_UNARY_METHOD, headers, pb.DataPacket().SerializeToString())
+        ) is gets_in
+    finally:
+        server.drain()
+    # Where such a thing reaches Domino at all, it is one header and none besides.
+    for request in domino.requests[before:]:
+        assert request.lower().count(b"x-domino-api-key") == 1
+
+
+HEAD = b"HTTP/1.1 200 OK\r\n"
+DOMINOS: dict[str, tuple[Answer, grpc.StatusCode, str]] = {
+    "names ann": (whole("200 OK", ANN), IN, "missing control"),
+    "anonymous": (whole("200 OK", ANONYMOUS), UNAUTHENTICATED, REFUSED),
+    "HTML": (whole("200 OK", b"<html>Sign in</html>", "Content-Type: text/html"), UNAVAILABLE, TRY_AGAIN),
+    "half a JSON": (whole("200 OK", ANN[:40]), UNAVAILABLE, TRY_AGAIN),
+    "nothing": (whole("200 OK", b""), UNAVAILABLE, TRY_AGAIN),
+    "list": (whole("200 OK", b"[" + ANN + b"]"), UNAVAILABLE, TRY_AGAIN),
+    "isAnonymous a text": (whole("200 OK", b'{"isAnonymous": "false", "userName": "a"}'), UNAVAILABLE, TRY_AGAIN),
+    "isAnonymous zero": (whole("200 OK", b'{"isAnonymous": 0, "userName": "a"}'), UNAVAILABLE, TRY_AGAIN),
+    "isAnonymous missing": (whole("200 OK", b'{"userName": "a"}'), UNAVAILABLE, TRY_AGAIN),
+    "name a number": (whole("200 OK", b'{"isAnonymous": false, "userName": 7}'), UNAVAILABLE, TRY_AGAIN),
+    "no name": (whole("200 OK", b'{"isAnonymous": false}'), UNAVAILABLE, TRY_AGAIN),
+    "204": (whole("204 No Content", b""), UNAVAILABLE, TRY_AGAIN),
+    "401": (whole("401 Unauthorized", ANN), UNAUTHENTICATED, REFUSED),
+    "403": (whole("403 Forbidden", ANN), UNAUTHENTICATED, REFUSED),
+    "404": (whole("404 Not Found", ANN), UNAVAILABLE, TRY_AGAIN),
+    "429": (whole("429 Too Many Requests", ANN, "Retry-After: 9999"), UNAVAILABLE, TRY_AGAIN),
+    "500": (whole("500 Internal Server Error", ANN), UNAVAILABLE, TRY_AGAIN),
+    "503": (whole("503 Service Unavailable", ANN), UNAVAILABLE, TRY_AGAIN),
+    "closes": (Answer(), UNAVAILABLE, TRY_AGAIN),
+    "silent": (Answer(first_pause=5), UNAVAILABLE, TRY_AGAIN),
+    "drips its head": (Answer((HEAD, *[b"X-A: 1\r\n"] * 60), pause=0.1), UNAVAILABLE, TRY_AGAIN),
+    "drips its body": (Answer((HEAD + b"\r\n" + ANN, *[b" "] * 60), pause=0.1), UNAVAILABLE, TRY_AGAIN),
+    "endless": (Answer((HEAD + b"\r\n" + ANN, *[b" " * 65536] * 60)), UNAVAILABLE, TRY_AGAIN),
+    "promises more": (Answer((HEAD + b"Content-Length: 999\r\n\r\n" + ANN,)), UNAVAILABLE, TRY_AGAIN),
+    "no HTTP": (Answer((ANN,)), UNAVAILABLE, TRY_AGAIN),
+}
+
+
+@pytest.mark.parametrize(("answer", "code", "text"), DOMINOS.values(), ids=DOMINOS.keys())
+def test_dominos(silence: list[str], answer: Answer, code: grpc.StatusCode, text: str) -> None:
+    with RawServer(answer) as domino, proxy(domino.url) as channel:
+        before = time.monotonic()
+        seen, told = knock(channel, [KEY])
+        silence.append(told)
+        assert (seen, told) == (code, text)
+        assert time.monotonic() - before < 2
+
+
+@pytest.mark.parametrize("status", ["301 Moved", "302 Found", "303 See Other", "307 Temporary", "308 Permanent"])
+def test_a_redirect_never_takes_the_credential_elsewhere(status: str) -> None:
+    with RawServer(whole("200 OK", ANN)) as elsewhere:
+        redirect = whole(status, ANN, f"Location: {elsewhere.url}/v4/auth/principal")
+        with RawServer(redirect) as domino, proxy(domino.url) as channel:
+            assert knock(channel, [KEY]) == (UNAVAILABLE, TRY_AGAIN)
+            assert len(domino.requests) == 1
+        assert elsewhere.requests == []
+
+
+@pytest.mark.parametrize("echo", ["200 OK", "500 Internal Server Error", "401 Unauthorized"])
+@pytest.mark.parametrize("where", ["body", "header", "broken header"])
+def test_a_domino_that_echoes_the_credential_makes_nobody_say_it(silence: list[str], echo: str, where: str) -> None:
+    def answer(request: bytes) -> Answer:
+        if where == "body":
+            return whole(echo, request)
+        line = f"X-Echo{':' if where == 'header' else ''} {ANN_KEY}"
+        return whole(echo, b"{}", line, f"Location: /{ANN_KEY}", f"Set-Cookie: key={ANN_KEY}")
+
+    with RawServer(answer) as domino, proxy(domino.url, LOG_LEVEL="DEBUG") as channel:
+        code, told = knock(channel, [KEY])
+        silence.append(told)
+        assert code is not IN
+
+
+def test_nobody_listens() -> None:
+    with RawServer() as domino:
+        pass
+    with proxy(domino.url) as channel:
+        assert knock(channel, [KEY]) == (UNAVAILABLE, TRY_AGAIN)
+
+
+def test_nothing_configured_lets_nobody_in(caplog: pytest.LogCaptureFixture) -> None:
+    with proxy("") as channel:
+        for metadata in ([KEY], [TOKEN]):
+            code, text = knock(channel, metadata)
+            assert code is UNAUTHENTICATED
+            assert text.startswith("this proxy is set up to let nobody in")
+    assert "neither DOMINO_HOST nor KEYCLOAK_ISSUER is set: nobody gets in" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("issued_for", "given", "code"),
+    [("127.0.0.1", True, IN), ("127.0.0.1", False, UNAVAILABLE), ("127.0.0.2", True, UNAVAILABLE)],
+)
+def test_tls_to_domino(tmp_path: Path, issued_for: str, given: bool, code: grpc.StatusCode) -> None:
+    ours, foreign = Authority("ours"), Authority("foreign")
+    (tmp_path / "ca.pem").write_bytes(ours.pem)
+    tls = tls_of((ours if given else foreign).issue(issued_for), tmp_path)
+    with RawServer(as_domino_does, tls=tls) as domino:
+        with proxy(domino.url, DOMINO_CA_FILE=str(tmp_path / "ca.pem")) as channel:
+            assert knock(channel, [KEY])[0] is code
+        assert bool(domino.requests) is (code is IN)
+        domino.requests.clear()
+        # Without the file the usual authorities count, of which this is none.
+        with proxy(domino.url) as channel:
+            assert knock(channel, [KEY])[0] is UNAVAILABLE
+        assert domino.requests == []
+
+
+@pytest.mark.parametrize(
+    ("answer", "code", "text"),
+    [
+        (whole("200 OK", ANONYMOUS), UNAUTHENTICATED, REFUSED),
+        (
+            whole("200 OK", ANN.replace(b"ann", b"bob")),
+            UNAUTHENTICATED,
+            "the credential belongs to somebody else by now",
+        ),
+        (Answer(), UNAVAILABLE, TRY_AGAIN),
+    ],
+)
+def test_a_stream_does_not_outlive_its_callers_rights(answer: Answer, code: grpc.StatusCode, text: str) -> None:
+    with RawServer(as_domino_does) as domino, proxy(domino.url, AUTH_CACHE_SECS="1") as channel:
+        packets: queue.SimpleQueue[pb.DataPacket | None] = queue.SimpleQueue()
+        call = pb_grpc.MultimodalServiceStub(channel).Chat(iter(packets.get, None), metadata=(KEY,), timeout=30)
+        packets.put(pb.DataPacket())
+        assert next(call).status == pb.BAD_REQUEST
+        asked = time.monotonic()
+        domino.answer = answer
+        with pytest.raises(grpc.RpcError) as caught:
+            next(call)
+        assert caught.value.code() is code
+        assert text in (caught.value.details() or "")
+        assert time.monotonic() - asked < 3
+        packets.put(None)
+
+
+def test_a_stream_goes_on_while_the_key_is_good() -> None:
+    with RawServer(as_domino_does) as domino, proxy(domino.url, AUTH_CACHE_SECS="0.2") as channel:
+        packets: queue.SimpleQueue[pb.DataPacket | None] = queue.SimpleQueue()
+        call = pb_grpc.MultimodalServiceStub(channel).Chat(iter(packets.get, None), metadata=(KEY,), timeout=30)
+        while len(domino.requests) < 3:
+            packets.put(pb.DataPacket())
+            assert next(call).status == pb.BAD_REQUEST
+        packets.put(None)
+        assert list(call) == []
+
+
+def test_one_key_costs_one_call_and_a_dead_domino_milliseconds() -> None:
+    with RawServer(as_domino_does) as counted, proxy(counted.url) as channel:
+        for _ in range(50):
+            assert knock(channel, [KEY])[0] is IN
+        assert len(counted.requests) == 1
+        counted.answer = Answer()
+        for number in range(5):
+            assert knock(channel, [("x-domino-api-key", f"new-{number}")])[0] is UNAVAILABLE
+        before = time.monotonic()
+        for number in range(20):
+            code, text = knock(channel, [("x-domino-api-key", f"newer-{number}")])
+            assert (code, text) == (UNAVAILABLE, "Domino has not answered for a while; try again in some seconds")
+        assert time.monotonic() - before < 1
+        assert knock(channel, [KEY])[0] is IN

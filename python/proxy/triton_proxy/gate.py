@@ -1,0 +1,249 @@
+"""What a call may do: who is calling, which models they may use, how much at once; and the record of it."""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import dataclass
+
+import grpc
+
+from multimodal_contract import pb
+from triton_proxy.access import Access, Denied
+from triton_proxy.audit import Audit
+from triton_proxy.auth import IdentityUnavailable, Kind, NotAuthenticated, Principal
+from triton_proxy.auth.caller import Caller
+from triton_proxy.auth.credential import UnusableCredential, from_metadata
+from triton_proxy.auth.decisions import Decisions
+from triton_proxy.budget import Budget
+from triton_proxy.limits import LimitExceeded, Limits
+from triton_proxy.reply import Request
+
+_LOG = logging.getLogger(__name__)
+# Authenticators have shorter limits of their own; this one bounds a wait for somebody else's question.
+_LONGEST_SECS = 60.0
+# With a status by which the proxy itself ends a call: packets without an Ack were not accepted and may be sent again.
+_NOT_ACCEPTED = ("mm-unanswered", "not-accepted")
+_RETRY_AFTER = "retry-after-ms"
+
+
+@dataclass(frozen=True)
+class Ending:
+    """Why the proxy itself ends a call.
+
+    Attributes:
+        code: the call's status.
+        text: its details, fit for the caller.
+        retry_after_secs: when it makes sense to try again; None where nobody can say.
+    """
+
+    code: grpc.StatusCode
+    text: str
+    retry_after_secs: float | None = None
+
+    @property
+    def trailing_metadata(self) -> tuple[tuple[str, str], ...]:
+        """What tells a client library that, and when, it may send again what has no Ack."""
+        if self.retry_after_secs is None:
+            return (_NOT_ACCEPTED,)
+        return (_NOT_ACCEPTED, (_RETRY_AFTER, str(max(1, round(self.retry_after_secs * 1000)))))
+
+
+class Refusal(Exception):  # noqa: N818 - says what it is about
+    """A call or packet is not let through."""
+
+    def __init__(self, ending: Ending) -> None:
+        super().__init__(ending.text)
+        self.ending = ending
+
+
+@dataclass(frozen=True)
+class Gate:
+    """What all calls go through.
+
+    Attributes:
+        decisions: who is calling.
+        access: who may use which model.
+        limits: what one principal may have under way.
+        budget: what all together may have under way.
+        audit: where it is written down.
+    """
+
+    decisions: Decisions
+    access: Access
+    limits: Limits
+    budget: Budget
+    audit: Audit
+
+    def enter(self, method: str, context: grpc.ServicerContext) -> Passage:
+        """Lets a call in whose caller is known.
+
+        Args:
+            method: full name of the method.
+            context: of the call.
+
+        Raises:
+            Refusal: the caller is not known; it was written down.
+        """
+        began = time.monotonic()
+        left = context.time_remaining()
+        deadline = began + (_LONGEST_SECS if left is None else min(left, _LONGEST_SECS))
+        kind: Kind | None = None
+        try:
+            credential = from_metadata(context.invocation_metadata())
+            kind = credential.kind
+            caller = Caller(self.decisions, credential, deadline)
+        except Exception as error:  # noqa: BLE001 - whatever it is, it means no
+            ending = _identity_ending(error)
+            self.audit.refused(
+                method=method,
+                peer=context.peer(),
+                kind=kind,
+                code=ending.code,
+                reason=ending.text,
+                latency_secs=time.monotonic() - began,
+            )
+            raise Refusal(ending) from None
+        return Passage(self, caller, method, context.peer())
+
+
+class Passage:
+    """One call's way through the gate. Close it when the call has ended."""
+
+    def __init__(self, gate: Gate, caller: Caller, method: str, peer: str) -> None:
+        """Made by `Gate.enter`."""
+        self._gate = gate
+        self._caller = caller
+        self._quota = gate.limits.call(caller.principal.name)
+        self._share = gate.budget.share()
+        self._record = gate.audit.stream(method=method, peer=peer, principal=caller.principal, kind=caller.kind)
+
+    @property
+    def principal(self) -> Principal:
+        """Who is calling."""
+        return self._caller.principal
+
+    @property
+    def lapsed(self) -> bool:
+        """Whether it is time for `confirm`."""
+        return self._caller.lapsed
+
+    def confirm(self, deadline: float) -> None:
+        """Makes sure that the caller is still who it was.
+
+        Args:
+            deadline: when to stop waiting, by `time.monotonic`.
+
+        Raises:
+            Refusal: it is not, or nobody can say.
+        """
+        try:
+            self._caller.confirm(deadline)
+        except Exception as error:  # noqa: BLE001 - whatever it is, it means no
+            raise Refusal(_identity_ending(error)) from None
+
+    def admit(self, size: int) -> bool:
+        """Waits for room for a packet, until `freed` and `answered`; False when the call was ended meanwhile.
+
+        Args:
+            size: its bytes.
+
+        Raises:
+            Refusal: it is over a limit of the principal's, or larger than all room there is.
+        """
+        try:
+            self._quota.admit(size)
+            try:
+                admitted = self._share.reserve(size)
+            except LimitExceeded:
+                self._quota.release(size)
+                raise
+        except LimitExceeded as limit:
+            raise Refusal(Ending(grpc.StatusCode.RESOURCE_EXHAUSTED, str(limit), limit.retry_after_secs)) from None
+        if not admitted:
+            self._quota.release(size)
+        return admitted
+
+    def freed(self, size: int) -> None:
+        """The bytes of a packet that was admitted are not held any more.
+
+        That is before its Ack is sent: a caller who does not read Acks must not keep the room from others.
+
+        Args:
+            size: its bytes.
+        """
+        self._share.release(size)
+
+    def use(self, model: str, model_version: str) -> None:
+        """Makes sure that the caller may use a model.
+
+        Args:
+            model: its name.
+            model_version: its version; may be empty.
+
+        Raises:
+            Refusal: the policy does not allow it.
+        """
+        try:
+            self._gate.access.check(self.principal, model, model_version)
+        except Denied as denied:
+            raise Refusal(Ending(grpc.StatusCode.PERMISSION_DENIED, str(denied))) from None
+
+    def received(self, request: Request) -> None:
+        """Writes down a packet that was accepted."""
+        control = request.control
+        self._record.received(request.bytes_seen, control.model, control.model_version, request.cid)
+
+    def refused(self, ending: Ending, request: Request, latency_secs: float) -> None:
+        """Writes down a packet that was not.
+
+        Args:
+            ending: the refusal.
+            request: what is known of it.
+            latency_secs: how long it took to refuse.
+        """
+        self._record.refused(
+            ending.code,
+            ending.text,
+            size=request.bytes_seen,
+            model=request.control.model,
+            model_version=request.control.model_version,
+            correlation_id=request.cid,
+            latency_secs=latency_secs,
+        )
+
+    def answered(self, request: Request, ack: pb.Ack, size: int) -> None:
+        """A packet that was admitted has its Ack.
+
+        Args:
+            request: of the packet.
+            ack: its Ack.
+            size: bytes of the Ack.
+        """
+        self._quota.release(request.bytes_seen)
+        self._record.answered(size, ok=ack.status == pb.OK)
+
+    def finish(self) -> None:
+        """Wakes whoever waits in `admit`, and admits nothing any more."""
+        self._share.finish()
+
+    def close(self, code: grpc.StatusCode, text: str = "") -> None:
+        """The call has ended.
+
+        Args:
+            code: its status.
+            text: why, where that is not OK.
+        """
+        self._share.close()
+        self._quota.close()
+        self._record.close(code, text)
+
+
+def _identity_ending(error: Exception) -> Ending:
+    if isinstance(error, NotAuthenticated | UnusableCredential):
+        return Ending(grpc.StatusCode.UNAUTHENTICATED, str(error))
+    if isinstance(error, IdentityUnavailable):
+        return Ending(grpc.StatusCode.UNAVAILABLE, str(error))
+    # Not its text or traceback: they might hold the credential.
+    _LOG.error("the authenticator failed with %s; the caller is refused", type(error).__name__)
+    return Ending(grpc.StatusCode.UNAVAILABLE, "the proxy can't say who is calling just now; try again")

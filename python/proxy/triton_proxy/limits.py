@@ -1,0 +1,205 @@
+"""What one principal may have under way, so that nobody slows the others down."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+
+_MB = 1024 * 1024
+# How long an inference usually takes is not known here; a second is soon, and no storm.
+_RETRY_SECS = 1.0
+
+
+class LimitExceeded(Exception):  # noqa: N818 - what happened, not a fault
+    """A packet is over a limit: RESOURCE_EXHAUSTED. The text is fit for the caller and names the setting.
+
+    Attributes:
+        retry_after_secs: when to try again; None where trying again can't help.
+    """
+
+    def __init__(self, text: str, retry_after_secs: float | None) -> None:
+        super().__init__(text)
+        self.retry_after_secs = retry_after_secs
+
+
+class _Usage:
+    """What one principal has under way, on all of its calls."""
+
+    def __init__(self, tokens: float, now: float) -> None:
+        self.calls = 0
+        self.in_flight = 0
+        self.bytes = 0
+        self.tokens = tokens
+        self.filled_at = now
+
+
+class Limits:
+    """Limits per principal, whatever number of calls it makes.
+
+    The table of principals holds those with a call open, and those without until their allowance of requests is
+    whole again, so that leaving and coming back wins nothing; it is never longer than the calls open and `principals`.
+    """
+
+    def __init__(
+        self,
+        *,
+        in_flight: int,
+        per_sec: float,
+        mb_in_flight: int,
+        principals: int = 10_000,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Nobody has anything under way.
+
+        Args:
+            in_flight: most packets under way; MAX_IN_FLIGHT_PER_PRINCIPAL.
+            per_sec: packets per second, of which those of one second may come at once; 0 for any number;
+                MAX_REQUESTS_PER_SEC_PER_PRINCIPAL.
+            mb_in_flight: most MiB in packets under way; MAX_MB_IN_FLIGHT_PER_PRINCIPAL.
+            principals: most principals remembered that have no call open.
+            clock: the time in seconds.
+        """
+        self._in_flight = in_flight
+        self._per_sec = per_sec
+        self._burst = max(per_sec, 1.0)
+        self._mb = mb_in_flight
+        self._most_idle = principals
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._busy: dict[str, _Usage] = {}
+        self._idle: OrderedDict[str, _Usage] = OrderedDict()
+
+    def call(self, principal: str) -> Quota:
+        """The allowance of one call of a principal; close it when the call ends.
+
+        Args:
+            principal: the principal's name.
+        """
+        with self._lock:
+            self._forget_idle()
+            usage = self._busy.get(principal) or self._idle.pop(principal, None)
+            if usage is None:
+                usage = _Usage(self._burst, self._clock())
+            self._busy[principal] = usage
+            usage.calls += 1
+        return Quota(self, principal, usage)
+
+    @property
+    def principals(self) -> int:
+        """How many principals the table holds."""
+        with self._lock:
+            return len(self._busy) + len(self._idle)
+
+    def _admit(self, quota: Quota, size: int) -> None:
+        usage = quota.usage
+        with self._lock:
+            if quota.closed:
+                return
+            most = self._mb * _MB
+            if usage.in_flight >= self._in_flight:
+                raise LimitExceeded(
+                    f"{usage.in_flight} packets of {quota.principal} are under way already, as many as "
+                    f"MAX_IN_FLIGHT_PER_PRINCIPAL={self._in_flight} allows on all calls together; "
+                    "wait for their Acks before sending more",
+                    _RETRY_SECS,
+                )
+            if usage.bytes + size > most:
+                helps = size <= most
+                raise LimitExceeded(
+                    f"packet of {size} bytes: {quota.principal} has {usage.bytes} bytes under way already, and "
+                    f"MAX_MB_IN_FLIGHT_PER_PRINCIPAL={self._mb} allows {most} on all calls together; "
+                    + ("wait for Acks before sending more" if helps else "send smaller packets"),
+                    _RETRY_SECS if helps else None,
+                )
+            self._take_token(quota)
+            usage.in_flight += 1
+            usage.bytes += size
+            quota.in_flight += 1
+            quota.bytes += size
+
+    def _take_token(self, quota: Quota) -> None:
+        if not self._per_sec:
+            return
+        usage, now = quota.usage, self._clock()
+        usage.tokens = min(self._burst, usage.tokens + (now - usage.filled_at) * self._per_sec)
+        usage.filled_at = now
+        if usage.tokens < 1:
+            raise LimitExceeded(
+                f"{quota.principal} sends more than MAX_REQUESTS_PER_SEC_PER_PRINCIPAL={self._per_sec:g} packets per "
+                "second on all calls together; send fewer",
+                (1 - usage.tokens) / self._per_sec,
+            )
+        usage.tokens -= 1
+
+    def _release(self, quota: Quota, packets: int, size: int) -> None:
+        """Gives back what the quota holds, and no more than that."""
+        if packets > quota.in_flight or size > quota.bytes:
+            raise ValueError(f"{packets} packets, {size} bytes of {quota.in_flight}, {quota.bytes} given back")
+        quota.usage.in_flight -= packets
+        quota.usage.bytes -= size
+        quota.in_flight -= packets
+        quota.bytes -= size
+
+    def _close(self, quota: Quota) -> None:
+        with self._lock:
+            if quota.closed:
+                return
+            self._release(quota, quota.in_flight, quota.bytes)
+            quota.closed = True
+            quota.usage.calls -= 1
+            if quota.usage.calls == 0:
+                self._idle[quota.principal] = self._busy.pop(quota.principal)
+                self._forget_idle()
+
+    def _forget_idle(self) -> None:
+        """Lets those go whose allowance is whole, the longest idle first; each costs once what its coming cost."""
+        now = self._clock()
+        while self._idle:
+            usage = next(iter(self._idle.values()))
+            missing = self._burst - usage.tokens if self._per_sec else 0.0
+            if len(self._idle) <= self._most_idle and (now - usage.filled_at) * self._per_sec < missing:
+                return
+            self._idle.popitem(last=False)
+
+
+class Quota:
+    """What one call of a principal has under way. All of it counts against the principal's limits."""
+
+    def __init__(self, limits: Limits, principal: str, usage: _Usage) -> None:
+        """Made by `Limits.call`."""
+        self._limits = limits
+        self.principal = principal
+        self.usage = usage
+        self.in_flight = 0
+        self.bytes = 0
+        self.closed = False
+
+    def admit(self, size: int) -> None:
+        """Counts a packet as under way, until `release`.
+
+        Args:
+            size: its bytes.
+
+        Raises:
+            LimitExceeded: it would be over a limit; then it does not count.
+        """
+        self._limits._admit(self, size)
+
+    def release(self, size: int) -> None:
+        """The packet of that size is answered. After `close`, which has done so, nothing happens.
+
+        Args:
+            size: its bytes, as given to `admit`.
+
+        Raises:
+            ValueError: no such packet is under way.
+        """
+        with self._limits._lock:
+            if not self.closed:
+                self._limits._release(self, 1, size)
+
+    def close(self) -> None:
+        """The call has ended, and nothing of it is under way any more."""
+        self._limits._close(self)

@@ -1,0 +1,283 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from triton_proxy.limits import LimitExceeded, Limits, Quota
+
+MB = 1024 * 1024
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def limits(
+    in_flight: int = 1000,
+    per_sec: float = 0,
+    mb: int = 1000,
+    clock: Callable[[], float] = Clock(),  # noqa: B008 - one that stands still
+    principals: int = 10_000,
+) -> Limits:
+    return Limits(in_flight=in_flight, per_sec=per_sec, mb_in_flight=mb, principals=principals, clock=clock)
+
+
+def refusal(call: Quota, size: int) -> LimitExceeded | None:
+    try:
+        call.admit(size)
+    except LimitExceeded as exceeded:
+        return exceeded
+    return None
+
+
+def test_in_flight_counts_all_calls_of_a_principal_and_nobody_elses() -> None:
+    table = limits(in_flight=2)
+    first, second, other = table.call("ann"), table.call("ann"), table.call("ben")
+    first.admit(1)
+    second.admit(1)
+    with pytest.raises(LimitExceeded, match=r"2 packets of ann .* MAX_IN_FLIGHT_PER_PRINCIPAL=2") as caught:
+        first.admit(1)
+    assert caught.value.retry_after_secs == 1
+    other.admit(1)
+    second.release(1)
+    first.admit(1)
+
+
+def test_bytes_in_flight() -> None:
+    table = limits(mb=1)
+    call = table.call("ann")
+    call.admit(MB - 1)
+    call.admit(1)
+    with pytest.raises(LimitExceeded, match=r"ann has 1048576 .* MAX_MB_IN_FLIGHT_PER_PRINCIPAL=1 ") as caught:
+        call.admit(1)
+    assert caught.value.retry_after_secs == 1
+    call.release(1)
+    call.admit(1)
+
+
+def test_what_never_fits_has_no_hint_to_try_again() -> None:
+    with pytest.raises(LimitExceeded, match="send smaller packets") as caught:
+        limits(mb=1).call("ann").admit(MB + 1)
+    assert caught.value.retry_after_secs is None
+
+
+def test_rate_with_its_burst_and_hint() -> None:
+    clock = Clock()
+    table = limits(per_sec=4, clock=clock)
+    call = table.call("ann")
+    for _ in range(4):
+        call.admit(0)
+        call.release(0)
+    with pytest.raises(LimitExceeded, match="MAX_REQUESTS_PER_SEC_PER_PRINCIPAL=4 packets per second") as caught:
+        call.admit(0)
+    assert caught.value.retry_after_secs == pytest.approx(0.25)
+    clock.now += 0.25
+    call.admit(0)
+    with pytest.raises(LimitExceeded):
+        call.admit(0)
+    clock.now += 1000
+    for _ in range(4):
+        call.admit(0)
+    with pytest.raises(LimitExceeded):
+        call.admit(0)
+
+
+def test_less_than_one_per_second() -> None:
+    clock = Clock()
+    call = limits(per_sec=0.5, clock=clock).call("ann")
+    call.admit(0)
+    with pytest.raises(LimitExceeded) as caught:
+        call.admit(0)
+    assert caught.value.retry_after_secs == pytest.approx(2)
+    clock.now += 2
+    call.admit(0)
+
+
+def test_a_refused_packet_costs_nothing_of_the_rate() -> None:
+    call = limits(in_flight=1, per_sec=2).call("ann")
+    call.admit(0)
+    for _ in range(5):
+        with pytest.raises(LimitExceeded, match="MAX_IN_FLIGHT"):
+            call.admit(0)
+    call.release(0)
+    call.admit(0)
+
+
+def test_leaving_and_coming_back_does_not_renew_the_rate() -> None:
+    clock = Clock()
+    table = limits(per_sec=1, clock=clock)
+    call = table.call("ann")
+    call.admit(0)
+    call.close()
+    assert table.principals == 1
+    with pytest.raises(LimitExceeded):
+        table.call("ann").admit(0)
+
+
+def test_idle_principals_leave() -> None:
+    clock = Clock()
+    table = limits(per_sec=1, clock=clock)
+    for name in "abc":
+        call = table.call(name)
+        call.admit(0)
+        call.close()
+    assert table.principals == 3
+    clock.now += 1
+    table.call("d")
+    assert table.principals == 1
+
+
+def test_without_a_rate_nobody_is_remembered() -> None:
+    table = limits()
+    call = table.call("ann")
+    call.admit(1)
+    call.close()
+    assert table.principals == 0
+
+
+def test_the_table_is_bounded() -> None:
+    table = limits(per_sec=0.001, principals=10)
+    for index in range(100):
+        call = table.call(f"user{index}")
+        call.admit(0)
+        call.close()
+    assert table.principals == 10
+
+
+def test_closing_gives_everything_back_once() -> None:
+    table = limits(in_flight=2)
+    call = table.call("ann")
+    call.admit(5)
+    call.admit(5)
+    call.close()
+    call.close()
+    call.release(5)
+    call.admit(5)
+    again = table.call("ann")
+    again.admit(5)
+    again.admit(5)
+
+
+def test_giving_back_what_was_not_taken_is_told() -> None:
+    call = limits().call("ann")
+    call.admit(5)
+    with pytest.raises(ValueError, match="given back"):
+        call.release(6)
+    call.release(5)
+    with pytest.raises(ValueError, match="given back"):
+        call.release(0)
+
+
+def test_threads_never_exceed_and_lose_nothing() -> None:
+    table = limits(in_flight=3, mb=1)
+
+    def work(_: int) -> int:
+        call = table.call("ann")
+        admitted = 0
+        for _ in range(500):
+            try:
+                call.admit(MB // 4)
+            except LimitExceeded:
+                continue
+            admitted += 1
+            call.release(MB // 4)
+        call.close()
+        return admitted
+
+    with ThreadPoolExecutor(8) as pool:
+        assert sum(pool.map(work, range(8))) > 0
+    assert table.principals == 0
+    call = table.call("ann")
+    for _ in range(3):
+        call.admit(MB // 4)
+
+
+IN_FLIGHT, PER_SEC, MOST_MB = 4, 3.0, 1
+
+
+class Principals(RuleBasedStateMachine):
+    """Against a model that keeps every packet and every moment."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.clock = Clock()
+        self.table = limits(IN_FLIGHT, PER_SEC, MOST_MB, self.clock)
+        self.calls: list[tuple[str, Quota, list[int]]] = []
+        self.admitted_at: dict[str, list[float]] = {}
+
+    @rule(name=st.sampled_from("ab"))
+    def call(self, name: str) -> None:
+        self.calls.append((name, self.table.call(name), []))
+
+    @precondition(lambda self: self.calls)
+    @rule(data=st.data(), size=st.sampled_from([0, 1, MB // 3, MB // 2, MB, MB + 1]))
+    def admit(self, data: st.DataObject, size: int) -> None:
+        name, quota, sizes = data.draw(st.sampled_from(self.calls))
+        held = self.sizes(name)
+        fits = len(held) < IN_FLIGHT and sum(held) + size <= MOST_MB * MB
+        exceeded = refusal(quota, size)
+        if exceeded is not None:
+            assert not fits or "PER_SEC" in str(exceeded)
+            assert exceeded.retry_after_secs is None or 0 < exceeded.retry_after_secs <= 1
+            return
+        assert fits
+        sizes.append(size)
+        moments = self.admitted_at.setdefault(name, [])
+        moments.append(self.clock.now)
+        # A token bucket's own law, for every window of time.
+        for index, begin in enumerate(moments):
+            assert len(moments) - index <= PER_SEC + (self.clock.now - begin) * PER_SEC + 1e-6
+
+    @precondition(lambda self: any(sizes for _, _, sizes in self.calls))
+    @rule(data=st.data())
+    def release(self, data: st.DataObject) -> None:
+        _, quota, sizes = data.draw(st.sampled_from([call for call in self.calls if call[2]]))
+        quota.release(sizes.pop())
+
+    @precondition(lambda self: self.calls)
+    @rule(data=st.data())
+    def close(self, data: st.DataObject) -> None:
+        call = data.draw(st.sampled_from(self.calls))
+        call[1].close()
+        self.calls.remove(call)
+
+    @rule(secs=st.sampled_from([0.1, 0.5, 2.0]))
+    def wait(self, secs: float) -> None:
+        self.clock.now += secs
+
+    @invariant()
+    def counts_are_the_models(self) -> None:
+        for name, quota, sizes in self.calls:
+            assert (quota.in_flight, quota.bytes) == (len(sizes), sum(sizes))
+            assert (quota.usage.in_flight, quota.usage.bytes) == (len(self.sizes(name)), sum(self.sizes(name)))
+            assert 0 <= quota.usage.tokens <= PER_SEC
+        assert self.table.principals <= 2
+
+    def sizes(self, name: str) -> list[int]:
+        return [size for other, _, sizes in self.calls if other == name for size in sizes]
+
+
+Principals.TestCase.settings = settings(deadline=None, max_examples=50)
+TestPrincipals = Principals.TestCase
+
+
+@given(st.lists(st.floats(0, 3), max_size=30), st.sampled_from([0.3, 1.0, 7.5]))
+def test_whoever_heeds_the_hint_gets_in(pauses: list[float], per_sec: float) -> None:
+    clock = Clock()
+    call = limits(per_sec=per_sec, clock=clock).call("ann")
+    for pause in pauses:
+        clock.now += pause
+        exceeded = refusal(call, 0)
+        if exceeded is not None:
+            assert exceeded.retry_after_secs is not None
+            clock.now += exceeded.retry_after_secs + 1e-9
+            call.admit(0)

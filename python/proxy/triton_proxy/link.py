@@ -1,0 +1,153 @@
+"""The connection to Triton, which is replaced under way when its certificates are renewed."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from dataclasses import dataclass
+
+import grpc
+from tritonclient.grpc import service_pb2
+
+from triton_proxy.tls import Certificates, channel_credentials
+
+_LOG = logging.getLogger(__name__)
+_INFER = "/inference.GRPCInferenceService/ModelInfer"
+_READY = "/inference.GRPCInferenceService/ServerReady"
+# Kubernetes itself takes about a minute to bring a changed Secret into a pod.
+_CHECK_SECS = 10.0
+# A caller may allow its inference any time; a connection whose certificate was replaced may not live on for ever.
+_LONGEST_GOODBYE_SECS = 3600.0
+
+
+class _Channel:
+    """One channel, its two methods, and how many calls are under way on it."""
+
+    def __init__(self, channel: grpc.Channel) -> None:
+        self.infer: grpc.UnaryUnaryMultiCallable[bytes, service_pb2.ModelInferResponse] = channel.unary_unary(
+            _INFER, request_serializer=None, response_deserializer=service_pb2.ModelInferResponse.FromString
+        )
+        self.ready: grpc.UnaryUnaryMultiCallable[service_pb2.ServerReadyRequest, service_pb2.ServerReadyResponse] = (
+            channel.unary_unary(
+                _READY,
+                request_serializer=service_pb2.ServerReadyRequest.SerializeToString,
+                response_deserializer=service_pb2.ServerReadyResponse.FromString,
+            )
+        )
+        self.close = channel.close
+        self.calls = 0
+
+
+@dataclass(frozen=True)
+class _Replaced:
+    channel: _Channel
+    closes_at: float
+
+
+class Link:
+    """A connection to one Triton, shared by all streams."""
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        max_message_bytes: int,
+        certificates: Certificates | None = None,
+        server_name: str = "",
+        check_secs: float = _CHECK_SECS,
+    ) -> None:
+        """Connects in the background; a Triton that is away is found again within seconds.
+
+        Args:
+            url: `HOST:PORT` of its gRPC endpoint.
+            max_message_bytes: largest answer.
+            certificates: for TLS; None is plaintext.
+            server_name: the name that Triton's certificate must have; "" for the host of `url`.
+            check_secs: how often to look whether the certificates' files have changed.
+        """
+        self._url = url
+        self._options: list[tuple[str, int | str]] = [
+            ("grpc.max_send_message_length", -1),  # The caller's message was held to the limit already.
+            ("grpc.max_receive_message_length", max_message_bytes),
+            ("grpc.initial_reconnect_backoff_ms", 100),
+            ("grpc.min_reconnect_backoff_ms", 1000),
+            ("grpc.max_reconnect_backoff_ms", 2000),
+        ]
+        if server_name:
+            self._options.append(("grpc.ssl_target_name_override", server_name))
+        self._lock = threading.Lock()
+        self._replaced: list[_Replaced] = []
+        self._closed = threading.Event()
+        self._channel = self._connect(None if certificates is None else channel_credentials(certificates.current))
+        if certificates is not None:
+            threading.Thread(
+                target=self._watch, args=(certificates, check_secs), name="triton-certificates", daemon=True
+            ).start()
+
+    def close(self) -> None:
+        """Ends the connection and whatever is under way on it."""
+        with self._lock:
+            self._closed.set()
+            channels = [self._channel, *(replaced.channel for replaced in self._replaced)]
+        for channel in channels:
+            channel.close()
+
+    def infer(self, request: bytes, *, timeout_secs: float) -> grpc.Future[service_pb2.ModelInferResponse]:
+        """Begins one inference, with a serialized ModelInferRequest."""
+        channel = self._begin()
+        try:
+            call = channel.infer.future(request, timeout=timeout_secs)
+        except BaseException:
+            self._end(channel)
+            raise
+        call.add_done_callback(lambda _: self._end(channel))
+        return call
+
+    def ready(self, *, timeout_secs: float) -> bool:
+        """Whether Triton says it is ready; False where it says nothing."""
+        channel = self._begin()
+        try:
+            return bool(channel.ready(service_pb2.ServerReadyRequest(), timeout=timeout_secs).ready)
+        except grpc.RpcError:
+            return False
+        finally:
+            self._end(channel)
+
+    def _begin(self) -> _Channel:
+        with self._lock:
+            self._channel.calls += 1
+            return self._channel
+
+    def _end(self, channel: _Channel) -> None:
+        with self._lock:
+            channel.calls -= 1
+
+    def _connect(self, credentials: grpc.ChannelCredentials | None) -> _Channel:
+        if credentials is None:
+            return _Channel(grpc.insecure_channel(self._url, self._options))
+        return _Channel(grpc.secure_channel(self._url, credentials, self._options))
+
+    def _watch(self, certificates: Certificates, check_secs: float) -> None:
+        while not self._closed.wait(check_secs):
+            pem = certificates.renewed()
+            if pem is not None:
+                self._replace(self._connect(channel_credentials(pem)))
+            self._close_replaced()
+
+    def _replace(self, channel: _Channel) -> None:
+        with self._lock:
+            if not self._closed.is_set():
+                self._replaced.append(_Replaced(self._channel, time.monotonic() + _LONGEST_GOODBYE_SECS))
+                self._channel = channel
+                return
+        channel.close()
+
+    def _close_replaced(self) -> None:
+        now = time.monotonic()
+        with self._lock:
+            ended = [replaced for replaced in self._replaced if not replaced.channel.calls or replaced.closes_at < now]
+            self._replaced = [replaced for replaced in self._replaced if replaced not in ended]
+        for replaced in ended:
+            replaced.channel.close()
+            _LOG.info("Triton: the connection with the certificates of before is closed")

@@ -1,0 +1,170 @@
+"""Rights, limits and their record, on a running proxy in front of the real Triton."""
+
+from __future__ import annotations
+
+import struct
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import grpc
+import pytest
+
+from devstack.domino import DominoStandIn
+from devstack.triton import Triton
+from multimodal_contract import pb
+from serving import CREDENTIAL, KEY, TIMEOUT, OpenStream, Proxy, packet, proxy, slow
+
+BOB = (("x-domino-api-key", "s3cret-key-of-bob"),)
+FINE = packet("identity_fp32", bytes(4))
+
+
+def end_of(call: grpc.Call) -> tuple[grpc.StatusCode, str, dict[str, str | bytes]]:
+    """Status, details and trailing metadata of a call that has ended."""
+    with pytest.raises(grpc.RpcError):
+        next(call)  # type: ignore[call-overload]  # every stream's call is an iterator
+    return call.code(), call.details() or "", dict(call.trailing_metadata())
+
+
+@pytest.mark.parametrize("busy", [True, False], ids=["busy", "idle"])
+def test_a_stream_does_not_outlive_a_revoked_key(triton: Triton, domino: DominoStandIn, busy: bool) -> None:
+    with proxy(triton.grpc_url, domino.url, AUTH_CACHE_SECS="1") as served:
+        stream = OpenStream(served)
+        assert stream.ask(FINE).status == pb.OK
+        domino.remove_user("ann")
+        revoked = time.monotonic()
+        accepted = 0
+        if busy:
+            stream.send(slow(1.5, cid="accepted"))
+            assert next(stream.call).correlation_id == "accepted"
+            accepted = 1
+            stream.send(FINE)
+        code, text, trailing = end_of(stream.call)
+        assert code is grpc.StatusCode.UNAUTHENTICATED
+        assert "Domino does not accept these credentials" in text
+        assert trailing["mm-unanswered"] == "not-accepted"
+        # One second of cache, a quarter between looks, and what was accepted.
+        assert time.monotonic() - revoked < 5 + 1.5 * accepted
+
+
+POLICY = """
+rules:
+  - models: ["identity_*"]
+    allow: {users: [ann]}
+"""
+
+
+def test_what_no_rule_allows_is_denied_and_a_new_rule_counts_at_once(
+    triton: Triton, domino: DominoStandIn, tmp_path: Path
+) -> None:
+    policy = tmp_path / "policy.yaml"
+    policy.write_text(POLICY)
+    with proxy(triton.grpc_url, domino.url, ACCESS_POLICY_FILE=str(policy)) as served:
+        assert served.ask(FINE).status == pb.OK
+        stream = OpenStream(served)
+        assert stream.ask(FINE).status == pb.OK
+        for model in ("text_normalize", "no-such-model"):
+            with pytest.raises(grpc.RpcError) as caught:
+                served.ask(packet(model, bytes(4)))
+            assert caught.value.code() is grpc.StatusCode.PERMISSION_DENIED
+            assert model in (caught.value.details() or "")
+        assert stream.ask(FINE).status == pb.OK, "another call's refusal is not this one's"
+        policy.write_text(POLICY + "  - models: [text_normalize]\n    allow: {authenticated: true}\n")
+        deadline = time.monotonic() + TIMEOUT
+        while status_of(served, packet("text_normalize", bytes(4))) is grpc.StatusCode.PERMISSION_DENIED:
+            assert time.monotonic() < deadline
+        policy.write_text("rules: 7")
+        assert served.ask(FINE).status == pb.OK
+
+
+def status_of(served: Proxy, made: pb.DataPacket) -> grpc.StatusCode:
+    try:
+        served.ask(made)
+    except grpc.RpcError as error:
+        return error.code()
+    return grpc.StatusCode.OK
+
+
+@pytest.mark.parametrize(
+    ("settings", "sent", "setting"),
+    [
+        ({"MAX_IN_FLIGHT_PER_PRINCIPAL": "2"}, [slow(0.5)] * 4, "MAX_IN_FLIGHT_PER_PRINCIPAL=2"),
+        ({"MAX_REQUESTS_PER_SEC_PER_PRINCIPAL": "2"}, [FINE] * 4, "MAX_REQUESTS_PER_SEC_PER_PRINCIPAL=2"),
+        (
+            {"MAX_MB_IN_FLIGHT_PER_PRINCIPAL": "1"},
+            [slow(0.5), packet("identity_fp32", bytes(900_000)), packet("identity_fp32", bytes(900_000))],
+            "MAX_MB_IN_FLIGHT_PER_PRINCIPAL=1",
+        ),
+    ],
+    ids=["in flight", "rate", "bytes"],
+)
+def test_over_a_limit_one_is_told_when_to_try_again_and_others_are_not_slowed(
+    triton: Triton, domino: DominoStandIn, settings: dict[str, str], sent: Sequence[pb.DataPacket], setting: str
+) -> None:
+    domino.add_user("bob", api_key=str(BOB[0][1]))
+    with proxy(triton.grpc_url, domino.url, **settings) as served:
+        call = served.stub.Chat(iter(sent), metadata=CREDENTIAL, timeout=TIMEOUT)
+        answered = 0
+        while True:
+            try:
+                next(call)
+                answered += 1
+            except grpc.RpcError:
+                break
+        assert answered == 2
+        assert call.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert setting in (call.details() or "")
+        trailing = dict(call.trailing_metadata())
+        assert trailing["mm-unanswered"] == "not-accepted"
+        assert 0 < int(trailing["retry-after-ms"]) <= 1000
+        assert served.stub.SendUnary(FINE, metadata=BOB, timeout=TIMEOUT).status == pb.OK
+
+
+def test_all_together_wait_for_room_and_none_is_lost(triton: Triton, domino: DominoStandIn) -> None:
+    """Ten streams of packets of which one fits at a time."""
+    with proxy(triton.grpc_url, domino.url, MAX_MB_IN_FLIGHT="1") as served:
+
+        def run(stream: int) -> list[pb.Ack]:
+            data = struct.pack("<f", stream) * 150_000
+            return served.chat([packet("identity_fp32", data, cid=str(seq)) for seq in range(5)])
+
+        with ThreadPoolExecutor(10) as pool:
+            answers = list(pool.map(run, range(10)))
+    for stream, acks in enumerate(answers):
+        assert [ack.correlation_id for ack in acks] == [str(seq) for seq in range(5)]
+        assert all(ack.outputs[0].data == struct.pack("<f", stream) * 150_000 for ack in acks)
+
+
+def test_one_packet_larger_than_all_room_is_refused(triton: Triton, domino: DominoStandIn) -> None:
+    with proxy(triton.grpc_url, domino.url, MAX_MB_IN_FLIGHT="1") as served:
+        with pytest.raises(grpc.RpcError) as caught:
+            served.ask(packet("identity_fp32", bytes(2 << 20)))
+        assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert "MAX_MB_IN_FLIGHT=1" in (caught.value.details() or "")
+        assert served.ask(FINE).status == pb.OK
+
+
+def test_a_thousand_calls_with_one_new_key_are_one_question(triton: Triton, domino: DominoStandIn) -> None:
+    with proxy(triton.grpc_url, domino.url, MAX_STREAMS="1000") as served:
+        futures = [served.stub.SendUnary.future(FINE, metadata=CREDENTIAL, timeout=TIMEOUT) for _ in range(1000)]
+        outcomes = [future.exception(timeout=TIMEOUT) for future in futures]
+    assert KEY not in str(outcomes)
+    refused = [error for error in outcomes if error is not None]
+    assert all(error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED for error in refused)  # type: ignore[attr-defined]
+    assert len(refused) < 1000
+    assert domino.calls == 1
+
+
+def test_who_reads_no_acks_keeps_no_room_from_others(triton: Triton, domino: DominoStandIn) -> None:
+    domino.add_user("bob", api_key=str(BOB[0][1]))
+    with proxy(triton.grpc_url, domino.url, MAX_MB_IN_FLIGHT="1") as served:
+        # Far more than the window and HTTP/2 hold: its Acks pile up in the proxy, up to the window.
+        large = packet("identity_fp32", bytes(900_000))
+        before = triton.request_count("identity_fp32")
+        unread = served.stub.Chat(iter([large] * 50), metadata=CREDENTIAL, timeout=TIMEOUT)
+        while triton.request_count("identity_fp32") - before < 8:
+            pass  # Asking is what takes the time.
+        for _ in range(5):
+            assert served.stub.SendUnary(large, metadata=BOB, timeout=TIMEOUT).status == pb.OK
+        assert len(list(unread)) == 50
