@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import queue
+import re
 import struct
+import subprocess
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -21,6 +25,8 @@ KEY = "s3cret-key-of-ann"
 CREDENTIAL = (("x-domino-api-key", KEY),)
 UNLIMITED = [("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", -1)]
 TIMEOUT = 60
+# What `bazel run //python/proxy:triton_proxy` runs; a test that uses it has it in its data.
+PROXY_BINARY = "python/proxy/serve"
 
 
 @dataclass(frozen=True)
@@ -129,3 +135,44 @@ def heard(triton: Triton, model: str, since: int, at_least: int) -> int:
         count = triton.request_count(model) - since
         if count >= at_least or time.monotonic() > deadline:
             return count
+
+
+class ProxyProcess:
+    """The proxy as a deployment runs it: a process of its own."""
+
+    def __init__(self, **environment: str) -> None:
+        self.process = subprocess.Popen(
+            [PROXY_BINARY],
+            env={**os.environ, "LISTEN_ADDR": "127.0.0.1:0", **environment},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        self.log: list[str] = []
+        self._port: int | None = None
+        self._told = threading.Event()
+        self._reader = threading.Thread(target=self._read)
+        self._reader.start()
+
+    def _read(self) -> None:
+        assert self.process.stderr is not None
+        for line in self.process.stderr:
+            self.log.append(line)
+            found = re.search(r"serving on port (\d+)", line)
+            if found is not None:
+                self._port = int(found[1])
+                self._told.set()
+        self._told.set()
+
+    @property
+    def address(self) -> str:
+        assert self._told.wait(TIMEOUT)
+        assert self._port is not None, "".join(self.log)
+        return f"127.0.0.1:{self._port}"
+
+    def __enter__(self) -> ProxyProcess:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.process.kill()
+        self.process.wait()
+        self._reader.join()

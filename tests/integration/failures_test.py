@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import signal
 import subprocess
@@ -20,10 +19,21 @@ from devstack.domino import DominoStandIn
 from devstack.triton import Triton
 from devstack.triton_site import triton_site
 from multimodal_contract import pb, pb_grpc
-from serving import CREDENTIAL, KEY, TIMEOUT, UNLIMITED, OpenStream, Proxy, error_of, heard, packet, proxy, slow
-
-# What `bazel run //python/proxy:triton_proxy` runs.
-PROXY = "python/proxy/serve"
+from serving import (
+    CREDENTIAL,
+    KEY,
+    PROXY_BINARY,
+    TIMEOUT,
+    UNLIMITED,
+    OpenStream,
+    Proxy,
+    ProxyProcess,
+    error_of,
+    heard,
+    packet,
+    proxy,
+    slow,
+)
 
 
 @pytest.fixture
@@ -116,47 +126,6 @@ def test_who_is_unknown_to_domino_is_refused(serving: Proxy, metadata: tuple[tup
         assert KEY not in (caught.value.details() or "")
 
 
-class ProxyProcess:
-    """The proxy as a deployment runs it: a process of its own."""
-
-    def __init__(self, **environment: str) -> None:
-        self.process = subprocess.Popen(
-            [PROXY],
-            env={**os.environ, "LISTEN_ADDR": "127.0.0.1:0", **environment},
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        self.log: list[str] = []
-        self._port: int | None = None
-        self._told = threading.Event()
-        self._reader = threading.Thread(target=self._read)
-        self._reader.start()
-
-    def _read(self) -> None:
-        assert self.process.stderr is not None
-        for line in self.process.stderr:
-            self.log.append(line)
-            found = re.search(r"serving on port (\d+)", line)
-            if found is not None:
-                self._port = int(found[1])
-                self._told.set()
-        self._told.set()
-
-    @property
-    def address(self) -> str:
-        assert self._told.wait(TIMEOUT)
-        assert self._port is not None, "".join(self.log)
-        return f"127.0.0.1:{self._port}"
-
-    def __enter__(self) -> ProxyProcess:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.process.kill()
-        self.process.wait()
-        self._reader.join()
-
-
 def test_sigterm_answers_what_was_accepted(triton: Triton, domino: DominoStandIn) -> None:
     with (
         ProxyProcess(TRITON_URL=triton.grpc_url, DOMINO_HOST=domino.url, LOG_LEVEL="DEBUG") as run,
@@ -196,6 +165,6 @@ def test_help_prints_the_settings_and_a_wrong_one_stops_the_start() -> None:
     assert "TRITON_URL is not set" in text
     assert "DOMINO_HOST is 'nowhere': expected http://HOST[:PORT]" in text
     assert "STREAM_WINDOW is '0': expected a whole number from 1 to 256" in text
-    shown = subprocess.run([PROXY, "--help"], capture_output=True, text=True, check=True).stdout
+    shown = subprocess.run([PROXY_BINARY, "--help"], capture_output=True, text=True, check=True).stdout
     assert re.search(r"^  LISTEN_ADDR +Where the proxy listens.*\(default \[::\]:50051\)$", shown, re.MULTILINE)
     assert re.search(r"^  TRITON_URL +.*\(required\)$", shown, re.MULTILINE)

@@ -43,6 +43,7 @@ class EchoServer(pb_grpc.MultimodalServiceServicer):
     Args:
         published: behave as a proxy of the published contract: base64 only, no mark on the last Ack.
         max_message_mb: gRPC's limit on what is received and sent.
+        port: to listen on; 0 takes a free one.
 
     Attributes:
         gate: cleared, no Ack is sent.
@@ -51,7 +52,7 @@ class EchoServer(pb_grpc.MultimodalServiceServicer):
         metadata: of the latest call.
     """
 
-    def __init__(self, *, published: bool = False, max_message_mb: int = 64) -> None:
+    def __init__(self, *, published: bool = False, max_message_mb: int = 64, port: int = 0) -> None:
         self._published = published
         self.gate = threading.Event()
         self.gate.set()
@@ -62,7 +63,7 @@ class EchoServer(pb_grpc.MultimodalServiceServicer):
         options = [("grpc.max_receive_message_length", limit), ("grpc.max_send_message_length", limit)]
         self._server = grpc.server(futures.ThreadPoolExecutor(8), options=options)
         pb_grpc.add_MultimodalServiceServicer_to_server(self, self._server)
-        self.addr = f"127.0.0.1:{self._server.add_insecure_port('127.0.0.1:0')}"
+        self.addr = f"127.0.0.1:{self._server.add_insecure_port(f'127.0.0.1:{port}')}"
 
     def __enter__(self) -> EchoServer:
         self._server.start()
@@ -71,8 +72,12 @@ class EchoServer(pb_grpc.MultimodalServiceServicer):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.stop()
+
+    def stop(self, grace: float | None = None) -> None:
+        """Close the port, and drop what is still under way after `grace` seconds."""
         self.gate.set()
-        self._server.stop(grace=None).wait()
+        self._server.stop(grace).wait()
 
     def Chat(  # noqa: N802 - gRPC's name
         self, request_iterator: Iterator[pb.DataPacket], context: grpc.ServicerContext

@@ -8,7 +8,14 @@ from __future__ import annotations
 
 from mm_client_api._aio import AsyncTritonClient
 from mm_client_api._sync import TritonClient
-from mm_client_api.credentials import AccessTokenEndpoint, ApiKey, BearerToken, Credentials, EnvironmentCredentials
+from mm_client_api.credentials import (
+    AccessTokenEndpoint,
+    ApiKey,
+    BearerToken,
+    Credentials,
+    EnvironmentCredentials,
+    RenewableCredentials,
+)
 from mm_client_api.errors import (
     AccessDenied,
     AckError,
@@ -57,6 +64,7 @@ __all__ = [
     "NotAProxy",
     "ProtocolError",
     "ProxyUnavailable",
+    "RenewableCredentials",
     "Tensor",
     "Timing",
     "TritonBytesStreamer",

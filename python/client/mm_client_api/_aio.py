@@ -9,30 +9,25 @@ from collections.abc import (
     AsyncGenerator,
     AsyncIterable,
     AsyncIterator,
-    Awaitable,
-    Coroutine,
+    Callable,
     Iterable,
     Mapping,
     Sequence,
 )
 from types import TracebackType
-from typing import Any, TypeVar
 
 import grpc
 import grpc.aio
 
+from mm_client_api._aio_call import Status, written
 from mm_client_api._outstanding import Outstanding, check_window
+from mm_client_api._reopening import ADMITTED_WITHIN_SECS, Ending, Reopening
 from mm_client_api.channel import Endpoint, deadline_of
 from mm_client_api.credentials import Credentials
-from mm_client_api.errors import CallError, error_of_call
 from mm_client_api.request import DEFAULT_TIMEOUT_SECS, CorrelationIds, InferenceRequest, to_packet
 from mm_client_api.result import InferenceResult
 from mm_client_api.tensors import Array, Tensor
 from multimodal_contract import pb, pb_grpc
-
-_STATUS_OF_GRPC_ITSELF = "Internal error from Core"
-_STATUS_WAIT_SECS = 1.0
-_T = TypeVar("_T")
 
 
 class AsyncTritonClient:
@@ -75,6 +70,8 @@ class AsyncTritonClient:
     ) -> InferenceResult:
         """Run one inference and wait for it. The arguments are those of `InferenceRequest`.
 
+        Where the proxy refuses the credentials and they can be renewed, it is sent once more.
+
         Raises:
             AckError: the proxy or Triton refused; the subclass says which kind.
             CallError: the call failed; the subclass says how.
@@ -83,12 +80,18 @@ class AsyncTritonClient:
         request = InferenceRequest(model, inputs, outputs, model_version, timeout_secs)
         packet = to_packet(request, self._ids.fill(request))
         self._endpoint.check_size(packet)
-        metadata = await self._metadata()
-        try:
-            ack = await self._stub().SendUnary(packet, timeout=deadline_of(timeout_secs), metadata=metadata)
-        except grpc.aio.AioRpcError as error:
-            raise error_of_call(error.code(), error.details() or "", packet.meta.correlation_id) from error
-        return InferenceResult(ack).raise_for_status()
+        reopening = Reopening(self._endpoint.credentials, deadline_of(timeout_secs))
+        while True:
+            metadata = await asyncio.to_thread(reopening.metadata)
+            try:
+                ack = await self._stub().SendUnary(packet, timeout=reopening.timeout, metadata=metadata)
+            except grpc.aio.AioRpcError as error:
+                ending = Ending.of(error, error.code(), error.details(), error.trailing_metadata())
+            else:
+                return InferenceResult(ack).raise_for_status()
+            if ending.code is not grpc.StatusCode.UNAUTHENTICATED:
+                raise ending.error(packet.meta.correlation_id)
+            await asyncio.to_thread(reopening.wait_secs, ending, packet.meta.correlation_id)
 
     def stream(
         self,
@@ -122,26 +125,40 @@ class AsyncTritonClient:
         window: int,
         deadline_secs: float | None,
     ) -> AsyncGenerator[InferenceResult, None]:
-        outstanding = Outstanding(self._endpoint, self._ids)
-        slots = asyncio.Semaphore(window)
-        metadata = await self._metadata()
-        call = self._stub().Chat(timeout=deadline_secs, metadata=metadata)
-        ending = _Ending(call)
-        # A task of our own, since the one that grpc.aio starts for an iterator outlives a call that the server ends.
-        sending = asyncio.create_task(_send(call, requests, outstanding, slots))
+        packets = _Packets(Outstanding(self._endpoint, self._ids, window))
+        reopening = Reopening(self._endpoint.credentials, deadline_secs)
+        pulling = asyncio.create_task(packets.pull(requests))
         try:
-            async for ack in call:
-                result = outstanding.answered(ack)
-                if result.final:
-                    slots.release()
-                yield result
-            outstanding.end()
-        except grpc.aio.AioRpcError as error:
-            raise await ending.error(error) from error
+            while True:
+                ending = None
+                metadata = await asyncio.to_thread(reopening.metadata)
+                call = self._stub().Chat(timeout=reopening.timeout, metadata=metadata)
+                status = Status(call)
+                # A task of our own, since the one that grpc.aio starts for an iterator outlives a call that the server
+                # ends.
+                sending = asyncio.create_task(packets.send(call, held_back=reopening.again))
+                try:
+                    if reopening.again and reopening.admitted(await call.initial_metadata()):
+                        packets.admit()
+                    async for ack in call:
+                        result = InferenceResult(ack)
+                        packets.answered(result)
+                        reopening.answered()
+                        yield result
+                except grpc.aio.AioRpcError as error:
+                    ending = await status.ending(error)
+                    if packets.outstanding.untouched and reopening.again:
+                        ending = ending.without_packets()
+                finally:
+                    call.cancel()
+                    await _stop(sending)
+                if ending is None or (ending.not_accepted and packets.outstanding.finished):
+                    break
+                await asyncio.sleep(await asyncio.to_thread(reopening.wait_secs, ending))
+                packets.reopened()
+            packets.outstanding.end()
         finally:
-            call.cancel()
-            sending.cancel()
-            await asyncio.wait((sending,))
+            await _stop(pulling)
 
     async def close(self) -> None:
         """Close the connection; calls that are under way are cancelled."""
@@ -156,10 +173,6 @@ class AsyncTritonClient:
     ) -> None:
         await self.close()
 
-    async def _metadata(self) -> tuple[tuple[str, str], ...]:
-        # May fetch a token over HTTP.
-        return tuple(await asyncio.to_thread(self._endpoint.credentials.metadata))
-
     def _stub(self) -> pb_grpc.MultimodalServiceAsyncStub:
         # A channel belongs to the loop it is made in, and the constructor may run before there is one.
         if self._channel is None:
@@ -173,72 +186,74 @@ class AsyncTritonClient:
         return stub
 
 
-class _Ending:
-    """How the server ended a stream.
+class _Packets:
+    """The packets of one stream: `pull` takes them from the caller, and for each call a task sends them."""
 
-    A write that fails because the server has ended the call makes grpc.aio put a status of its own in the place of the
-    server's, before or after that arrives. The server's says why, so it is noted at the moment it is set.
-    """
+    def __init__(self, outstanding: Outstanding) -> None:
+        self.outstanding = outstanding
+        self._changed = asyncio.Event()
+        self._admitted = asyncio.Event()
 
-    def __init__(self, call: grpc.aio.StreamStreamCall[pb.DataPacket, pb.Ack]) -> None:
-        self._call = call
-        self._told: tuple[grpc.StatusCode, str] | None = None
-        self._known = asyncio.Event()
-        call.add_done_callback(self._note)
+    def admit(self) -> None:
+        """The proxy has let the present call in."""
+        self._admitted.set()
 
-    async def error(self, raised: grpc.aio.AioRpcError) -> CallError:
-        """Return the exception for the server's status, or for `raised` where none arrives."""
-        if raised.details() == _STATUS_OF_GRPC_ITSELF:
+    def answered(self, result: InferenceResult) -> None:
+        """See `Outstanding.answered`."""
+        self.outstanding.answered(result)
+        self._changed.set()
+
+    def reopened(self) -> None:
+        """See `Outstanding.reopened`."""
+        self.outstanding.reopened()
+        self._admitted.clear()
+        self._changed.set()
+
+    async def pull(self, requests: Iterable[InferenceRequest] | AsyncIterable[InferenceRequest]) -> None:
+        """Take requests while there is room. What goes wrong ends this; it is raised where the caller reads."""
+        outstanding = self.outstanding
+        try:
+            remaining = requests.__aiter__() if isinstance(requests, AsyncIterable) else _steps(requests)
+            while True:
+                await self._until(lambda: outstanding.room)
+                request = await anext(remaining, None)
+                if request is None:
+                    break
+                outstanding.add(outstanding.packet(request))
+                self._changed.set()
+                # Lets the packet be sent before a plain iterable, which awaits nothing, gives the next one.
+                await asyncio.sleep(0)
+        except Exception as error:  # noqa: BLE001 - raised again where the caller reads
+            outstanding.failure = error
+        outstanding.exhausted = True
+        self._changed.set()
+
+    async def send(self, call: grpc.aio.StreamStreamCall[pb.DataPacket, pb.Ack], *, held_back: bool) -> None:
+        """Write packets until there are no more, or the call is over.
+
+        Args:
+            call: to write into.
+            held_back: none before `admit`, or before ADMITTED_WITHIN_SECS have passed.
+        """
+        if held_back:
             with contextlib.suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(self._known.wait(), _STATUS_WAIT_SECS)
-        code, details = self._told or (raised.code(), raised.details() or "")
-        return error_of_call(code, details)
-
-    def _note(self, _: object) -> None:
-        code, details = _at_once(self._call.code()), _at_once(self._call.details())
-        if details != _STATUS_OF_GRPC_ITSELF:
-            self._told = (code, details or "")
-            self._known.set()
-
-
-def _at_once(coroutine: Coroutine[Any, Any, _T]) -> _T:
-    """Run a coroutine that has nothing to wait for."""
-    try:
-        coroutine.send(None)
-    except StopIteration as end:
-        value: _T = end.value
-        return value
-    raise RuntimeError("the status of a call that is over was not there")
-
-
-async def _send(
-    call: grpc.aio.StreamStreamCall[pb.DataPacket, pb.Ack],
-    requests: Iterable[InferenceRequest] | AsyncIterable[InferenceRequest],
-    outstanding: Outstanding,
-    slots: asyncio.Semaphore,
-) -> None:
-    """Write packets until there are no more. What goes wrong ends the sending; it is raised where the caller reads."""
-    try:
-        remaining = requests.__aiter__() if isinstance(requests, AsyncIterable) else _steps(requests)
-        while await slots.acquire():
-            request = await anext(remaining, None)
-            if request is None:
-                break
-            packet = outstanding.packet(request)
-            if not await _written(call.write(packet)):
+                await asyncio.wait_for(self._admitted.wait(), ADMITTED_WITHIN_SECS)
+        while True:
+            await self._until(lambda: self.outstanding.sendable)
+            packet = self.outstanding.next_unsent()
+            if not await written(call.done_writing() if packet is None else call.write(packet)) or packet is None:
                 return
-    except Exception as error:  # noqa: BLE001 - raised again where the caller reads
-        outstanding.failure = error
-    await _written(call.done_writing())
+
+    async def _until(self, condition: Callable[[], bool]) -> None:
+        # Each who waits looks for itself whether the change was for it.
+        while not condition():
+            self._changed.clear()
+            await self._changed.wait()
 
 
-async def _written(write: Awaitable[None]) -> bool:
-    """Await a write; False where the call is over, which the reading side explains."""
-    try:
-        await write
-    except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
-        return False
-    return True
+async def _stop(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.wait((task,))
 
 
 async def _steps(requests: Iterable[InferenceRequest]) -> AsyncIterator[InferenceRequest]:

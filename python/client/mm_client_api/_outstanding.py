@@ -12,62 +12,112 @@ from multimodal_contract import pb
 
 
 class Outstanding:
-    """Packets sent and not answered, oldest first.
+    """Packets taken from the caller and not answered, at most `window` of them, oldest first.
 
-    One side adds (gRPC's sending thread or task), the other takes away; deque's ends are safe for that.
+    They outlive the calls they are sent in: `reopened` makes all of them unsent again. Not for several threads at once.
+
+    Attributes:
+        exhausted: the caller's iterable has no more.
+        untouched: nothing was sent in the present call.
+        failure: what the caller's iterable, or building a packet out of what it gave, raised. The answers to the
+            packets before it are delivered first, then `end` raises it.
     """
 
-    def __init__(self, endpoint: Endpoint, ids: CorrelationIds) -> None:
+    def __init__(self, endpoint: Endpoint, ids: CorrelationIds, window: int) -> None:
+        self.exhausted = False
+        self.untouched = True
+        self.failure: Exception | None = None
         self._endpoint = endpoint
         self._ids = ids
-        self._waiting: deque[str] = deque()
-        # What the caller's iterable, or building a packet out of what it gave, raised. The answers to the packets
-        # before it are delivered first, then it is raised where the caller reads.
-        self.failure: Exception | None = None
+        self._window = window
+        self._unsent: deque[pb.DataPacket] = deque()
+        self._sent: deque[pb.DataPacket] = deque()
+        self._partly_answered = False
+
+    @property
+    def room(self) -> bool:
+        """Whether another packet may be taken from the caller."""
+        return not self.exhausted and len(self._unsent) + len(self._sent) < self._window
+
+    @property
+    def sendable(self) -> bool:
+        """Whether `next_unsent` has something to tell: a packet, or that there are no more."""
+        return bool(self._unsent) or self.exhausted
+
+    @property
+    def finished(self) -> bool:
+        """Whether every packet there is has been answered."""
+        return self.exhausted and not self._unsent and not self._sent
 
     def packet(self, request: InferenceRequest) -> pb.DataPacket:
-        """Build the packet of `request` and expect its answer.
+        """Build the packet of `request`.
 
         Raises:
             InvalidRequest: it cannot be encoded.
             MessageTooLarge: it is larger than one message may be.
         """
-        correlation_id = self._ids.fill(request)
-        packet = to_packet(request, correlation_id)
+        packet = to_packet(request, self._ids.fill(request))
         self._endpoint.check_size(packet)
-        self._waiting.append(correlation_id)
         return packet
 
-    def answered(self, ack: pb.Ack) -> InferenceResult:
-        """Match an Ack with the oldest packet, which it must answer.
+    def add(self, packet: pb.DataPacket) -> None:
+        """Expect that `packet` is sent, then its answer."""
+        self._unsent.append(packet)
+
+    def next_unsent(self) -> pb.DataPacket | None:
+        """Return the packet to be sent next in the present call; None where there is none."""
+        if not self._unsent:
+            return None
+        self.untouched = False
+        self._sent.append(self._unsent.popleft())
+        return self._sent[-1]
+
+    def answered(self, result: InferenceResult) -> None:
+        """Match an answer with the oldest packet, which it must answer.
 
         Raises:
-            ProtocolError: it answers another one, or cannot be read.
+            ProtocolError: it answers another one.
         """
-        if not self._waiting or ack.correlation_id != self._waiting[0]:
-            expected = self._waiting[0] if self._waiting else "none"
+        expected = self._sent[0].meta.correlation_id if self._sent else None
+        if result.correlation_id != expected:
             raise ProtocolError(
-                f"an answer for {ack.correlation_id!r} came while {expected!r} was the next",
-                correlation_id=ack.correlation_id,
+                f"an answer for {result.correlation_id!r} came while {expected or 'none'!r} was the next",
+                correlation_id=result.correlation_id,
             )
-        result = InferenceResult(ack)
+        self._partly_answered = not result.final
         if result.final:
-            self._waiting.popleft()
-        return result
+            self._sent.popleft()
+
+    def reopened(self) -> None:
+        """The call is over, and the proxy accepted nothing that it did not answer: send that again, in order.
+
+        Raises:
+            ProtocolError: the oldest has an answer, with more to follow.
+        """
+        if self._partly_answered:
+            raise ProtocolError(
+                "the proxy ended the stream in the middle of a packet's answers",
+                correlation_id=self._sent[0].meta.correlation_id,
+            )
+        self.untouched = True
+        self._sent.extend(self._unsent)
+        self._unsent, self._sent = self._sent, deque()
 
     def end(self) -> None:
         """The proxy ended the stream without an error: say so unless that was right.
 
         Raises:
-            ProtocolError: packets are left without an answer.
+            ProtocolError: packets are left without an answer, or more were to come.
             Exception: what the caller's iterable raised.
         """
         if self.failure is not None:
             raise self.failure
-        if self._waiting:
+        if not self.finished:
+            waiting = [*self._sent, *self._unsent]
             raise ProtocolError(
-                f"the proxy ended the stream with {len(self._waiting)} packets unanswered",
-                correlation_id=self._waiting[0],
+                f"the proxy ended the stream with {len(waiting)} packets unanswered"
+                + ("" if self.exhausted else " and more to come"),
+                correlation_id=waiting[0].meta.correlation_id if waiting else "",
             )
 
 

@@ -11,9 +11,9 @@ from typing import cast
 import grpc
 
 from mm_client_api._outstanding import Outstanding, check_window
+from mm_client_api._reopening import ADMITTED_WITHIN_SECS, Ending, Reopening
 from mm_client_api.channel import Endpoint, deadline_of
 from mm_client_api.credentials import Credentials
-from mm_client_api.errors import CallError, error_of_call
 from mm_client_api.request import DEFAULT_TIMEOUT_SECS, CorrelationIds, InferenceRequest, to_packet
 from mm_client_api.result import InferenceResult
 from mm_client_api.tensors import Array, Tensor
@@ -54,6 +54,7 @@ class TritonClient:
             else grpc.secure_channel(addr, secure, options=self._endpoint.options)
         )
         self._stub = pb_grpc.MultimodalServiceStub(self._channel)
+        self._closed = threading.Event()
 
     def infer(
         self,
@@ -66,6 +67,8 @@ class TritonClient:
     ) -> InferenceResult:
         """Run one inference and wait for it. The arguments are those of `InferenceRequest`.
 
+        Where the proxy refuses the credentials and they can be renewed, it is sent once more.
+
         Raises:
             AckError: the proxy or Triton refused; the subclass says which kind.
             CallError: the call failed; the subclass says how.
@@ -74,13 +77,18 @@ class TritonClient:
         request = InferenceRequest(model, inputs, outputs, model_version, timeout_secs)
         packet = to_packet(request, self._ids.fill(request))
         self._endpoint.check_size(packet)
-        try:
-            ack = self._stub.SendUnary(
-                packet, timeout=deadline_of(timeout_secs), metadata=tuple(self._endpoint.credentials.metadata())
-            )
-        except grpc.RpcError as error:
-            raise _translated(error, packet.meta.correlation_id) from error
-        return InferenceResult(ack).raise_for_status()
+        reopening = Reopening(self._endpoint.credentials, deadline_of(timeout_secs))
+        while True:
+            metadata = reopening.metadata()
+            try:
+                ack = self._stub.SendUnary(packet, timeout=reopening.timeout, metadata=metadata)
+            except grpc.RpcError as error:
+                ending = _ending(error)
+            else:
+                return InferenceResult(ack).raise_for_status()
+            if ending.code is not grpc.StatusCode.UNAUTHENTICATED:
+                raise ending.error(packet.meta.correlation_id)
+            reopening.wait_secs(ending, packet.meta.correlation_id)
 
     def stream(
         self, requests: Iterable[InferenceRequest], *, window: int = 8, deadline_secs: float | None = None
@@ -92,6 +100,12 @@ class TritonClient:
         is a result with `error`; the stream goes on. Leaving the loop early and closing the generator cancels the
         stream; closing happens by itself when it is garbage-collected. `requests` is iterated in another thread, which
         may be within its last step a little longer: let the generator itself release what it reads from.
+
+        A proxy that ends the stream and says that it did not accept the packets it left unanswered gets them again, in
+        a new call: with renewed credentials after UNAUTHENTICATED; after a wait where it restarts or cannot reach
+        Domino (UNAVAILABLE), or where a limit of the caller is exceeded (RESOURCE_EXHAUSTED with a hint how long).
+        Between two answers all waits together are at most a minute. After a lost connection nobody knows which
+        packets were inferred: nothing is sent twice, and the error is raised.
 
         Args:
             requests: any iterable; what it raises is raised here, after the results of the requests before.
@@ -109,30 +123,41 @@ class TritonClient:
     def _stream(
         self, requests: Iterable[InferenceRequest], window: int, deadline_secs: float | None
     ) -> Generator[InferenceResult, None, None]:
-        outstanding = Outstanding(self._endpoint, self._ids)
-        slots = _Slots(window)
-        call = self._stub.Chat(
-            _packets(requests, outstanding, slots),
-            timeout=deadline_secs,
-            metadata=tuple(self._endpoint.credentials.metadata()),
-        )
+        packets = _Packets(requests, Outstanding(self._endpoint, self._ids, window))
+        reopening = Reopening(self._endpoint.credentials, deadline_secs)
         try:
-            for ack in call:
-                result = outstanding.answered(ack)
-                if result.final:
-                    slots.free()
-                yield result
-            outstanding.end()
-        except grpc.RpcError as error:
-            if isinstance(error, CallError):
-                raise
-            raise _translated(error) from error
+            while ending := (yield from self._call(packets, reopening)):
+                if ending.not_accepted and packets.outstanding.finished:
+                    break
+                self._closed.wait(reopening.wait_secs(ending))
+                packets.reopened()
+            packets.outstanding.end()
         finally:
-            slots.close()
+            packets.stop()
+
+    def _call(self, packets: _Packets, reopening: Reopening) -> Generator[InferenceResult, None, Ending | None]:
+        """Play one call of a stream, and return the error that ended it, if one did."""
+        metadata = reopening.metadata()
+        sent = packets.of_this_call(held_back=reopening.again)
+        call = self._stub.Chat(sent, timeout=reopening.timeout, metadata=metadata)
+        try:
+            if reopening.again and reopening.admitted(call.initial_metadata()):
+                packets.admit()
+            for ack in call:
+                result = InferenceResult(ack)
+                packets.answered(result)
+                reopening.answered()
+                yield result
+        except grpc.RpcError as error:
+            untouched = packets.stop()
+            return _ending(error).without_packets() if untouched and reopening.again else _ending(error)
+        finally:
             call.cancel()
+        return None
 
     def close(self) -> None:
         """Close the connection; calls that are under way are cancelled."""
+        self._closed.set()
         self._channel.close()
 
     def __enter__(self) -> TritonClient:
@@ -144,40 +169,100 @@ class TritonClient:
         self.close()
 
 
-class _Slots:
-    """Places for packets in flight. gRPC's sending thread waits for one; closing lets it go without one."""
+class _Packets:
+    """The packets of one stream, which gRPC's sending threads take, one thread for each call.
 
-    def __init__(self, count: int) -> None:
-        self._semaphore = threading.Semaphore(count)
-        self._closed = False
+    A thread whose call is over may still be within the caller's iterable. What it gets there is sent by the thread of
+    the next call, which takes nothing from the iterable before that.
+    """
 
-    def take(self) -> bool:
-        """Wait for a place; False when there will be none any more."""
-        self._semaphore.acquire()
-        return not self._closed
+    def __init__(self, requests: Iterable[InferenceRequest], outstanding: Outstanding) -> None:
+        self.outstanding = outstanding
+        self._remaining = _steps(requests)
+        self._changed = threading.Condition()
+        self._call = 0
+        self._held_back = False
+        self._pulling = False
 
-    def free(self) -> None:
-        self._semaphore.release()
+    def of_this_call(self, *, held_back: bool) -> Iterator[pb.DataPacket]:
+        """Return the packets to be sent in a call, those that the calls before left unanswered first.
 
-    def close(self) -> None:
-        self._closed = True
-        self._semaphore.release()
+        Args:
+            held_back: none before `admit`, or before ADMITTED_WITHIN_SECS have passed.
+        """
+        self._held_back = held_back
+        return self._until_end_of(self._call)
+
+    def admit(self) -> None:
+        """The proxy has let the call in."""
+        with self._changed:
+            self._held_back = False
+            self._changed.notify_all()
+
+    def answered(self, result: InferenceResult) -> None:
+        """See `Outstanding.answered`."""
+        with self._changed:
+            self.outstanding.answered(result)
+            self._changed.notify_all()
+
+    def stop(self) -> bool:
+        """Let the sending thread of the present call go; return whether it has sent nothing."""
+        with self._changed:
+            self._call += 1
+            self._changed.notify_all()
+            return self.outstanding.untouched
+
+    def reopened(self) -> None:
+        """See `Outstanding.reopened`."""
+        with self._changed:
+            self.outstanding.reopened()
+
+    def _until_end_of(self, call: int) -> Iterator[pb.DataPacket]:
+        with self._changed:
+            self._changed.wait_for(lambda: call != self._call or not self._held_back, ADMITTED_WITHIN_SECS)
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: call != self._call or self.outstanding.sendable or self._may_pull)
+                if call != self._call:
+                    return
+                packet = self.outstanding.next_unsent()
+                if packet is None and self.outstanding.exhausted:
+                    return
+                self._pulling = self._pulling or packet is None
+            if packet is None:
+                self._pull()
+            else:
+                yield packet
+
+    @property
+    def _may_pull(self) -> bool:
+        return self.outstanding.room and not self._pulling
+
+    def _pull(self) -> None:
+        """Take one request. An exception must not reach gRPC, which would hide it: it ends the sending instead."""
+        packet = failure = None
+        try:
+            request = next(self._remaining, None)
+            packet = None if request is None else self.outstanding.packet(request)
+        except Exception as error:  # noqa: BLE001 - raised again where the caller reads
+            failure = error
+        with self._changed:
+            self._pulling = False
+            if packet is None:
+                self.outstanding.exhausted = True
+                self.outstanding.failure = failure
+            else:
+                self.outstanding.add(packet)
+            self._changed.notify_all()
 
 
-def _packets(requests: Iterable[InferenceRequest], outstanding: Outstanding, slots: _Slots) -> Iterator[pb.DataPacket]:
-    """Yield packets to gRPC. An exception must not reach gRPC, which would hide it: it ends the sending instead."""
-    try:
-        remaining = iter(requests)
-        while slots.take():
-            request = next(remaining, None)
-            if request is None:
-                return
-            yield outstanding.packet(request)
-    except Exception as error:  # noqa: BLE001 - raised again where the caller reads
-        outstanding.failure = error
+def _steps(requests: Iterable[InferenceRequest]) -> Iterator[InferenceRequest]:
+    # Iterating begins in the sending thread, too, and what it raises is raised in the same place.
+    for request in requests:  # noqa: UP028 - `yield from` would close the caller's generator with this one
+        yield request
 
 
-def _translated(error: grpc.RpcError, correlation_id: str = "") -> CallError:
+def _ending(error: grpc.RpcError) -> Ending:
     # What a grpc stub raises is a Call as well, but grpc's types do not say so.
     call = cast("grpc.Call", error)
-    return error_of_call(call.code(), call.details() or "", correlation_id)
+    return Ending.of(error, call.code(), call.details(), call.trailing_metadata())

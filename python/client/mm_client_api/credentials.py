@@ -5,14 +5,19 @@ Secrets stay inside these objects: no repr, error or log shows them.
 
 from __future__ import annotations
 
+import base64
 import http.client
+import json
+import logging
+import math
 import os
 import threading
 import time
 import urllib.error
 import urllib.request
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from mm_client_api.errors import CredentialsError
 
@@ -21,6 +26,9 @@ Metadata = Sequence[tuple[str, str]]
 # Domino's access tokens live for about five minutes; a minute-old one is still good for opening a stream.
 ACCESS_TOKEN_MAX_AGE_SECS = 60.0
 ACCESS_TOKEN_TIMEOUT_SECS = 5.0
+# A call that is opened with less left would soon be ended again; clocks may differ by as much.
+ACCESS_TOKEN_LEAST_LEFT_SECS = 30.0
+_LOG = logging.getLogger(__name__)
 # A JWT is a few kilobytes; anything near this is not a token.
 _LARGEST_TOKEN_BYTES = 64 * 1024
 _PLACES = "DOMINO_USER_TOKEN, $DOMINO_API_PROXY/access-token, DOMINO_USER_API_KEY, Authorization"
@@ -37,6 +45,23 @@ class Credentials(Protocol):
         Raises:
             CredentialsError: there is no usable credential now.
         """
+
+
+@runtime_checkable
+class RenewableCredentials(Credentials, Protocol):
+    """Credentials that want to know when the proxy refused what they gave."""
+
+    def refused(self, metadata: Metadata) -> None:
+        """The proxy refused `metadata`, because it expired or was revoked: give something else from now on.
+
+        Called from any thread. Calls that follow go on with the old one where there is nothing else.
+        """
+
+
+def forget(credentials: Credentials, refused: Metadata) -> None:
+    """Tell `credentials`, if they care, that the proxy refused what they gave."""
+    if isinstance(credentials, RenewableCredentials):
+        credentials.refused(refused)
 
 
 class ApiKey:
@@ -87,18 +112,32 @@ class AccessTokenEndpoint:
         self._lock = threading.Lock()
         self._token: BearerToken | None = None
         self._fetched_at = 0.0
+        self._expires_at = math.inf
 
     def metadata(self) -> Metadata:
-        """Return the entry `authorization` with a token that is at most a minute old.
+        """Return the entry `authorization` with a token that is at most a minute old and good for half a minute.
 
         Raises:
             CredentialsError: the endpoint does not answer, or not with a token.
         """
         with self._lock:
-            if self._token is None or self._clock() - self._fetched_at > ACCESS_TOKEN_MAX_AGE_SECS:
-                self._token = BearerToken(self._fetch(), origin=f"the answer of {self._url}")
+            if self._token is None or self._stale():
+                answer = self._fetch()
+                self._token = BearerToken(answer, origin=f"the answer of {self._url}")
                 self._fetched_at = self._clock()
+                self._expires_at = _expiry(answer)
             return self._token.metadata()
+
+    def refused(self, metadata: Metadata) -> None:
+        """Fetch a new token for the next call if `metadata` is the present one."""
+        with self._lock:
+            if self._token is not None and self._token.metadata() == tuple(metadata):
+                self._token = None
+
+    def _stale(self) -> bool:
+        # The end of a token is told as a time of day, which is not what the clock shows.
+        left = self._expires_at - time.time()
+        return self._clock() - self._fetched_at > ACCESS_TOKEN_MAX_AGE_SECS or left < ACCESS_TOKEN_LEAST_LEFT_SECS
 
     def _fetch(self) -> str:
         try:
@@ -115,10 +154,11 @@ class AccessTokenEndpoint:
 
 
 class EnvironmentCredentials:
-    """The first of Domino's usual places that has a credential, asked again for each call.
+    """The first of Domino's usual places that has a credential; all are looked at again for each call.
 
     In this order: DOMINO_USER_TOKEN, the endpoint $DOMINO_API_PROXY/access-token, DOMINO_USER_API_KEY, Authorization.
-    An endpoint that does not answer is passed over where a later place has something.
+    An endpoint that does not answer, and a credential that the proxy refused, are passed over where a later place has
+    something.
 
     Args:
         environ: the environment to look into.
@@ -128,38 +168,75 @@ class EnvironmentCredentials:
     """
 
     def __init__(self, environ: Mapping[str, str] | None = None) -> None:
-        env = os.environ if environ is None else environ
-        self._sources: list[Credentials] = []
+        self._environ = os.environ if environ is None else environ
+        # Keeps its token between calls.
+        self._endpoint: tuple[str, AccessTokenEndpoint] | None = None
+        # More than there are places: tokens come and go.
+        self._refused: deque[Metadata] = deque(maxlen=16)
+        self._sources()
+
+    def metadata(self) -> Metadata:
+        """Return the metadata of the first place that has something now which the proxy has not refused.
+
+        Where it refused all of them, of the first.
+
+        Raises:
+            CredentialsError: there is nothing any more, or the access-token endpoint fails and no later place is set.
+        """
+        reasons: list[str] = []
+        found: list[Metadata] = []
+        for source in self._sources():
+            try:
+                found.append(tuple(source.metadata()))
+            except CredentialsError as error:
+                reasons.append(error.detail)
+                continue
+            if found[-1] not in self._refused:
+                return found[-1]
+        if found:
+            return found[0]
+        raise CredentialsError(f"{'; '.join(reasons)}; no other place has credentials (looked at {_PLACES})")
+
+    def refused(self, metadata: Metadata) -> None:
+        """Pass over `metadata` from now on where another place has something."""
+        if self._endpoint is not None:
+            self._endpoint[1].refused(metadata)
+        if tuple(metadata) not in self._refused:
+            _LOG.warning("the proxy refused the credential in use; looking again at %s", _PLACES)
+            self._refused.append(tuple(metadata))
+
+    def _sources(self) -> list[Credentials]:
+        env = self._environ
+        sources: list[Credentials] = []
         if token := env.get("DOMINO_USER_TOKEN"):
-            self._sources.append(BearerToken(token, origin="DOMINO_USER_TOKEN"))
+            sources.append(BearerToken(token, origin="DOMINO_USER_TOKEN"))
         if api_proxy := env.get("DOMINO_API_PROXY"):
-            self._sources.append(AccessTokenEndpoint(f"{api_proxy.rstrip('/')}/access-token"))
+            url = f"{api_proxy.rstrip('/')}/access-token"
+            if self._endpoint is None or self._endpoint[0] != url:
+                self._endpoint = (url, AccessTokenEndpoint(url))
+            sources.append(self._endpoint[1])
         if key := env.get("DOMINO_USER_API_KEY"):
-            self._sources.append(ApiKey(key, origin="DOMINO_USER_API_KEY"))
+            sources.append(ApiKey(key, origin="DOMINO_USER_API_KEY"))
         if token := env.get("Authorization"):
-            self._sources.append(BearerToken(token, origin="Authorization"))
-        if not self._sources:
+            sources.append(BearerToken(token, origin="Authorization"))
+        if not sources:
             raise CredentialsError(
                 f"no Domino credentials found; looked at the argument credentials, then at {_PLACES}. "
                 "Set one of them, or pass credentials=ApiKey(…) or BearerToken(…)"
             )
-
-    def metadata(self) -> Metadata:
-        """Return the metadata of the first place that has something now.
-
-        Raises:
-            CredentialsError: the access-token endpoint fails and no later place is set.
-        """
-        reasons = []
-        for source in self._sources:
-            try:
-                return source.metadata()
-            except CredentialsError as error:
-                reasons.append(error.detail)
-        raise CredentialsError(f"{'; '.join(reasons)}; no other place has credentials (looked at {_PLACES})")
+        return sources
 
     def __repr__(self) -> str:
-        return f"EnvironmentCredentials({self._sources!r})"
+        return "EnvironmentCredentials(<hidden>)"
+
+
+def _expiry(token: str) -> float:
+    """Return the time of day when a JWT ends, unverified; infinity where that cannot be told."""
+    try:
+        claims = token.split(".")[1]
+        return float(json.loads(base64.urlsafe_b64decode(claims + "=" * (-len(claims) % 4)))["exp"])
+    except (ValueError, LookupError, TypeError, OverflowError, RecursionError):
+        return math.inf
 
 
 def _checked(secret: str, origin: str) -> str:

@@ -1,46 +1,24 @@
 from __future__ import annotations
 
-import threading
+import math
+import time
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
+from client_testing.identity import TokenService
+from hypothesis import given
+from hypothesis import strategies as st
 
-from mm_client_api.credentials import AccessTokenEndpoint, ApiKey, BearerToken, EnvironmentCredentials
+from mm_client_api.credentials import AccessTokenEndpoint, ApiKey, BearerToken, EnvironmentCredentials, _expiry
 from mm_client_api.errors import CredentialsError
 
 SECRET = "s3cr3t-value"  # noqa: S105
 
 
-class TokenService(ThreadingHTTPServer):
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
-        self.asked = 0
-        self.status = 200
-        self.url = f"http://127.0.0.1:{self.server_port}"
-
-
-class _Handler(BaseHTTPRequestHandler):
-    server: TokenService
-
-    def do_GET(self) -> None:
-        self.server.asked += 1
-        self.send_response(self.server.status if self.path == "/access-token" else 404)
-        self.end_headers()
-        self.wfile.write(f"token-{self.server.asked}\n".encode())
-
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002
-        pass
-
-
 @pytest.fixture
 def service() -> Iterator[TokenService]:
     with TokenService() as service:
-        thread = threading.Thread(target=service.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
         yield service
-        service.shutdown()
-        thread.join()
 
 
 def test_metadata_of_each_kind() -> None:
@@ -82,6 +60,64 @@ def test_an_access_token_is_fetched_again_when_a_minute_old(service: TokenServic
     assert endpoint.metadata() == endpoint.metadata() == (("authorization", "Bearer token-1"),)
     now = 60.5
     assert endpoint.metadata() == (("authorization", "Bearer token-2"),)
+
+
+def test_a_token_close_to_its_end_is_fetched_again(service: TokenService) -> None:
+    now = time.time()
+    service.expiries = [now + 300, now + 20, now + 300]
+    endpoint = AccessTokenEndpoint(f"{service.url}/access-token", clock=lambda: 0.0)
+    endpoint.metadata()
+    endpoint.metadata()
+    assert service.asked == 1
+    endpoint.refused(endpoint.metadata())
+    second = endpoint.metadata()
+    third = endpoint.metadata()
+    assert (service.asked, second == third, endpoint.metadata() == third) == (3, False, True)
+
+
+def test_a_refused_token_is_fetched_again_once(service: TokenService) -> None:
+    endpoint = AccessTokenEndpoint(f"{service.url}/access-token")
+    first = endpoint.metadata()
+    for _ in range(3):
+        # Several streams were refused with the same token.
+        endpoint.refused(first)
+        assert endpoint.metadata() == (("authorization", "Bearer token-2"),)
+    assert service.asked == 2
+
+
+@given(st.one_of(st.text(), st.binary().map(lambda raw: raw.decode("latin-1")), st.just("a." + "W" * 50_000 + ".c")))
+def test_what_is_no_jwt_has_no_end(token: str) -> None:
+    assert _expiry(token) == math.inf
+
+
+def test_a_refused_place_gives_way_to_a_later_one_until_it_changes(service: TokenService) -> None:
+    environ = {"DOMINO_USER_TOKEN": "by-hand", "DOMINO_API_PROXY": service.url, "DOMINO_USER_API_KEY": "key"}
+    credentials = EnvironmentCredentials(environ)
+    by_hand = credentials.metadata()
+    assert by_hand == (("authorization", "Bearer by-hand"),)
+    credentials.refused(by_hand)
+    assert credentials.metadata() == (("authorization", "Bearer token-1"),)
+    credentials.refused(credentials.metadata())
+    assert credentials.metadata() == (("authorization", "Bearer token-2"),)
+    service.status = 503
+    credentials.refused(credentials.metadata())
+    assert credentials.metadata() == (("x-domino-api-key", "key"),)
+    environ["DOMINO_USER_TOKEN"] = "by-hand-again"  # noqa: S105
+    assert credentials.metadata() == (("authorization", "Bearer by-hand-again"),)
+
+
+def test_where_all_places_are_refused_the_first_is_given() -> None:
+    credentials = EnvironmentCredentials({"DOMINO_USER_API_KEY": "key", "Authorization": "seed"})
+    credentials.refused(credentials.metadata())
+    credentials.refused(credentials.metadata())
+    assert credentials.metadata() == (("x-domino-api-key", "key"),)
+
+
+def test_a_refusal_is_logged_without_the_secret(caplog: pytest.LogCaptureFixture) -> None:
+    credentials = EnvironmentCredentials({"DOMINO_USER_API_KEY": SECRET})
+    credentials.refused(credentials.metadata())
+    assert "refused" in caplog.text
+    assert SECRET not in caplog.text
 
 
 def test_a_failing_endpoint_gives_way_to_a_later_place(service: TokenService) -> None:

@@ -132,10 +132,28 @@ class DeadlineExceeded(CallError):  # noqa: N818
 
 
 class LimitExceeded(CallError):  # noqa: N818
-    """The proxy serves as much as it may already; `detail` names the limit."""
+    """The proxy serves as much as it may already; `detail` names the limit.
+
+    Attributes:
+        retry_after_secs: how long the proxy asks to wait; None where it does not.
+    """
 
     expected = "fewer calls at once"
     advice = "Try again later, or ask the operator for a higher limit"
+
+    def __init__(
+        self,
+        detail: str,
+        *,
+        grpc_code: grpc.StatusCode = grpc.StatusCode.RESOURCE_EXHAUSTED,
+        correlation_id: str = "",
+    ) -> None:
+        super().__init__(detail, grpc_code=grpc_code, correlation_id=correlation_id)
+        self.retry_after_secs: float | None = None
+
+    def __str__(self) -> str:
+        hint = "" if self.retry_after_secs is None else f" The proxy asks to wait {self.retry_after_secs:g} s."
+        return super().__str__() + hint
 
 
 class MessageTooLarge(LimitExceeded):
@@ -187,7 +205,9 @@ _BY_SOURCE_AND_CODE: Mapping[tuple[str, str], type[Any]] = {
 }
 
 
-def error_of_call(code: grpc.StatusCode, details: str, correlation_id: str = "") -> CallError:
+def error_of_call(
+    code: grpc.StatusCode, details: str, correlation_id: str = "", *, retry_after_secs: float | None = None
+) -> CallError:
     """Return the exception for a call that ended with `code` and the server's words `details`."""
     # The code alone does not tell a large message from a full proxy; the proxy's words and gRPC's own do.
     about_size = any(words in details for words in ("MAX_MESSAGE_MB", "larger than max"))
@@ -195,7 +215,10 @@ def error_of_call(code: grpc.StatusCode, details: str, correlation_id: str = "")
     exception: type[CallError] = _BY_SOURCE_AND_CODE.get(
         ("gRPC", key), _BY_SOURCE_AND_CODE.get(("gRPC", code.name), CallError)
     )
-    return exception(details or "the call failed without a text", grpc_code=code, correlation_id=correlation_id)
+    error = exception(details or "the call failed without a text", grpc_code=code, correlation_id=correlation_id)
+    if isinstance(error, LimitExceeded):
+        error.retry_after_secs = retry_after_secs
+    return error
 
 
 def error_of_ack(status: str, message: Mapping[str, Any], correlation_id: str) -> AckError:

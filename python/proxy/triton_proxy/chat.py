@@ -17,6 +17,7 @@ _DRAINING = Ending(
     grpc.StatusCode.UNAVAILABLE,
     "the proxy is shutting down; packets without an Ack were not accepted, send them again",
 )
+_ADMITTED = (("mm-admitted", "yes"),)
 # How often streams are looked through for lapsed decisions; those that send packets are checked at each.
 _CONFIRM_EVERY_SECS = 0.25
 _CONFIRMERS = 4
@@ -50,6 +51,8 @@ class Chat:
             passage: what the call may do; closed when the call ends.
             context: of the call; aborted when MAX_STREAMS are open, a packet is refused or the proxy shuts down.
         """
+        # A client that has to open its stream anew sends nothing before it knows that somebody is there to accept it.
+        context.send_initial_metadata(_ADMITTED)
         return self._serve(Stream(requests, passage, context, self._triton, self._settings, expected=None))
 
     def _serve(self, stream: Stream) -> Iterator[bytes]:

@@ -29,6 +29,11 @@ class Door(grpc.GenericRpcHandler):
         self._gate = gate
         self._methods = dict(methods)
 
+    @property
+    def methods(self) -> frozenset[str]:
+        """Full names of the methods behind the door."""
+        return frozenset(self._methods)
+
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler[bytes, bytes]:
         """The handler for any method name whatever."""
         name = handler_call_details.method
@@ -45,6 +50,10 @@ class Door(grpc.GenericRpcHandler):
                 text = f"this proxy does not serve {name}"
                 passage.close(grpc.StatusCode.UNIMPLEMENTED, text)
                 context.abort(grpc.StatusCode.UNIMPLEMENTED, text)
-            yield from method(requests, passage, context)
+            try:
+                yield from method(requests, passage, context)
+            finally:
+                # A method that came to its end has closed it already, with what it ended with.
+                passage.close(grpc.StatusCode.CANCELLED, "the caller went away")
 
         return grpc.stream_stream_rpc_method_handler(behave)

@@ -25,6 +25,7 @@ def test_keeps_order_and_bound(items: list[int], bound: int) -> None:
             with lock:
                 under_way += 1
                 most = max(most, under_way)
+            assert lane.accept()
             assert lane.put(item)
         lane.finish()
 
@@ -44,21 +45,42 @@ def test_keeps_order_and_bound(items: list[int], bound: int) -> None:
 def test_finish_lets_what_is_under_way_out() -> None:
     lane: Lane[str] = Lane(2)
     assert lane.reserve()
+    assert lane.accept()
     assert lane.put("a")
     lane.finish()
-    assert not lane.put("b")
+    assert not lane.accept()
     assert not lane.reserve()
     assert lane.get() == "a"
     assert lane.get() is None
 
 
+def test_what_was_accepted_before_the_end_still_comes_out() -> None:
+    lane: Lane[str] = Lane(2)
+    assert lane.accept()
+    lane.finish()
+    with ThreadPoolExecutor(1) as pool:
+        getting = pool.submit(lane.get)
+        assert lane.put("a")
+        assert getting.result(timeout=10) == "a"
+        assert pool.submit(lane.get).result(timeout=10) is None
+
+
+def test_what_was_accepted_before_the_close_is_refused() -> None:
+    lane: Lane[str] = Lane(2)
+    assert lane.accept()
+    assert lane.close() == []
+    assert not lane.put("a")
+    assert lane.get() is None
+
+
 def test_close_gives_back_what_nobody_took() -> None:
     lane: Lane[str] = Lane(2)
-    lane.put("a")
-    lane.put("b")
+    for item in ("a", "b"):
+        assert lane.accept()
+        assert lane.put(item)
     assert lane.close() == ["a", "b"]
     assert lane.get() is None
-    assert not lane.put("c")
+    assert not lane.accept()
 
 
 @pytest.mark.parametrize("end", [Lane.finish, Lane.close])

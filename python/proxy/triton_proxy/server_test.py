@@ -14,6 +14,7 @@ from grpc_health.v1 import health_pb2
 
 from multimodal_contract import CHAT_METHOD, SEND_UNARY_METHOD, SERVICE_NAME, pb, pb_grpc
 from triton_proxy.auth import Credential, IdentityUnavailable, NotAuthenticated, Principal
+from triton_proxy.door import Door
 from triton_proxy.health import TRITON_SERVICE
 from triton_proxy.server import Server
 from triton_proxy.settings import Settings, load
@@ -137,6 +138,24 @@ def test_nobody_gets_in_unknown(
     assert caught.value.code() is code
     assert text in (caught.value.details() or "")
     assert SECRET not in (caught.value.details() or "") + caplog.text
+
+
+def test_every_method_the_server_has_refuses_but_health(server: Server, channel: grpc.Channel) -> None:
+    # grpc's own list: whatever anybody adds to the server is in it.
+    state = server._server._state  # type: ignore[attr-defined]
+    doors = [handler for handler in state.generic_handlers if isinstance(handler, Door)]
+    others = [handler for handler in state.generic_handlers if not isinstance(handler, Door)]
+    named = {name for handler in others for name in handler._method_handlers} | set(state.registered_method_handlers)
+    behind = {name for door in doors for name in door.methods}
+    assert {CHAT_METHOD, SEND_UNARY_METHOD} <= behind
+    open_to_all = set()
+    for method in named | behind:
+        with pytest.raises(grpc.RpcError) as caught:
+            # Bytes that no method can parse: whoever is let in is told so, or that there is nothing of that name.
+            channel.unary_unary(method, request_serializer=bytes)(b"\xff", timeout=30)
+        if caught.value.code() is not grpc.StatusCode.UNAUTHENTICATED:
+            open_to_all.add(method)
+    assert open_to_all == {name for name in named if name.startswith("/grpc.health.v1.Health/")} != set()
 
 
 def test_an_unknown_method_is_named_to_those_who_are_known(channel: grpc.Channel) -> None:

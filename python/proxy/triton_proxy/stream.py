@@ -186,6 +186,10 @@ class Stream:
         except Refusal as refusal:
             self.passage.refused(refusal.ending, request, time.perf_counter() - arrived)
             raise
+        # Settled before anything is asked of Triton: a packet that was not accepted may be sent again.
+        if not self._lane.accept():
+            return False
+        self.passage.received(request)
         work = _Work(request, arrived)
         if isinstance(outcome, packets.Accepted):
             work.outcome = self._infer(request, outcome)
@@ -194,7 +198,6 @@ class Stream:
             work.outcome = outcome
             self.passage.freed(size)
         if self._lane.put(work):
-            self.passage.received(request)
             return True
         work.cancel()
         return False

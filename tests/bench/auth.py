@@ -1,0 +1,118 @@
+"""What knowing the caller costs: a call through the door with a warm cache against one that asks nobody.
+
+Both servers run in this process and are called in turn, so that the machine's moods meet both alike. Domino's stand-in
+answers after as long as the real one takes, and counts.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import statistics
+import sys
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import grpc
+
+from devstack.domino import Behaviour, DominoStandIn
+from triton_proxy.audit import Audit
+from triton_proxy.audit_sink import Sink
+from triton_proxy.door import Door
+from triton_proxy.gate import Passage
+from triton_proxy.server import authenticator_for, gate_for
+from triton_proxy.settings import load
+
+_METHOD = "/bench.Bench/Echo"
+_CREDENTIAL = (("x-domino-api-key", "s3cret-key-of-ann"),)
+_DOMINO_SECS = 0.075
+
+
+def echo(requests: Iterator[bytes], passage: Passage, _: grpc.ServicerContext) -> Iterator[bytes]:
+    """Answers the one request with itself, as a method behind the door."""
+    yield next(requests)
+    passage.close(grpc.StatusCode.OK)
+
+
+class Open(grpc.GenericRpcHandler):
+    """The same without a door."""
+
+    def service(self, _: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler[bytes, bytes]:
+        """The echo, whoever calls."""
+        return grpc.stream_stream_rpc_method_handler(lambda requests, _: iter([next(requests)]))
+
+
+@contextlib.contextmanager
+def serving(handler: grpc.GenericRpcHandler) -> Iterator[Callable[[], None]]:
+    """A server with that handler; gives one call to it."""
+    server = grpc.server(ThreadPoolExecutor(8))
+    server.add_generic_rpc_handlers((handler,))
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    try:
+        with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+            call: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(_METHOD, request_serializer=bytes)
+
+            def once() -> None:
+                call(b"ping", metadata=_CREDENTIAL, timeout=10)
+
+            yield once
+    finally:
+        server.stop(None).wait()
+
+
+def medians_ms(calls: dict[str, Callable[[], None]], count: int) -> dict[str, float]:
+    """The p50 of each call, all made in turn."""
+    times: dict[str, list[float]] = {name: [] for name in calls}
+    for _ in range(count):
+        for name, call in calls.items():
+            began = time.perf_counter()
+            call()
+            times[name].append((time.perf_counter() - began) * 1000)
+    return {name: statistics.median(values) for name, values in times.items()}
+
+
+def main() -> int:
+    """Prints a table; 0 always, since the figures are for people to judge."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--calls", type=int, default=2000, help="calls to each server in a round [2000]")
+    parser.add_argument("--rounds", type=int, default=5, help="rounds, each with its own p50 [5]")
+    options = parser.parse_args()
+    with DominoStandIn() as domino, contextlib.ExitStack() as stack:
+        domino.add_user("ann", api_key=_CREDENTIAL[0][1])
+        domino.behave(Behaviour(delay=_DOMINO_SECS))
+        settings = load({"TRITON_URL": "127.0.0.1:1", "DOMINO_HOST": domino.url})
+        null = stack.enter_context(open("/dev/null", "wb"))
+        audit = Audit(Sink(null.fileno()))
+        stack.callback(audit.close)
+        gate = gate_for(settings, authenticator_for(settings), audit)
+        calls = {
+            "no auth": stack.enter_context(serving(Open())),
+            "warm cache": stack.enter_context(serving(Door(gate, {_METHOD: echo}))),
+        }
+        began = time.perf_counter()
+        calls["warm cache"]()
+        first_ms = (time.perf_counter() - began) * 1000
+        medians_ms(calls, 200)
+        rounds = []
+        for number in range(options.rounds):
+            rounds.append(medians_ms(calls, options.calls))
+            sys.stderr.write(f"round {number + 1} of {options.rounds}\n")
+        made = 1 + 200 + options.calls * options.rounds
+        added = [(found["warm cache"] - found["no auth"]) for found in rounds]
+        sys.stdout.write(
+            "| p50 per call | ms |\n|---|---|\n"
+            f"| no auth | {statistics.median(found['no auth'] for found in rounds):.3f} |\n"
+            f"| authenticated, warm cache | {statistics.median(found['warm cache'] for found in rounds):.3f} |\n"
+            f"| added (median of {options.rounds} rounds; least and most) | {statistics.median(added):.3f} "
+            f"({min(added):.3f} to {max(added):.3f}) |\n"
+            f"| first call, Domino taking {_DOMINO_SECS * 1000:.0f} ms | {first_ms:.1f} |\n\n"
+            f"{domino.calls} principal calls for {made} requests of one user "
+            f"({domino.calls / made * 10_000:.1f} per 10,000)\n"
+        )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
