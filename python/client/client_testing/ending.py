@@ -9,15 +9,13 @@ from dataclasses import dataclass
 import grpc
 
 from client_testing.echo import EchoServer
-from multimodal_contract import pb
+from multimodal_contract import ADMITTED, NOT_ACCEPTED, RETRY_AFTER_MS, pb
 
 REVOKED, AWAY, LIMITED = (
     grpc.StatusCode.UNAUTHENTICATED,
     grpc.StatusCode.UNAVAILABLE,
     grpc.StatusCode.RESOURCE_EXHAUSTED,
 )
-ADMITTED = ("mm-admitted", "yes")
-NOT_ACCEPTED = ("mm-unanswered", "not-accepted")
 
 
 @dataclass(frozen=True)
@@ -112,6 +110,6 @@ class EndingServer(EchoServer):
     def _end(end: End, context: grpc.ServicerContext) -> None:
         trailing = [NOT_ACCEPTED] if end.marked else []
         if end.retry_after:
-            trailing.append(("retry-after-ms", end.retry_after))
+            trailing.append((RETRY_AFTER_MS, end.retry_after))
         context.set_trailing_metadata(tuple(trailing))
         context.abort(end.code, f"ended with {end.code.name}")

@@ -11,6 +11,7 @@ import grpc
 
 from mm_client_api.credentials import Credentials, forget
 from mm_client_api.errors import CallError, CredentialsError, error_of_call
+from multimodal_contract import ADMITTED, NOT_ACCEPTED, RETRY_AFTER_MS
 
 # Most seconds that one stream waits, all its waits together, between two packets that the proxy answers.
 LONGEST_WAIT_SECS = 60.0
@@ -22,13 +23,10 @@ LARGEST_WAIT_SECS = 5.0
 # for Domino, which is shorter.
 SETTLED_SECS = 10.0
 
-# The proxy's initial metadata once it has let a call in. A call that is opened again sends nothing before: whatever
-# becomes of it until then, such as a connection that the old proxy closes as it stops, nothing can have been accepted.
-_ADMITTED = ("mm-admitted", "yes")
-# A proxy that says nothing before its first Ack gets the packets after this time.
+# A call that is opened again sends nothing before the proxy's ADMITTED: whatever becomes of it until then, such as a
+# connection that the old proxy closes as it stops, nothing can have been accepted. A proxy that says nothing before its
+# first Ack gets the packets after this time.
 ADMITTED_WITHIN_SECS = 1.0
-_NOT_ACCEPTED = ("mm-unanswered", "not-accepted")
-_RETRY_AFTER_MS = "retry-after-ms"
 
 
 @dataclass(frozen=True)
@@ -60,13 +58,13 @@ class Ending:
         """Read what a call ended with; `trailing` is its trailing metadata."""
         # Not dict(trailing), which fails on the type that older releases of grpc.aio have for it.
         told = {key: value for key, value in trailing or ()}  # noqa: C416
-        hint = told.get(_RETRY_AFTER_MS)
+        hint = told.get(RETRY_AFTER_MS)
         # Nothing but digits: float() would also take "nan" and "inf".
         millis = int(hint) if isinstance(hint, str) and hint.isdecimal() and len(hint) < 10 else None
         return cls(
             code,
             details or "",
-            told.get(_NOT_ACCEPTED[0]) == _NOT_ACCEPTED[1],
+            told.get(NOT_ACCEPTED[0]) == NOT_ACCEPTED[1],
             None if millis is None else millis / 1000,
             raised,
         )
@@ -122,7 +120,7 @@ class Reopening:
 
     def admitted(self, initial: Iterable[tuple[str, str | bytes]] | None) -> bool:
         """Tell whether the present call's initial metadata says that the proxy has let it in."""
-        self._let_in = _ADMITTED in tuple(initial or ())
+        self._let_in = ADMITTED in tuple(initial or ())
         return self._let_in
 
     @property

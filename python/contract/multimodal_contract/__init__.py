@@ -10,4 +10,22 @@ CHAT_METHOD = "/multimodal.MultimodalService/Chat"
 SEND_UNARY_METHOD = "/multimodal.MultimodalService/SendUnary"
 SERVICE_NAME = "multimodal.MultimodalService"
 
-__all__ = ["CHAT_METHOD", "SEND_UNARY_METHOD", "SERVICE_NAME", "pb", "pb_grpc"]
+# Metadata by which the proxy tells a client library what it may do; others need not look at it.
+# Initial metadata of a Chat call: somebody is there to accept its packets.
+ADMITTED = ("mm-admitted", "yes")
+# Trailing metadata of a call that the proxy itself ended: packets without an Ack were not accepted and may be sent
+# again.
+NOT_ACCEPTED = ("mm-unanswered", "not-accepted")
+# Key of the trailing metadata that says, in milliseconds, when that makes sense.
+RETRY_AFTER_MS = "retry-after-ms"
+
+__all__ = [
+    "ADMITTED",
+    "CHAT_METHOD",
+    "NOT_ACCEPTED",
+    "RETRY_AFTER_MS",
+    "SEND_UNARY_METHOD",
+    "SERVICE_NAME",
+    "pb",
+    "pb_grpc",
+]

@@ -24,13 +24,14 @@ class Budget:
     Whoever finds no room waits, and a stream whose reader waits is not read any further: HTTP/2's flow control then
     holds its client back. A large packet is not overtaken by small ones, so that everyone's turn comes.
 
-    What this bounds: a packet is measured once it was read, so that each open stream may hold one more, which waits.
-    With P the copies of a packet that exist at once while it is under way (as it came, and as it goes to Triton):
+    What this bounds: a packet is measured once it was read, so that each open stream may hold one more, which waits,
+    twice while gRPC hands it over. While a packet is being looked at, up to five copies of it exist: as it came, parsed,
+    its tensor, the request to Triton, and that in gRPC's hands; the last alone stays until Triton answers.
 
-        bytes of packets <= P * MAX_MB_IN_FLIGHT + open streams * (largest packet read + HTTP/2 window)
+        bytes of packets <= 5 * MAX_MB_IN_FLIGHT + open streams * (2 * largest packet + HTTP/2 window)
 
-    whatever Triton does. 64 streams of 5 MB frames with a Triton that is stuck thus hold, at MAX_MB_IN_FLIGHT=512 and
-    P = 2, at most 1 GiB + 64 * (5 MB + window). Answers are not counted; a stream has STREAM_WINDOW of them at most.
+    whatever Triton does; tests/integration/memory_test.py measures it. Answers are not counted: a stream has
+    STREAM_WINDOW of them at most.
     """
 
     def __init__(self, mb: int) -> None:

@@ -8,6 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 import grpc
 
+from multimodal_contract import ADMITTED
 from triton_proxy.gate import Ending, Passage
 from triton_proxy.settings import Settings
 from triton_proxy.stream import Stream
@@ -17,7 +18,6 @@ _DRAINING = Ending(
     grpc.StatusCode.UNAVAILABLE,
     "the proxy is shutting down; packets without an Ack were not accepted, send them again",
 )
-_ADMITTED = (("mm-admitted", "yes"),)
 # How often streams are looked through for lapsed decisions; those that send packets are checked at each.
 _CONFIRM_EVERY_SECS = 0.25
 _CONFIRMERS = 4
@@ -52,7 +52,7 @@ class Chat:
             context: of the call; aborted when MAX_STREAMS are open, a packet is refused or the proxy shuts down.
         """
         # A client that has to open its stream anew sends nothing before it knows that somebody is there to accept it.
-        context.send_initial_metadata(_ADMITTED)
+        context.send_initial_metadata((ADMITTED,))
         return self._serve(Stream(requests, passage, context, self._triton, self._settings, expected=None))
 
     def _serve(self, stream: Stream) -> Iterator[bytes]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import grpc
 
-from multimodal_contract import pb
+from multimodal_contract import NOT_ACCEPTED, RETRY_AFTER_MS, pb
 from triton_proxy.access import Access, Denied
 from triton_proxy.audit import Audit
 from triton_proxy.auth import IdentityUnavailable, Kind, NotAuthenticated, Principal
@@ -22,9 +22,6 @@ from triton_proxy.reply import Request
 _LOG = logging.getLogger(__name__)
 # Authenticators have shorter limits of their own; this one bounds a wait for somebody else's question.
 _LONGEST_SECS = 60.0
-# With a status by which the proxy itself ends a call: packets without an Ack were not accepted and may be sent again.
-_NOT_ACCEPTED = ("mm-unanswered", "not-accepted")
-_RETRY_AFTER = "retry-after-ms"
 
 
 @dataclass(frozen=True)
@@ -45,8 +42,8 @@ class Ending:
     def trailing_metadata(self) -> tuple[tuple[str, str], ...]:
         """What tells a client library that, and when, it may send again what has no Ack."""
         if self.retry_after_secs is None:
-            return (_NOT_ACCEPTED,)
-        return (_NOT_ACCEPTED, (_RETRY_AFTER, str(max(1, round(self.retry_after_secs * 1000)))))
+            return (NOT_ACCEPTED,)
+        return (NOT_ACCEPTED, (RETRY_AFTER_MS, str(max(1, round(self.retry_after_secs * 1000)))))
 
 
 class Refusal(Exception):  # noqa: N818 - says what it is about

@@ -107,6 +107,7 @@ class Stream:
                     break
                 accepted += 1
                 self._complete = raw is None or accepted == self._expected
+                del raw  # Its megabytes would stay while the next one is waited for.
         except grpc.RpcError:
             pass  # The caller went away; `drop` cleans up.
         except Refusal as refusal:
