@@ -25,8 +25,8 @@ class Budget:
     holds its client back. A large packet is not overtaken by small ones, so that everyone's turn comes.
 
     What this bounds: a packet is measured once it was read, so that each open stream may hold one more, which waits,
-    twice while gRPC hands it over. While a packet is being looked at, up to five copies of it exist: as it came, parsed,
-    its tensor, the request to Triton, and that in gRPC's hands; the last alone stays until Triton answers.
+    twice while gRPC hands it over. While a packet is being looked at, up to five copies of it exist: as it came,
+    parsed, its tensor, the request to Triton, and that in gRPC's hands; the last alone stays until Triton answers.
 
         bytes of packets <= 5 * MAX_MB_IN_FLIGHT + open streams * (2 * largest packet + HTTP/2 window)
 

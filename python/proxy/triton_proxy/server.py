@@ -39,6 +39,8 @@ _SHORTEST_PING_INTERVAL_MS = 10_000
 # setting; beyond it grpc itself refuses, and memory stays bounded.
 _READABLE_OVER_LIMIT = 4
 _LAST_WORDS_SECS = 0.5
+# What a client may send before it is read, for each stream: enough for a gigabyte a second over 4 ms.
+_WINDOW_BYTES = 4 * 1024 * 1024
 # Below a realm's issuer, by Keycloak's own layout.
 _KEYS_PATH = "/protocol/openid-connect/certs"
 
@@ -76,6 +78,10 @@ class Server:
             options=[
                 ("grpc.max_send_message_length", -1),  # `chat` holds Acks to the limit and says so.
                 ("grpc.max_receive_message_length", settings.max_message_bytes * _READABLE_OVER_LIMIT),
+                # By itself grpc lets a stream's window grow with the speed of the line: tens of megabytes then arrive
+                # before anybody reads them.
+                ("grpc.http2.bdp_probe", 0),
+                ("grpc.http2.lookahead_bytes", _WINDOW_BYTES),
                 ("grpc.keepalive_permit_without_calls", 1),
                 ("grpc.http2.min_ping_interval_without_data_ms", _SHORTEST_PING_INTERVAL_MS),
                 ("grpc.so_reuseport", 0),  # A second proxy on the port is a mistake, not a helper.
