@@ -1,18 +1,21 @@
 """What knowing the caller costs: a call through the door with a warm cache against one that asks nobody.
 
-Both servers run in this process and are called in turn, so that the machine's moods meet both alike. Domino's stand-in
-answers after as long as the real one takes, and counts.
+Both servers are called in turn, so that the machine's moods meet both alike, and each is a process of its own. Domino's
+stand-in answers after as long as the real one takes, and counts.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import multiprocessing
+import os
 import statistics
 import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from multiprocessing.connection import Connection
 
 import grpc
 
@@ -27,12 +30,13 @@ from triton_proxy.settings import load
 _METHOD = "/bench.Bench/Echo"
 _CREDENTIAL = (("x-domino-api-key", "s3cret-key-of-ann"),)
 _DOMINO_SECS = 0.075
+_SPAWN = multiprocessing.get_context("spawn")
 
 
-def echo(requests: Iterator[bytes], passage: Passage, _: grpc.ServicerContext) -> Iterator[bytes]:
+def echo(requests: Iterator[bytes], passage: Passage, context: grpc.ServicerContext) -> Iterator[bytes]:
     """Answers the one request with itself, as a method behind the door."""
+    context.add_callback(lambda: passage.close(grpc.StatusCode.OK))
     yield next(requests)
-    passage.close(grpc.StatusCode.OK)
 
 
 class Open(grpc.GenericRpcHandler):
@@ -43,23 +47,40 @@ class Open(grpc.GenericRpcHandler):
         return grpc.stream_stream_rpc_method_handler(lambda requests, _: iter([next(requests)]))
 
 
-@contextlib.contextmanager
-def serving(handler: grpc.GenericRpcHandler) -> Iterator[Callable[[], None]]:
-    """A server with that handler; gives one call to it."""
+def door(domino_host: str) -> grpc.GenericRpcHandler:
+    """The same behind the proxy's own door, with its audit log."""
+    settings = load({"TRITON_URL": "127.0.0.1:1", "DOMINO_HOST": domino_host})
+    gate = gate_for(settings, authenticator_for(settings), Audit(Sink(os.open(os.devnull, os.O_WRONLY))))
+    return Door(gate, {_METHOD: echo})
+
+
+def serve(domino_host: str | None, pipe: Connection) -> None:
+    """Serves with a door, or without where there is no Domino to ask, until the other end of the pipe is closed."""
     server = grpc.server(ThreadPoolExecutor(8))
-    server.add_generic_rpc_handlers((handler,))
-    port = server.add_insecure_port("127.0.0.1:0")
+    server.add_generic_rpc_handlers((Open() if domino_host is None else door(domino_host),))
+    pipe.send(server.add_insecure_port("127.0.0.1:0"))
     server.start()
-    try:
-        with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
-            call: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(_METHOD, request_serializer=bytes)
+    with contextlib.suppress(EOFError):
+        pipe.recv()
+    server.stop(None).wait()
 
-            def once() -> None:
-                call(b"ping", metadata=_CREDENTIAL, timeout=10)
 
-            yield once
-    finally:
-        server.stop(None).wait()
+@contextlib.contextmanager
+def serving(domino_host: str | None) -> Iterator[Callable[[], None]]:
+    """`serve` in a process of its own, as a proxy is; gives one call to it."""
+    ours, theirs = _SPAWN.Pipe()
+    process = _SPAWN.Process(target=serve, args=(domino_host, theirs), daemon=True)
+    process.start()
+    theirs.close()
+    with grpc.insecure_channel(f"127.0.0.1:{ours.recv()}") as channel:
+        call: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(_METHOD, request_serializer=bytes)
+
+        def once() -> None:
+            call(b"ping", metadata=_CREDENTIAL, timeout=10)
+
+        yield once
+    ours.close()
+    process.join()
 
 
 def medians_ms(calls: dict[str, Callable[[], None]], count: int) -> dict[str, float]:
@@ -82,14 +103,9 @@ def main() -> int:
     with DominoStandIn() as domino, contextlib.ExitStack() as stack:
         domino.add_user("ann", api_key=_CREDENTIAL[0][1])
         domino.behave(Behaviour(delay=_DOMINO_SECS))
-        settings = load({"TRITON_URL": "127.0.0.1:1", "DOMINO_HOST": domino.url})
-        null = stack.enter_context(open("/dev/null", "wb"))
-        audit = Audit(Sink(null.fileno()))
-        stack.callback(audit.close)
-        gate = gate_for(settings, authenticator_for(settings), audit)
         calls = {
-            "no auth": stack.enter_context(serving(Open())),
-            "warm cache": stack.enter_context(serving(Door(gate, {_METHOD: echo}))),
+            "no auth": stack.enter_context(serving(None)),
+            "warm cache": stack.enter_context(serving(domino.url)),
         }
         began = time.perf_counter()
         calls["warm cache"]()

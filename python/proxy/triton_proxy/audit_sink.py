@@ -9,6 +9,7 @@ from collections import deque
 
 _LOG = logging.getLogger(__name__)
 _STDOUT = 1
+_EVERY_SECS = 0.1
 _MOST_WAITING_BYTES = 8 * 1024 * 1024
 
 
@@ -48,7 +49,6 @@ class Sink:
             else:
                 self._room -= len(line)
                 self._lines.append(line)
-                self._changed.notify_all()
 
     def close(self, longest_secs: float) -> None:
         """Writes what waits and ends.
@@ -67,19 +67,29 @@ class Sink:
                 _LOG.error("audit: %d lines in all could not be written", self._dropped)
 
     def _write_all(self) -> None:
-        while True:
+        closed = False
+        while not closed:
             with self._changed:
-                self._changed.wait_for(lambda: self._lines or self._closed)
-                if not self._lines:
-                    return
-                line = self._lines.popleft()
-                self._room += len(line)
-            try:
-                while line:
-                    line = line[os.write(self._fd, line) :]
-            except OSError:
-                with self._changed:
-                    self._drop()
+                # Not woken by each line: a thread that wakes takes the interpreter from a call that is being answered.
+                closed = self._changed.wait_for(lambda: self._closed, _EVERY_SECS)
+            while (line := self._next()) is not None:
+                self._write(line)
+
+    def _next(self) -> bytes | None:
+        with self._changed:
+            if not self._lines:
+                return None
+            line = self._lines.popleft()
+            self._room += len(line)
+            return line
+
+    def _write(self, line: bytes) -> None:
+        try:
+            while line:
+                line = line[os.write(self._fd, line) :]
+        except OSError:
+            with self._changed:
+                self._drop()
 
     def _drop(self) -> None:
         self._dropped += 1

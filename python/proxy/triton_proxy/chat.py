@@ -51,9 +51,10 @@ class Chat:
             passage: what the call may do; closed when the call ends.
             context: of the call; aborted when MAX_STREAMS are open, a packet is refused or the proxy shuts down.
         """
+        stream = Stream(requests, passage, context, self._triton, self._settings, expected=None)
         # A client that has to open its stream anew sends nothing before it knows that somebody is there to accept it.
         context.send_initial_metadata((ADMITTED,))
-        return self._serve(Stream(requests, passage, context, self._triton, self._settings, expected=None))
+        return self._serve(stream)
 
     def _serve(self, stream: Stream) -> Iterator[bytes]:
         most = self._settings.max_streams
@@ -74,7 +75,6 @@ class Chat:
             self._readers.submit(stream.read)
             yield from stream.answers()
         finally:
-            stream.close()
             with self._lock:
                 self._streams.discard(stream)
                 self._lock.notify_all()

@@ -8,7 +8,8 @@ import grpc
 
 from triton_proxy.gate import Gate, Passage, Refusal
 
-# Serialized requests in, serialized replies out.
+# Serialized requests in, serialized replies out. The method closes the passage once the call has ended, and not before:
+# the caller would wait for that.
 Method = Callable[[Iterator[bytes], Passage, grpc.ServicerContext], Iterator[bytes]]
 
 
@@ -50,10 +51,6 @@ class Door(grpc.GenericRpcHandler):
                 text = f"this proxy does not serve {name}"
                 passage.close(grpc.StatusCode.UNIMPLEMENTED, text)
                 context.abort(grpc.StatusCode.UNIMPLEMENTED, text)
-            try:
-                yield from method(requests, passage, context)
-            finally:
-                # A method that came to its end has closed it already, with what it ended with.
-                passage.close(grpc.StatusCode.CANCELLED, "the caller went away")
+            yield from method(requests, passage, context)
 
         return grpc.stream_stream_rpc_method_handler(behave)

@@ -17,6 +17,7 @@ from triton_proxy.settings import Settings
 from triton_proxy.triton import Inference, TimeLimit, Triton, TritonError
 
 _LOG = logging.getLogger(__name__)
+_ENDED_WELL = Ending(grpc.StatusCode.OK, "")
 _FAILED = Ending(grpc.StatusCode.INTERNAL, "the proxy failed on this stream; its log says why")
 
 
@@ -93,9 +94,10 @@ class Stream:
         # All that the caller had to send was accepted: whatever comes to an end then, this call ends well.
         self._complete = False
         self._gone = False
-        # Also runs where the caller cancels while `answers` waits for Triton.
-        if not context.add_callback(self.drop):
-            self.drop()
+        self._result = Ending(grpc.StatusCode.CANCELLED, "the caller went away")
+        # Runs when the call has ended, also where the caller cancels while `answers` waits for Triton.
+        if not context.add_callback(self._over):
+            self._over()
 
     def read(self) -> None:
         """Takes packets in for as long as there is room, and begins the work on each."""
@@ -109,7 +111,7 @@ class Stream:
                 self._complete = raw is None or accepted == self._expected
                 del raw  # Its megabytes would stay while the next one is waited for.
         except grpc.RpcError:
-            pass  # The caller went away; `drop` cleans up.
+            pass  # The caller went away; `_over` cleans up.
         except Refusal as refusal:
             self.end(refusal.ending)
         except Exception:  # noqa: BLE001 - whatever it is, the stream must end: it would hang otherwise
@@ -131,9 +133,12 @@ class Stream:
             yield serialized
             self.passage.answered(work.request, ack, len(serialized))
             self._lane.release()
-        if self._ending is not None and not self._complete:
-            self._context.set_trailing_metadata(self._ending.trailing_metadata)
-            self._context.abort(self._ending.code, self._ending.text)
+        if self._ending is None or self._complete:
+            self._result = _ENDED_WELL
+            return
+        self._result = self._ending
+        self._context.set_trailing_metadata(self._ending.trailing_metadata)
+        self._context.abort(self._ending.code, self._ending.text)
 
     def end(self, ending: Ending) -> None:
         """Accepts no more packets and, after the Acks of those accepted, ends the call so."""
@@ -150,23 +155,13 @@ class Stream:
         except Refusal as refusal:
             self.end(refusal.ending)
 
-    def drop(self) -> None:
-        """Drops everything under way; nobody waits for it."""
+    def _over(self) -> None:
+        """The call has ended: drops what is under way still, for which nobody waits."""
         self._gone = True
-        self.passage.finish()
         for work in [*self._lane.close(), self._current]:
             if work is not None:
                 work.cancel()
-
-    def close(self) -> None:
-        """The call has ended."""
-        self.drop()
-        if self._ending is not None and not self._complete:
-            self.passage.close(self._ending.code, self._ending.text)
-        elif self._complete and self._context.is_active():
-            self.passage.close(grpc.StatusCode.OK)
-        else:
-            self.passage.close(grpc.StatusCode.CANCELLED, "the caller went away")
+        self.passage.close(self._result.code, self._result.text)
 
     def _accept(self, raw: bytes) -> bool:
         """Begins the work on a packet; False when the call was ended meanwhile."""
