@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import queue
 import re
 import struct
 import subprocess
@@ -18,6 +17,7 @@ import grpc
 
 from devstack.triton import Triton
 from multimodal_contract import dtypes, pb, pb_grpc
+from proxy_testing.open_stream import OpenStream
 from triton_proxy.server import Server, authenticator_for
 from triton_proxy.settings import load
 
@@ -64,22 +64,9 @@ def proxy(triton_url: str, domino_host: str, **environment: str) -> Iterator[Pro
         server.drain()
 
 
-class OpenStream:
-    """A Chat stream whose packets a test sends one by one."""
-
-    def __init__(self, proxy: Proxy) -> None:
-        self._packets: queue.SimpleQueue[pb.DataPacket | None] = queue.SimpleQueue()
-        self.call = proxy.stub.Chat(iter(self._packets.get, None), metadata=CREDENTIAL, timeout=2 * TIMEOUT)
-
-    def send(self, packet: pb.DataPacket) -> None:
-        self._packets.put(packet)
-
-    def ask(self, packet: pb.DataPacket) -> pb.Ack:
-        self.send(packet)
-        return next(self.call)
-
-    def end(self) -> None:
-        self._packets.put(None)
+def open_stream(proxy: Proxy) -> OpenStream:
+    """A Chat stream of the known caller."""
+    return OpenStream(proxy.channel, CREDENTIAL, 2 * TIMEOUT)
 
 
 def packet(

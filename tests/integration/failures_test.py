@@ -19,17 +19,18 @@ from devstack.domino import DominoStandIn
 from devstack.triton import Triton
 from devstack.triton_site import triton_site
 from multimodal_contract import pb, pb_grpc
+from proxy_testing.open_stream import OpenStream
 from serving import (
     CREDENTIAL,
     KEY,
     PROXY_BINARY,
     TIMEOUT,
     UNLIMITED,
-    OpenStream,
     Proxy,
     ProxyProcess,
     error_of,
     heard,
+    open_stream,
     packet,
     proxy,
     slow,
@@ -60,7 +61,7 @@ def until(stream: OpenStream, status: pb.StatusCode.ValueType) -> pb.Ack:
 
 def test_triton_killed_and_restarted_under_traffic(mortal_triton: Triton, domino: DominoStandIn) -> None:
     with proxy(mortal_triton.grpc_url, domino.url) as served:
-        stream = OpenStream(served)
+        stream = open_stream(served)
         until(stream, pb.OK)
         stream.send(slow(20, cid="at work"))
         stream.send(slow(20, cid="behind it"))
@@ -96,7 +97,7 @@ def test_domino_away_and_back(triton: Triton, domino: DominoStandIn) -> None:
 def test_who_is_known_is_not_disturbed_while_domino_is_away(triton: Triton, domino: DominoStandIn) -> None:
     with proxy(triton.grpc_url, domino.url) as served:
         made = packet("identity_fp32", bytes(4))
-        stream = OpenStream(served)
+        stream = open_stream(served)
         assert stream.ask(made).status == pb.OK
         domino.stop()
         assert stream.ask(made).status == pb.OK

@@ -14,7 +14,7 @@ import pytest
 from devstack.domino import DominoStandIn
 from devstack.triton import Triton
 from multimodal_contract import pb
-from serving import CREDENTIAL, KEY, TIMEOUT, OpenStream, Proxy, packet, proxy, slow
+from serving import CREDENTIAL, KEY, TIMEOUT, Proxy, open_stream, packet, proxy, slow
 
 BOB = (("x-domino-api-key", "s3cret-key-of-bob"),)
 FINE = packet("identity_fp32", bytes(4))
@@ -30,7 +30,7 @@ def end_of(call: grpc.Call) -> tuple[grpc.StatusCode, str, dict[str, str | bytes
 @pytest.mark.parametrize("busy", [True, False], ids=["busy", "idle"])
 def test_a_stream_does_not_outlive_a_revoked_key(triton: Triton, domino: DominoStandIn, busy: bool) -> None:
     with proxy(triton.grpc_url, domino.url, AUTH_CACHE_SECS="1") as served:
-        stream = OpenStream(served)
+        stream = open_stream(served)
         assert stream.ask(FINE).status == pb.OK
         domino.remove_user("ann")
         revoked = time.monotonic()
@@ -62,7 +62,7 @@ def test_what_no_rule_allows_is_denied_and_a_new_rule_counts_at_once(
     policy.write_text(POLICY)
     with proxy(triton.grpc_url, domino.url, ACCESS_POLICY_FILE=str(policy)) as served:
         assert served.ask(FINE).status == pb.OK
-        stream = OpenStream(served)
+        stream = open_stream(served)
         assert stream.ask(FINE).status == pb.OK
         for model in ("text_normalize", "no-such-model"):
             with pytest.raises(grpc.RpcError) as caught:

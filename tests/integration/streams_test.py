@@ -11,7 +11,7 @@ import pytest
 from devstack.domino import DominoStandIn
 from devstack.triton import Triton
 from multimodal_contract import pb
-from serving import CREDENTIAL, TIMEOUT, OpenStream, Proxy, error_of, heard, packet, proxy, slow
+from serving import CREDENTIAL, TIMEOUT, Proxy, error_of, heard, open_stream, packet, proxy, slow
 
 
 def marked(stream: int, seq: int, *, broken: bool = False) -> pb.DataPacket:
@@ -63,7 +63,7 @@ def test_window_is_the_most_at_work_and_requests_overlap(triton: Triton, domino:
 
 def test_a_cancelled_stream_leaves_the_proxy_free(triton: Triton, domino: DominoStandIn) -> None:
     with proxy(triton.grpc_url, domino.url, MAX_STREAMS="1") as served:
-        stream = OpenStream(served)
+        stream = open_stream(served)
         stream.send(slow(20))
         stream.call.cancel()
         with pytest.raises(grpc.RpcError):

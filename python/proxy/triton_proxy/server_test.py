@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import queue
 import socket
 from collections.abc import Iterator
 
@@ -13,6 +12,7 @@ import pytest
 from grpc_health.v1 import health_pb2
 
 from multimodal_contract import CHAT_METHOD, SEND_UNARY_METHOD, SERVICE_NAME, pb, pb_grpc
+from proxy_testing.open_stream import OpenStream
 from triton_proxy.auth import Credential, IdentityUnavailable, NotAuthenticated, Principal
 from triton_proxy.door import Door
 from triton_proxy.health import TRITON_SERVICE
@@ -79,26 +79,6 @@ def packet(cid: str = "c", size: int = 4) -> pb.DataPacket:
         ),
         tensor=pb.Tensor(dtype=pb.DT_UINT8, shape=shape, data=bytes(size)),
     )
-
-
-class OpenStream:
-    """A Chat stream whose packets a test sends one by one."""
-
-    def __init__(self, channel: grpc.Channel) -> None:
-        self._packets: queue.SimpleQueue[pb.DataPacket | None] = queue.SimpleQueue()
-        self.call = pb_grpc.MultimodalServiceStub(channel).Chat(
-            iter(self._packets.get, None), metadata=GOOD, timeout=30
-        )
-
-    def ask(self, packet: pb.DataPacket) -> pb.Ack:
-        self.send(packet)
-        return next(self.call)
-
-    def send(self, packet: pb.DataPacket) -> None:
-        self._packets.put(packet)
-
-    def end(self) -> None:
-        self._packets.put(None)
 
 
 @pytest.mark.parametrize(
@@ -238,7 +218,7 @@ def test_far_too_large_is_refused_unread(channel: grpc.Channel) -> None:
 
 
 def test_one_stream_too_many_is_told_so(channel: grpc.Channel) -> None:
-    streams = [OpenStream(channel) for _ in range(3)]
+    streams = [OpenStream(channel, GOOD, 30) for _ in range(3)]
     for stream in streams:
         stream.ask(packet())
     with pytest.raises(grpc.RpcError) as caught:
@@ -255,7 +235,7 @@ def test_drain_answers_and_says_why_it_ends() -> None:
     server = Server(settings(), ByKey())
     server.start()
     with grpc.insecure_channel(f"127.0.0.1:{server.port}") as channel:
-        stream = OpenStream(channel)
+        stream = OpenStream(channel, GOOD, 30)
         stream.ask(packet())
         watch = channel.unary_stream(
             "/grpc.health.v1.Health/Watch",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime
 import logging
-import queue
 import socket
 import ssl
 import time
@@ -18,8 +17,9 @@ import pytest
 from cryptography import x509
 from grpc_health.v1 import health_pb2
 
-from multimodal_contract import pb, pb_grpc
+from multimodal_contract import pb
 from proxy_testing.authority import Authority, Pair, SecretVolume
+from proxy_testing.open_stream import OpenStream
 from triton_proxy.auth import Credential, Principal
 from triton_proxy.server import Server
 from triton_proxy.settings import load
@@ -107,23 +107,18 @@ def shown_by(server: Server) -> int:
     return x509.load_der_x509_certificate(der).serial_number
 
 
-class OpenStream:
-    """A Chat stream that goes on as long as the test likes."""
+def open_stream(channel: grpc.Channel) -> OpenStream:
+    return OpenStream(channel, (("x-domino-api-key", "k"),), TIMEOUT)
 
-    def __init__(self, channel: grpc.Channel) -> None:
-        self._packets: queue.SimpleQueue[pb.DataPacket | None] = queue.SimpleQueue()
-        self._call = pb_grpc.MultimodalServiceStub(channel).Chat(
-            iter(self._packets.get, None), metadata=(("x-domino-api-key", "k"),), timeout=TIMEOUT
-        )
 
-    def answers(self, cid: str) -> bool:
-        self._packets.put(pb.DataPacket(event=pb.SEV_START, meta=pb.Meta(correlation_id=cid)))
-        ack = next(self._call)
-        return (ack.correlation_id, ack.status) == (cid, pb.OK)
+def answers(stream: OpenStream, cid: str) -> bool:
+    ack = stream.ask(pb.DataPacket(event=pb.SEV_START, meta=pb.Meta(correlation_id=cid)))
+    return (ack.correlation_id, ack.status) == (cid, pb.OK)
 
-    def ends_well(self) -> bool:
-        self._packets.put(None)
-        return list(self._call) == [] and self._call.code() is grpc.StatusCode.OK
+
+def ends_well(stream: OpenStream) -> bool:
+    stream.end()
+    return list(stream.call) == [] and stream.call.code() is grpc.StatusCode.OK
 
 
 def test_a_client_gets_in_where_it_can_check_the_certificate(volume: SecretVolume) -> None:
@@ -135,9 +130,9 @@ def test_a_client_gets_in_where_it_can_check_the_certificate(volume: SecretVolum
         assert not gets_in(server, trusting(OURS))
         assert not gets_in(server, None)
         with connected(server, trusting(OURS), "proxy.test") as channel:
-            stream = OpenStream(channel)
-            assert stream.answers("c")
-            assert stream.ends_well()
+            stream = open_stream(channel)
+            assert answers(stream, "c")
+            assert ends_well(stream)
 
 
 def test_without_certificates_the_proxy_speaks_plaintext(caplog: pytest.LogCaptureFixture) -> None:
@@ -186,18 +181,18 @@ def test_new_connections_get_the_new_certificate_and_open_streams_go_on(volume: 
     before, after = OURS.issue(HOST), OURS.issue(HOST)
     volume.put(before)
     with serving(volume) as server, connected(server, trusting(OURS)) as channel:
-        stream = OpenStream(channel)
-        assert stream.answers("before")
+        stream = open_stream(channel)
+        assert answers(stream, "before")
         assert shown_by(server) == before.serial_number
         volume.put(after)
         assert shown_by(server) == after.serial_number
         assert shown_by(server) == after.serial_number
-        assert stream.answers("after")
+        assert answers(stream, "after")
         volume.put(OTHERS.issue(HOST))
         assert not gets_in(server, trusting(OURS))
         assert gets_in(server, trusting(OTHERS))
-        assert stream.answers("long after")
-        assert stream.ends_well()
+        assert answers(stream, "long after")
+        assert ends_well(stream)
 
 
 def test_new_authorities_hold_for_new_connections(volume: SecretVolume) -> None:
