@@ -7,18 +7,19 @@ from __future__ import annotations
 
 import base64
 import json
+import math
 import queue
 import sys
 import threading
 from collections.abc import Iterator
 from concurrent import futures
 from types import TracebackType
-from typing import Any
+from typing import Any, NamedTuple
 
 import grpc
 import numpy as np
 
-from multimodal_contract import pb, pb_grpc
+from multimodal_contract import ADMITTED, pb, pb_grpc
 from multimodal_contract.dtypes import BY_NUMBER
 
 API_KEY = "key-of-alice"
@@ -33,8 +34,21 @@ DECOUPLED = "decoupled"
 ABORTS = "aborts"
 FORGETS = "forgets"
 SWAPS = "swaps"
-# Answers as YOLOv8 does: output0 [1, 84, 6] holds one box around everything pure red, of class 2, twice.
+# Answers with a shape without the first dimension, or with sums over it.
+FLATTENS = "flattens"
+SUMS = "sums"
+# Answers as YOLOv8 does: output0 [1, 84, 6] holds one box around everything pure red, of class 2, twice;
+# of several images, as many.
 DETECTS = "detects"
+
+
+class Seen(NamedTuple):
+    """What a packet said: the number of its stream, from 1, its id, event and the first input's dimensions."""
+
+    stream: int
+    correlation_id: str
+    event: pb.StreamEvent.ValueType
+    shape: tuple[int, ...]
 
 
 class EchoServer(pb_grpc.MultimodalServiceServicer):
@@ -47,6 +61,9 @@ class EchoServer(pb_grpc.MultimodalServiceServicer):
 
     Attributes:
         gate: cleared, no Ack is sent.
+        held: correlation ids of packets that get none either, nor what follows them on their stream.
+        seen: every packet that came on a stream.
+        peers: the connections that streams came on.
         ended: set when a stream is over for whatever reason.
         received, answered, most_unanswered, streams: counters over all streams.
         metadata: of the latest call.
@@ -54,8 +71,13 @@ class EchoServer(pb_grpc.MultimodalServiceServicer):
 
     def __init__(self, *, published: bool = False, max_message_mb: int = 64, port: int = 0) -> None:
         self._published = published
+        self._stopping = threading.Event()
         self.gate = threading.Event()
         self.gate.set()
+        self.held: set[str] = set()
+        self.seen: list[Seen] = []
+        self.peers: set[str] = set()
+        self._counting = threading.Lock()
         self.ended = threading.Event()
         self.received = self.answered = self.most_unanswered = self.streams = 0
         self.metadata: dict[str, str] = {}
@@ -76,6 +98,7 @@ class EchoServer(pb_grpc.MultimodalServiceServicer):
 
     def stop(self, grace: float | None = None) -> None:
         """Close the port, and drop what is still under way after `grace` seconds."""
+        self._stopping.set()
         self.gate.set()
         self._server.stop(grace).wait()
 
@@ -83,13 +106,18 @@ class EchoServer(pb_grpc.MultimodalServiceServicer):
         self, request_iterator: Iterator[pb.DataPacket], context: grpc.ServicerContext
     ) -> Iterator[pb.Ack]:
         """Answer each packet as its model's name says, reading ahead as far as the client sends."""
-        self.streams += 1
+        with self._counting:
+            self.streams += 1
+            number = self.streams
+        self.peers.add(context.peer())
         context.add_callback(self.ended.set)
         self._authenticate(context)
+        if not self._published:
+            context.send_initial_metadata((ADMITTED,))
         packets: queue.SimpleQueue[pb.DataPacket | None] = queue.SimpleQueue()
-        threading.Thread(target=self._read, args=(request_iterator, packets), daemon=True).start()
+        threading.Thread(target=self._read, args=(number, request_iterator, packets), daemon=True).start()
         while (packet := packets.get()) is not None:
-            while not self.gate.wait(0.05):
+            while not self._may_answer(packet):
                 if not context.is_active():
                     return
             if packet.control.model == FORGETS:
@@ -107,17 +135,28 @@ class EchoServer(pb_grpc.MultimodalServiceServicer):
             pass
         return self._acks(request)[0]
 
+    def _may_answer(self, packet: pb.DataPacket) -> bool:
+        if not self.gate.wait(0.05):
+            return False
+        return packet.meta.correlation_id not in self.held or self._stopping.wait(0.005)
+
     def _read(
-        self, request_iterator: Iterator[pb.DataPacket], packets: queue.SimpleQueue[pb.DataPacket | None]
+        self, number: int, request_iterator: Iterator[pb.DataPacket], packets: queue.SimpleQueue[pb.DataPacket | None]
     ) -> None:
         try:
             for packet in request_iterator:
-                self.received += 1
+                self._note(number, packet)
                 self.most_unanswered = max(self.most_unanswered, self.received - self.answered)
                 packets.put(packet)
         except Exception:  # noqa: BLE001, S110 - the client went away: gRPC raises a bare Exception then
             pass
         packets.put(None)
+
+    def _note(self, number: int, packet: pb.DataPacket) -> None:
+        shape = tuple(packet.control.inputs[0].shape.dims) if packet.control.inputs else ()
+        with self._counting:
+            self.received += 1
+            self.seen.append(Seen(number, packet.meta.correlation_id, packet.event, shape))
 
     def _authenticate(self, context: grpc.ServicerContext) -> None:
         self.metadata = {key: value for key, value in context.invocation_metadata() if isinstance(value, str)}
@@ -138,6 +177,10 @@ class EchoServer(pb_grpc.MultimodalServiceServicer):
             return [self._failure(packet, pb.INTERNAL, "failed to load model", backend="triton")]
         if model == DETECTS:
             tensors = {"output0": _detect_red(tensors["images"])}
+        if model == FLATTENS:
+            tensors = {name: _reshaped(tensor, [math.prod(tensor.shape.dims)]) for name, tensor in tensors.items()}
+        if model == SUMS:
+            tensors = {name: _summed(tensor) for name, tensor in tensors.items()}
         if model == DECOUPLED:
             return [self._success(packet, tensors, final=number == 2) for number in range(3)]
         ack = self._success(packet, tensors, final=not self._published)
@@ -179,14 +222,25 @@ class EchoServer(pb_grpc.MultimodalServiceServicer):
         return ack
 
 
+def _reshaped(tensor: pb.Tensor, shape: list[int]) -> pb.Tensor:
+    return pb.Tensor(dtype=tensor.dtype, shape=pb.Shape(dims=shape), data=tensor.data)
+
+
+def _summed(tensor: pb.Tensor) -> pb.Tensor:
+    total = np.frombuffer(tensor.data, "<i8").reshape(tensor.shape.dims).sum(axis=0, keepdims=True)
+    return pb.Tensor(dtype=pb.DT_INT64, shape=pb.Shape(dims=total.shape), data=total.tobytes())
+
+
 def _detect_red(tensor: pb.Tensor) -> pb.Tensor:
-    red, green, blue = np.frombuffer(tensor.data, "<f4").reshape(tensor.shape.dims)[0]
-    rows, columns = np.nonzero((red > 0.7) & (green < 0.3) & (blue < 0.3))
-    output = np.zeros((1, 84, 6), "<f4")
-    if rows.size:
-        left, right, top, bottom = columns.min(), columns.max() + 1, rows.min(), rows.max() + 1
-        output[0, :4, 1:3] = np.array([(left + right) / 2, (top + bottom) / 2, right - left, bottom - top])[:, None]
-        output[0, 4 + 2, 1:3] = 0.9, 0.8
+    images = np.frombuffer(tensor.data, "<f4").reshape(tensor.shape.dims)
+    output = np.zeros((len(images), 84, 6), "<f4")
+    for number, (red, green, blue) in enumerate(images):
+        rows, columns = np.nonzero((red > 0.7) & (green < 0.3) & (blue < 0.3))
+        if rows.size:
+            left, right, top, bottom = columns.min(), columns.max() + 1, rows.min(), rows.max() + 1
+            box = np.array([(left + right) / 2, (top + bottom) / 2, right - left, bottom - top])
+            output[number, :4, 1:3] = box[:, None]
+            output[number, 4 + 2, 1:3] = 0.9, 0.8
     return pb.Tensor(dtype=pb.DT_FP32, shape=pb.Shape(dims=output.shape), data=output.tobytes())
 
 

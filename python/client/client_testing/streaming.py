@@ -6,7 +6,9 @@ import asyncio
 import itertools
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import aclosing
+from typing import Any
 
 import numpy as np
 
@@ -21,6 +23,7 @@ from mm_client_api import (
 )
 
 KEY = ApiKey("key")
+STOP = object()
 
 
 def numbered(count: int | None = None, model: str = "echo", elements: int = 1) -> Iterator[InferenceRequest]:
@@ -50,16 +53,19 @@ def stream_sync(
     addr: str,
     requests: Iterator[InferenceRequest],
     credentials: Credentials = KEY,
-    window: int = 8,
-    deadline_secs: float | None = None,
+    on_result: Callable[[InferenceResult], object] = lambda _: None,
+    blocking: bool = False,
+    **how: Any,
 ) -> Streamed:
-    """Stream with `TritonClient` until that ends."""
+    """Stream with `TritonClient` until that ends, or `on_result` returns `STOP`."""
     streamed = Streamed()
     began = time.monotonic()
     with TritonClient(addr, credentials=credentials) as client:
         try:
-            for result in client.stream(requests, window=window, deadline_secs=deadline_secs):
+            for result in client.stream(requests, **how):
                 streamed.results.append(result)
+                if on_result(result) is STOP:
+                    break
         except TritonClientError as error:
             streamed.error = error
     streamed.secs = time.monotonic() - began
@@ -70,10 +76,14 @@ def stream_async(
     addr: str,
     requests: Iterator[InferenceRequest],
     credentials: Credentials = KEY,
-    window: int = 8,
-    deadline_secs: float | None = None,
+    on_result: Callable[[InferenceResult], object] = lambda _: None,
+    blocking: bool = False,
+    **how: Any,
 ) -> Streamed:
-    """Stream with `AsyncTritonClient` until that ends; no task may be left over."""
+    """Stream with `AsyncTritonClient` until that ends, or `on_result` returns `STOP`; no task may be left over.
+
+    With `blocking` the requests are taken in threads: their iterable waits for something.
+    """
     streamed = Streamed()
 
     async def run() -> None:
@@ -81,16 +91,30 @@ def stream_async(
         async with AsyncTritonClient(addr, credentials=credentials) as client:
             before = asyncio.all_tasks()
             try:
-                async for result in client.stream(requests, window=window, deadline_secs=deadline_secs):
-                    streamed.results.append(result)
+                source = _in_threads(requests) if blocking else requests
+                async with aclosing(client.stream(source, **how)) as results:
+                    async for result in results:
+                        streamed.results.append(result)
+                        if await asyncio.to_thread(on_result, result) is STOP:
+                            break
             except TritonClientError as error:
                 streamed.error = error
-            if asyncio.all_tasks() != before:
-                raise AssertionError("the stream has left a task behind")
+            # Those of grpc.aio itself end a moment after their call.
+            for _ in range(1000):
+                if asyncio.all_tasks() == before:
+                    break
+                await asyncio.sleep(0.005)
+            else:
+                raise AssertionError(f"the stream has left tasks behind: {asyncio.all_tasks() - before}")
         streamed.secs = time.monotonic() - began
 
     asyncio.run(run())
     return streamed
+
+
+async def _in_threads(requests: Iterator[InferenceRequest]) -> AsyncIterator[InferenceRequest]:
+    while (request := await asyncio.to_thread(next, requests, None)) is not None:
+        yield request
 
 
 def infer_sync(addr: str, credentials: Credentials) -> str:

@@ -25,9 +25,12 @@ def rows_of(results: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (results / "frame_counts.jsonl").read_text().splitlines()]
 
 
-@pytest.mark.parametrize("more", [[], ["--parse-numpy", "0"]])
+@pytest.mark.parametrize(
+    ("more", "batches"),
+    [([], [1] * 20), (["--parse-numpy", "0"], [1] * 20), (["--batch-size", "8"], [8, 8, 4])],
+)
 def test_a_video_is_detected_counted_and_drawn(
-    server: EchoServer, tmp_path: Path, capsys: pytest.CaptureFixture[str], more: list[str]
+    server: EchoServer, tmp_path: Path, capsys: pytest.CaptureFixture[str], more: list[str], batches: list[int]
 ) -> None:
     video = write_video(tmp_path / "v.mp4", 20)
     results = tmp_path / "new" / "results"
@@ -50,6 +53,7 @@ def test_a_video_is_detected_counted_and_drawn(
         assert (annotated.width, annotated.height, annotated.fps) == (WIDTH, HEIGHT, FPS)
         assert len(list(annotated.frames())) == 20
     assert server.streams == 1
+    assert [seen.shape[0] for seen in server.seen] == batches
     out = capsys.readouterr().out
     assert out.startswith("20 frames, ")
     assert "0 failed" in out

@@ -95,6 +95,7 @@ _TEXT = Kind("TEXT", "a text that is not empty", _words)
 _PATH = Kind("PATH", "a path", str)
 _SIZE = Kind("N", "a whole number of 32 or more", lambda text: _integer(text, 32))
 _COUNT = Kind("N", "a whole number of 0 or more", lambda text: _integer(text, 0))
+_AT_LEAST_ONE = Kind("N", "a whole number of 1 or more", lambda text: _integer(text, 1))
 _SHARE = Kind("X", "a number from 0 to 1", lambda text: _number(text, 0, 1))
 _SECONDS = Kind("SECS", "seconds, more than 0 and at most 86400", lambda text: _number(text, 1e-3, 86400))
 _SWITCH = Kind("0|1", "0 or 1 (or false, true, no, yes)", _switch)
@@ -132,6 +133,13 @@ VIDEO_OPTIONS = (
     ),
     Option("INPUT_SHAPE", "--input-shape", _SHAPE, "", "Dimensions to declare; empty is 1,3,IMG_SIZE,IMG_SIZE."),
     Option("INPUT_DTYPE", "--input-dtype", _DTYPE, "FP32", f"Element type to send: {', '.join(FLOAT_DTYPES)}."),
+    Option(
+        "BATCH_SIZE",
+        "--batch-size",
+        _AT_LEAST_ONE,
+        "1",
+        "Frames that travel and are inferred as one, where the model takes batches.",
+    ),
     Option("PARSE_NUMPY", "--parse-numpy", _SWITCH, "1", "1 asks for raw outputs, 0 for the published base64 in JSON."),
     TIMEOUT,
 )

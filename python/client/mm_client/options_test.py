@@ -50,6 +50,7 @@ def test_defaults() -> None:
         "output_names": ("output0",),
         "input_shape": (),
         "input_dtype": "FP32",
+        "batch_size": 1,
         "parse_numpy": True,
         "req_timeout_sec": 600.0,
     }

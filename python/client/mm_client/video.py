@@ -8,7 +8,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -18,7 +18,8 @@ from mm_client.options import UsageError
 from mm_client.render import draw, draw_error
 from mm_client.video_io import VideoSink, VideoSource
 from mm_client.yolo import DecodeError, Image, Letterbox, detections, to_tensor
-from mm_client_api import InferenceRequest, InferenceResult, ProtocolError, Tensor, TritonClient, encode
+from mm_client_api import InferenceRequest, InferenceResult, ProtocolError, TritonClient
+from mm_client_api.tensors import encode_view
 
 __all__ = ["Summary", "run"]
 
@@ -94,7 +95,7 @@ class _Pipeline:
         self._letterbox = Letterbox(source.width, source.height, settings["img_size"])
         size = settings["img_size"]
         self._shape = settings["input_shape"] or (1, 3, size, size)
-        # The client's window bounds it: requests are taken only as answers are.
+        # The client's window and batches bound it: requests are taken only as answers are.
         self._waiting: deque[_Sent] = deque()
 
     def run(self, client: TritonClient) -> Summary:
@@ -104,7 +105,7 @@ class _Pipeline:
         total = min(known, limit) if known and limit else known or limit or None
         with tqdm(total=total, unit="frame", file=sys.stderr, disable=None) as progress:
             try:
-                for result in client.stream(self._requests()):
+                for result in client.stream(self._requests(), batch_size=self._settings["batch_size"]):
                     self._answered(result)
                     progress.update()
                     if self.summary.errors:
@@ -116,12 +117,12 @@ class _Pipeline:
     def _requests(self) -> Iterator[InferenceRequest]:
         settings = self._settings
         for number, frame in enumerate(self._source.frames(settings["max_frames"])):
-            encoded = encode(to_tensor(self._letterbox.apply(frame)), settings["input_dtype"])
+            encoded = encode_view(to_tensor(self._letterbox.apply(frame)), settings["input_dtype"])
             self._waiting.append(_Sent(frame, time.monotonic()))
             yield InferenceRequest(
                 settings["model_name"],
                 # A wrong INPUT_SHAPE is sent as told: the proxy compares it with the bytes and answers.
-                {settings["input_name"]: Tensor(encoded.datatype, self._shape, encoded.data)},
+                {settings["input_name"]: replace(encoded, shape=self._shape)},
                 settings["output_names"],
                 settings["model_version"],
                 settings["req_timeout_sec"],

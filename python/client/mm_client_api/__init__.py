@@ -34,6 +34,7 @@ from mm_client_api.errors import (
     TritonClientError,
     UnsupportedPayload,
 )
+from mm_client_api.published import PublishedOutput
 from mm_client_api.request import InferenceRequest
 from mm_client_api.result import InferenceResult, Timing
 from mm_client_api.streamer import TritonBytesStreamer
@@ -64,6 +65,7 @@ __all__ = [
     "NotAProxy",
     "ProtocolError",
     "ProxyUnavailable",
+    "PublishedOutput",
     "RenewableCredentials",
     "Tensor",
     "Timing",

@@ -3,31 +3,27 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
-from collections.abc import (
-    AsyncGenerator,
-    AsyncIterable,
-    AsyncIterator,
-    Callable,
-    Iterable,
-    Mapping,
-    Sequence,
-)
+from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Mapping, Sequence
+from contextlib import aclosing
 from types import TracebackType
 
 import grpc
 import grpc.aio
 
-from mm_client_api._aio_call import Status, written
-from mm_client_api._outstanding import Outstanding, check_window
-from mm_client_api._reopening import ADMITTED_WITHIN_SECS, Ending, Reopening
+from mm_client_api._aio_fan import Fan
+from mm_client_api._aio_link import Chat, Link, Packets, stop
+from mm_client_api._batches import Batches
+from mm_client_api._memory import keep_freed_once
+from mm_client_api._outstanding import Outstanding, Packet, packet_of
+from mm_client_api._plan import Plan
+from mm_client_api._reopening import Ending, Reopening, deadline_in
 from mm_client_api.channel import Endpoint, deadline_of
 from mm_client_api.credentials import Credentials
-from mm_client_api.request import DEFAULT_TIMEOUT_SECS, CorrelationIds, InferenceRequest, to_packet
-from mm_client_api.result import InferenceResult
+from mm_client_api.request import DEFAULT_TIMEOUT_SECS, CorrelationIds, InferenceRequest
+from mm_client_api.result import InferenceResult, read_answer
 from mm_client_api.tensors import Array, Tensor
-from multimodal_contract import pb, pb_grpc
+from multimodal_contract import CHAT_METHOD, SEND_UNARY_METHOD
 
 
 class AsyncTritonClient:
@@ -53,11 +49,12 @@ class AsyncTritonClient:
         ca_bundle: str | os.PathLike[str] | None = None,
         max_message_mb: int | None = None,
     ) -> None:
+        keep_freed_once(os.environ)
         self._endpoint = Endpoint.resolve(
             addr, credentials=credentials, tls=tls, ca_bundle=ca_bundle, max_message_mb=max_message_mb
         )
         self._ids = CorrelationIds()
-        self._channel: grpc.aio.Channel | None = None
+        self._channels: list[grpc.aio.Channel] = []
 
     async def infer(
         self,
@@ -78,26 +75,30 @@ class AsyncTritonClient:
             ProtocolError: the answer cannot be read.
         """
         request = InferenceRequest(model, inputs, outputs, model_version, timeout_secs)
-        packet = to_packet(request, self._ids.fill(request))
-        self._endpoint.check_size(packet)
-        reopening = Reopening(self._endpoint.credentials, deadline_of(timeout_secs))
+        packet = packet_of(request, self._endpoint, self._ids)
+        send_unary: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes]
+        send_unary = self._channel(0).unary_unary(SEND_UNARY_METHOD)
+        reopening = Reopening(self._endpoint.credentials, deadline_in(deadline_of(timeout_secs)))
         while True:
             metadata = await asyncio.to_thread(reopening.metadata)
             try:
-                ack = await self._stub().SendUnary(packet, timeout=reopening.timeout, metadata=metadata)
+                raw = await send_unary(packet.data, timeout=reopening.timeout, metadata=metadata)
             except grpc.aio.AioRpcError as error:
                 ending = Ending.of(error, error.code(), error.details(), error.trailing_metadata())
             else:
-                return InferenceResult(ack).raise_for_status()
+                return read_answer(raw).raise_for_status()
             if ending.code is not grpc.StatusCode.UNAUTHENTICATED:
-                raise ending.error(packet.meta.correlation_id)
-            await asyncio.to_thread(reopening.wait_secs, ending, packet.meta.correlation_id)
+                raise ending.error(packet.correlation_id)
+            await asyncio.to_thread(reopening.wait_secs, ending, packet.correlation_id)
 
     def stream(
         self,
         requests: Iterable[InferenceRequest] | AsyncIterable[InferenceRequest],
         *,
         window: int = 8,
+        ordered: bool = True,
+        connections: int = 1,
+        batch_size: int = 1,
         deadline_secs: float | None = None,
     ) -> AsyncGenerator[InferenceResult, None]:
         """Send many requests over one stream and yield their results in the requests' order.
@@ -108,7 +109,10 @@ class AsyncTritonClient:
         Args:
             requests: any iterable or asynchronous iterable; what it raises is raised here, after the results of the
                 requests before.
-            window: most requests in flight.
+            window: most requests in flight on a connection.
+            ordered: False yields results as they come; see `TritonClient.stream`.
+            connections: most connections.
+            batch_size: most requests that are stacked into one; see `TritonClient.stream`.
             deadline_secs: longest time for the whole stream; None is no limit.
 
         Raises:
@@ -116,54 +120,48 @@ class AsyncTritonClient:
             InvalidRequest: a request cannot be encoded.
             ProtocolError: answers are missing, out of order or unreadable.
         """
-        check_window(window)
-        return self._stream(requests, window, deadline_secs)
+        plan = Plan(window, connections, ordered, batch_size, deadline_in(deadline_secs))
+        return self._stream(requests, plan) if batch_size == 1 else self._batched(requests, plan)
+
+    async def _batched(
+        self, requests: Iterable[InferenceRequest] | AsyncIterable[InferenceRequest], plan: Plan
+    ) -> AsyncGenerator[InferenceResult, None]:
+        batches = Batches(plan, self._ids)
+        stacked = batches.stacked_async(requests) if isinstance(requests, AsyncIterable) else batches.stacked(requests)
+        async with aclosing(self._stream(stacked, plan)) as results:
+            async for result in results:
+                for part in batches.taken_apart(result):
+                    yield part
 
     async def _stream(
-        self,
-        requests: Iterable[InferenceRequest] | AsyncIterable[InferenceRequest],
-        window: int,
-        deadline_secs: float | None,
+        self, requests: Iterable[InferenceRequest] | AsyncIterable[InferenceRequest], plan: Plan
     ) -> AsyncGenerator[InferenceResult, None]:
-        packets = _Packets(Outstanding(self._endpoint, self._ids, window))
-        reopening = Reopening(self._endpoint.credentials, deadline_secs)
-        pulling = asyncio.create_task(packets.pull(requests))
+        def packet(request: InferenceRequest) -> Packet:
+            plan.check(request)
+            return packet_of(request, self._endpoint, self._ids)
+
+        def link(number: int, packets: Packets) -> Link:
+            chat: Chat = self._channel(number).stream_stream(CHAT_METHOD)
+            return Link(chat, packets, Reopening(self._endpoint.credentials, plan.deadline))
+
+        if plan.connections > 1:
+            async with aclosing(Fan(packet, link, plan).results(requests)) as results:
+                async for result in results:
+                    yield result
+            return
+        packets = Packets(Outstanding(plan.window))
+        pulling = asyncio.create_task(packets.pull(requests, packet))
         try:
-            while True:
-                ending = None
-                metadata = await asyncio.to_thread(reopening.metadata)
-                call = self._stub().Chat(timeout=reopening.timeout, metadata=metadata)
-                status = Status(call)
-                # A task of our own, since the one that grpc.aio starts for an iterator outlives a call that the server
-                # ends.
-                sending = asyncio.create_task(packets.send(call, held_back=reopening.again))
-                try:
-                    if reopening.again and reopening.admitted(await call.initial_metadata()):
-                        packets.admit()
-                    async for ack in call:
-                        result = InferenceResult(ack)
-                        packets.answered(result)
-                        reopening.answered()
-                        yield result
-                except grpc.aio.AioRpcError as error:
-                    ending = await status.ending(error)
-                    if packets.outstanding.untouched and reopening.again:
-                        ending = ending.without_packets()
-                finally:
-                    call.cancel()
-                    await _stop(sending)
-                if ending is None or (ending.not_accepted and packets.outstanding.finished):
-                    break
-                await asyncio.sleep(await asyncio.to_thread(reopening.wait_secs, ending))
-                packets.reopened()
-            packets.outstanding.end()
+            async with aclosing(link(0, packets).results()) as results:
+                async for result in results:
+                    yield result
         finally:
-            await _stop(pulling)
+            await stop(pulling)
 
     async def close(self) -> None:
-        """Close the connection; calls that are under way are cancelled."""
-        if self._channel is not None:
-            await self._channel.close()
+        """Close the connections; calls that are under way are cancelled."""
+        for channel in self._channels:
+            await channel.close()
 
     async def __aenter__(self) -> AsyncTritonClient:
         return self
@@ -173,89 +171,15 @@ class AsyncTritonClient:
     ) -> None:
         await self.close()
 
-    def _stub(self) -> pb_grpc.MultimodalServiceAsyncStub:
+    def _channel(self, number: int) -> grpc.aio.Channel:
+        """Return the channel of that number, from 0."""
+        endpoint = self._endpoint
         # A channel belongs to the loop it is made in, and the constructor may run before there is one.
-        if self._channel is None:
-            secure = self._endpoint.channel_credentials
-            self._channel = (
-                grpc.aio.insecure_channel(self._endpoint.addr, options=self._endpoint.options)
+        while len(self._channels) <= number:
+            secure = endpoint.channel_credentials
+            self._channels.append(
+                grpc.aio.insecure_channel(endpoint.addr, options=endpoint.options)
                 if secure is None
-                else grpc.aio.secure_channel(self._endpoint.addr, secure, options=self._endpoint.options)
+                else grpc.aio.secure_channel(endpoint.addr, secure, options=endpoint.options)
             )
-        stub: pb_grpc.MultimodalServiceAsyncStub = pb_grpc.MultimodalServiceStub(self._channel)  # type: ignore[assignment]
-        return stub
-
-
-class _Packets:
-    """The packets of one stream: `pull` takes them from the caller, and for each call a task sends them."""
-
-    def __init__(self, outstanding: Outstanding) -> None:
-        self.outstanding = outstanding
-        self._changed = asyncio.Event()
-        self._admitted = asyncio.Event()
-
-    def admit(self) -> None:
-        """The proxy has let the present call in."""
-        self._admitted.set()
-
-    def answered(self, result: InferenceResult) -> None:
-        """See `Outstanding.answered`."""
-        self.outstanding.answered(result)
-        self._changed.set()
-
-    def reopened(self) -> None:
-        """See `Outstanding.reopened`."""
-        self.outstanding.reopened()
-        self._admitted.clear()
-        self._changed.set()
-
-    async def pull(self, requests: Iterable[InferenceRequest] | AsyncIterable[InferenceRequest]) -> None:
-        """Take requests while there is room. What goes wrong ends this; it is raised where the caller reads."""
-        outstanding = self.outstanding
-        try:
-            remaining = requests.__aiter__() if isinstance(requests, AsyncIterable) else _steps(requests)
-            while True:
-                await self._until(lambda: outstanding.room)
-                request = await anext(remaining, None)
-                if request is None:
-                    break
-                outstanding.add(outstanding.packet(request))
-                self._changed.set()
-                # Lets the packet be sent before a plain iterable, which awaits nothing, gives the next one.
-                await asyncio.sleep(0)
-        except Exception as error:  # noqa: BLE001 - raised again where the caller reads
-            outstanding.failure = error
-        outstanding.exhausted = True
-        self._changed.set()
-
-    async def send(self, call: grpc.aio.StreamStreamCall[pb.DataPacket, pb.Ack], *, held_back: bool) -> None:
-        """Write packets until there are no more, or the call is over.
-
-        Args:
-            call: to write into.
-            held_back: none before `admit`, or before ADMITTED_WITHIN_SECS have passed.
-        """
-        if held_back:
-            with contextlib.suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(self._admitted.wait(), ADMITTED_WITHIN_SECS)
-        while True:
-            await self._until(lambda: self.outstanding.sendable)
-            packet = self.outstanding.next_unsent()
-            if not await written(call.done_writing() if packet is None else call.write(packet)) or packet is None:
-                return
-
-    async def _until(self, condition: Callable[[], bool]) -> None:
-        # Each who waits looks for itself whether the change was for it.
-        while not condition():
-            self._changed.clear()
-            await self._changed.wait()
-
-
-async def _stop(task: asyncio.Task[None]) -> None:
-    task.cancel()
-    await asyncio.wait((task,))
-
-
-async def _steps(requests: Iterable[InferenceRequest]) -> AsyncIterator[InferenceRequest]:
-    for request in requests:
-        yield request
+        return self._channels[number]

@@ -11,7 +11,6 @@ import grpc
 import grpc.aio
 
 from mm_client_api._reopening import Ending
-from multimodal_contract import pb
 
 _STATUS_OF_GRPC_ITSELF = "Internal error from Core"
 _STATUS_WAIT_SECS = 1.0
@@ -25,7 +24,7 @@ class Status:
     server's, before or after that arrives. The server's says why, so it is noted at the moment it is set.
     """
 
-    def __init__(self, call: grpc.aio.StreamStreamCall[pb.DataPacket, pb.Ack]) -> None:
+    def __init__(self, call: grpc.aio.StreamStreamCall[bytes, bytes]) -> None:
         self._call = call
         self._told: tuple[grpc.StatusCode, str | None, grpc.aio.Metadata] | None = None
         self._known = asyncio.Event()

@@ -3,12 +3,38 @@
 from __future__ import annotations
 
 from collections import deque
+from typing import NamedTuple
 
+from mm_client_api._packet import to_packet
 from mm_client_api.channel import Endpoint
-from mm_client_api.errors import ConfigurationError, ProtocolError
-from mm_client_api.request import CorrelationIds, InferenceRequest, to_packet
+from mm_client_api.errors import ProtocolError
+from mm_client_api.request import CorrelationIds, InferenceRequest
 from mm_client_api.result import InferenceResult
-from multimodal_contract import pb
+
+
+class Packet(NamedTuple):
+    """A request, serialized.
+
+    Attributes:
+        correlation_id: the request's.
+        data: the serialized DataPacket.
+    """
+
+    correlation_id: str
+    data: bytes
+
+
+def packet_of(request: InferenceRequest, endpoint: Endpoint, ids: CorrelationIds) -> Packet:
+    """Serialize `request`.
+
+    Raises:
+        InvalidRequest: it cannot be encoded.
+        MessageTooLarge: it is larger than one message may be.
+    """
+    correlation_id = ids.fill(request)
+    data = to_packet(request, correlation_id)
+    endpoint.check_size(len(data), correlation_id)
+    return Packet(correlation_id, data)
 
 
 class Outstanding:
@@ -23,15 +49,13 @@ class Outstanding:
             packets before it are delivered first, then `end` raises it.
     """
 
-    def __init__(self, endpoint: Endpoint, ids: CorrelationIds, window: int) -> None:
+    def __init__(self, window: int) -> None:
         self.exhausted = False
         self.untouched = True
         self.failure: Exception | None = None
-        self._endpoint = endpoint
-        self._ids = ids
         self._window = window
-        self._unsent: deque[pb.DataPacket] = deque()
-        self._sent: deque[pb.DataPacket] = deque()
+        self._unsent: deque[Packet] = deque()
+        self._sent: deque[Packet] = deque()
         self._partly_answered = False
 
     @property
@@ -49,22 +73,11 @@ class Outstanding:
         """Whether every packet there is has been answered."""
         return self.exhausted and not self._unsent and not self._sent
 
-    def packet(self, request: InferenceRequest) -> pb.DataPacket:
-        """Build the packet of `request`.
-
-        Raises:
-            InvalidRequest: it cannot be encoded.
-            MessageTooLarge: it is larger than one message may be.
-        """
-        packet = to_packet(request, self._ids.fill(request))
-        self._endpoint.check_size(packet)
-        return packet
-
-    def add(self, packet: pb.DataPacket) -> None:
+    def add(self, packet: Packet) -> None:
         """Expect that `packet` is sent, then its answer."""
         self._unsent.append(packet)
 
-    def next_unsent(self) -> pb.DataPacket | None:
+    def next_unsent(self) -> Packet | None:
         """Return the packet to be sent next in the present call; None where there is none."""
         if not self._unsent:
             return None
@@ -78,7 +91,7 @@ class Outstanding:
         Raises:
             ProtocolError: it answers another one.
         """
-        expected = self._sent[0].meta.correlation_id if self._sent else None
+        expected = self._sent[0].correlation_id if self._sent else None
         if result.correlation_id != expected:
             raise ProtocolError(
                 f"an answer for {result.correlation_id!r} came while {expected or 'none'!r} was the next",
@@ -97,7 +110,7 @@ class Outstanding:
         if self._partly_answered:
             raise ProtocolError(
                 "the proxy ended the stream in the middle of a packet's answers",
-                correlation_id=self._sent[0].meta.correlation_id,
+                correlation_id=self._sent[0].correlation_id,
             )
         self.untouched = True
         self._sent.extend(self._unsent)
@@ -117,11 +130,5 @@ class Outstanding:
             raise ProtocolError(
                 f"the proxy ended the stream with {len(waiting)} packets unanswered"
                 + ("" if self.exhausted else " and more to come"),
-                correlation_id=waiting[0].meta.correlation_id if waiting else "",
+                correlation_id=waiting[0].correlation_id if waiting else "",
             )
-
-
-def check_window(window: int) -> None:
-    """Raise ConfigurationError unless `window` packets can be in flight."""
-    if window < 1:
-        raise ConfigurationError(f"the window is {window}; expected 1 or more packets in flight")

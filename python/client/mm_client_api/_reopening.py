@@ -80,17 +80,22 @@ class Ending:
         return error
 
 
+def deadline_in(secs: float | None) -> float | None:
+    """Return the time of `time.monotonic` that is so many seconds away; None where there is no limit."""
+    return None if secs is None else time.monotonic() + secs
+
+
 class Reopening:
     """What one stream, or one unary call, knows of its calls so far. Its methods may block for credentials.
 
     Args:
         credentials: asked once for each call.
-        deadline_secs: longest time for all calls together; None is no limit.
+        deadline: when all calls are to be over, of `time.monotonic`; None is no limit.
     """
 
-    def __init__(self, credentials: Credentials, deadline_secs: float | None) -> None:
+    def __init__(self, credentials: Credentials, deadline: float | None) -> None:
         self._credentials = credentials
-        self._deadline = None if deadline_secs is None else time.monotonic() + deadline_secs
+        self._deadline = deadline
         self._sent_as: tuple[tuple[str, str], ...] = ()
         self._renewed: tuple[tuple[str, str], ...] | None = None
         self._opened_at = 0.0

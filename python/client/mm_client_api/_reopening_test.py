@@ -63,7 +63,7 @@ def test_no_sequence_of_ends_loses_repeats_or_reorders(
             yield request
 
     with EndingServer(ends) as server:
-        taken = play(server.addr, requests(), Changing(100), window)
+        taken = play(server.addr, requests(), Changing(100), window=window)
     expected = [str(number) for number in range(count)]
     assert taken.error is None
     assert taken.ids == expected

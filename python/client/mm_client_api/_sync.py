@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
+from contextlib import closing
 from types import TracebackType
-from typing import cast
 
 import grpc
 
-from mm_client_api._outstanding import Outstanding, check_window
-from mm_client_api._reopening import ADMITTED_WITHIN_SECS, Ending, Reopening
+from mm_client_api._batches import Batches
+from mm_client_api._memory import keep_freed_once
+from mm_client_api._outstanding import Outstanding, Packet, packet_of
+from mm_client_api._plan import Plan
+from mm_client_api._reopening import Reopening, deadline_in
+from mm_client_api._sync_fan import Fan
+from mm_client_api._sync_link import Chat, Link, Packets, PulledPackets, ending_of
 from mm_client_api.channel import Endpoint, deadline_of
 from mm_client_api.credentials import Credentials
-from mm_client_api.request import DEFAULT_TIMEOUT_SECS, CorrelationIds, InferenceRequest, to_packet
-from mm_client_api.result import InferenceResult
+from mm_client_api.request import DEFAULT_TIMEOUT_SECS, CorrelationIds, InferenceRequest
+from mm_client_api.result import InferenceResult, read_answer
 from mm_client_api.tensors import Array, Tensor
-from multimodal_contract import pb, pb_grpc
+from multimodal_contract import CHAT_METHOD, SEND_UNARY_METHOD
 
 
 class TritonClient:
@@ -43,18 +48,17 @@ class TritonClient:
         ca_bundle: str | os.PathLike[str] | None = None,
         max_message_mb: int | None = None,
     ) -> None:
+        keep_freed_once(os.environ)
         self._endpoint = Endpoint.resolve(
             addr, credentials=credentials, tls=tls, ca_bundle=ca_bundle, max_message_mb=max_message_mb
         )
         self._ids = CorrelationIds()
-        secure = self._endpoint.channel_credentials
-        self._channel = (
-            grpc.insecure_channel(addr, options=self._endpoint.options)
-            if secure is None
-            else grpc.secure_channel(addr, secure, options=self._endpoint.options)
-        )
-        self._stub = pb_grpc.MultimodalServiceStub(self._channel)
-        self._closed = threading.Event()
+        self._channels = _Channels(self._endpoint)
+        # Without (de)serializers: packets are bytes already, and answers are parsed without copying their outputs.
+        self._send_unary: grpc.UnaryUnaryMultiCallable[bytes, bytes]
+        self._send_unary = self._channels.get(0).unary_unary(SEND_UNARY_METHOD)
+        # Of each stream under way what ends its waits.
+        self._streams: set[threading.Event] = set()
 
     def infer(
         self,
@@ -75,23 +79,29 @@ class TritonClient:
             ProtocolError: the answer cannot be read.
         """
         request = InferenceRequest(model, inputs, outputs, model_version, timeout_secs)
-        packet = to_packet(request, self._ids.fill(request))
-        self._endpoint.check_size(packet)
-        reopening = Reopening(self._endpoint.credentials, deadline_of(timeout_secs))
+        packet = packet_of(request, self._endpoint, self._ids)
+        reopening = Reopening(self._endpoint.credentials, deadline_in(deadline_of(timeout_secs)))
         while True:
             metadata = reopening.metadata()
             try:
-                ack = self._stub.SendUnary(packet, timeout=reopening.timeout, metadata=metadata)
+                raw = self._send_unary(packet.data, timeout=reopening.timeout, metadata=metadata)
             except grpc.RpcError as error:
-                ending = _ending(error)
+                ending = ending_of(error)
             else:
-                return InferenceResult(ack).raise_for_status()
+                return read_answer(raw).raise_for_status()
             if ending.code is not grpc.StatusCode.UNAUTHENTICATED:
-                raise ending.error(packet.meta.correlation_id)
-            reopening.wait_secs(ending, packet.meta.correlation_id)
+                raise ending.error(packet.correlation_id)
+            reopening.wait_secs(ending, packet.correlation_id)
 
     def stream(
-        self, requests: Iterable[InferenceRequest], *, window: int = 8, deadline_secs: float | None = None
+        self,
+        requests: Iterable[InferenceRequest],
+        *,
+        window: int = 8,
+        ordered: bool = True,
+        connections: int = 1,
+        batch_size: int = 1,
+        deadline_secs: float | None = None,
     ) -> Generator[InferenceResult, None, None]:
         """Send many requests over one stream and yield their results in the requests' order.
 
@@ -107,58 +117,63 @@ class TritonClient:
         Between two answers all waits together are at most a minute. After a lost connection nobody knows which
         packets were inferred: nothing is sent twice, and the error is raised.
 
+        With several connections each carries a stream of its own, with a window of its own. The second is opened when
+        a request is ready while the first one's window is full, and so on. Requests in flight and results that wait
+        for their turn or for the caller are together at most `window * connections`. The proxy counts each connection
+        as a stream of the caller. A connection stays open for later streams of this client.
+
         Args:
             requests: any iterable; what it raises is raised here, after the results of the requests before.
-            window: most requests in flight.
+            window: most requests in flight on a connection.
+            ordered: False yields results as they come. Within a connection the proxy keeps the requests' order, so it
+                matters for several connections only.
+            connections: most connections.
+            batch_size: most requests that are stacked into one along their first dimension, which must be 1. Those
+                that follow each other and are alike travel together; each has its own result, with its own rows. The
+                window counts what they are stacked into. The model must take batches, keep the batch dimension in all
+                outputs, and answer once; otherwise each of them has an error that says so.
             deadline_secs: longest time for the whole stream; None is no limit.
 
         Raises:
-            CallError: the stream broke; the subclass says how.
+            CallError: the stream broke; the subclass says how. Of several connections one did; where results are in
+                order, those of the requests before come first.
             InvalidRequest: a request cannot be encoded.
             ProtocolError: answers are missing, out of order or unreadable.
         """
-        check_window(window)
-        return self._stream(requests, window, deadline_secs)
+        plan = Plan(window, connections, ordered, batch_size, deadline_in(deadline_secs))
+        return self._stream(requests, plan) if batch_size == 1 else self._batched(requests, plan)
 
-    def _stream(
-        self, requests: Iterable[InferenceRequest], window: int, deadline_secs: float | None
-    ) -> Generator[InferenceResult, None, None]:
-        packets = _Packets(requests, Outstanding(self._endpoint, self._ids, window))
-        reopening = Reopening(self._endpoint.credentials, deadline_secs)
-        try:
-            while ending := (yield from self._call(packets, reopening)):
-                if ending.not_accepted and packets.outstanding.finished:
-                    break
-                self._closed.wait(reopening.wait_secs(ending))
-                packets.reopened()
-            packets.outstanding.end()
-        finally:
-            packets.stop()
+    def _batched(self, requests: Iterable[InferenceRequest], plan: Plan) -> Generator[InferenceResult, None, None]:
+        batches = Batches(plan, self._ids)
+        with closing(self._stream(batches.stacked(requests), plan)) as results:
+            for result in results:
+                yield from batches.taken_apart(result)
 
-    def _call(self, packets: _Packets, reopening: Reopening) -> Generator[InferenceResult, None, Ending | None]:
-        """Play one call of a stream, and return the error that ended it, if one did."""
-        metadata = reopening.metadata()
-        sent = packets.of_this_call(held_back=reopening.again)
-        call = self._stub.Chat(sent, timeout=reopening.timeout, metadata=metadata)
+    def _stream(self, requests: Iterable[InferenceRequest], plan: Plan) -> Generator[InferenceResult, None, None]:
+        stopped = threading.Event()
+        self._streams.add(stopped)
+
+        def packet(request: InferenceRequest) -> Packet:
+            plan.check(request)
+            return packet_of(request, self._endpoint, self._ids)
+
+        def link(number: int, packets: Packets) -> Link:
+            chat: Chat = self._channels.get(number).stream_stream(CHAT_METHOD)
+            return Link(chat, packets, Reopening(self._endpoint.credentials, plan.deadline), stopped)
+
         try:
-            if reopening.again and reopening.admitted(call.initial_metadata()):
-                packets.admit()
-            for ack in call:
-                result = InferenceResult(ack)
-                packets.answered(result)
-                reopening.answered()
-                yield result
-        except grpc.RpcError as error:
-            untouched = packets.stop()
-            return _ending(error).without_packets() if untouched and reopening.again else _ending(error)
+            if plan.connections == 1:
+                yield from link(0, PulledPackets(requests, packet, Outstanding(plan.window))).results()
+            else:
+                yield from Fan(packet, link, plan, stopped).results(requests)
         finally:
-            call.cancel()
-        return None
+            self._streams.discard(stopped)
 
     def close(self) -> None:
-        """Close the connection; calls that are under way are cancelled."""
-        self._closed.set()
-        self._channel.close()
+        """Close the connections; calls that are under way are cancelled."""
+        for stopped in tuple(self._streams):
+            stopped.set()
+        self._channels.close()
 
     def __enter__(self) -> TritonClient:
         return self
@@ -169,100 +184,32 @@ class TritonClient:
         self.close()
 
 
-class _Packets:
-    """The packets of one stream, which gRPC's sending threads take, one thread for each call.
+class _Channels:
+    """The client's connections, opened as they are needed."""
 
-    A thread whose call is over may still be within the caller's iterable. What it gets there is sent by the thread of
-    the next call, which takes nothing from the iterable before that.
-    """
+    def __init__(self, endpoint: Endpoint) -> None:
+        self._endpoint = endpoint
+        self._opening = threading.Lock()
+        self._closed = False
+        self._channels: list[grpc.Channel] = []
+        self.get(0)
 
-    def __init__(self, requests: Iterable[InferenceRequest], outstanding: Outstanding) -> None:
-        self.outstanding = outstanding
-        self._remaining = _steps(requests)
-        self._changed = threading.Condition()
-        self._call = 0
-        self._held_back = False
-        self._pulling = False
+    def get(self, number: int) -> grpc.Channel:
+        """Return the channel of that number, from 0; once they are closed, a closed one."""
+        endpoint = self._endpoint
+        with self._opening:
+            while len(self._channels) <= number and not self._closed:
+                secure = endpoint.channel_credentials
+                self._channels.append(
+                    grpc.insecure_channel(endpoint.addr, options=endpoint.options)
+                    if secure is None
+                    else grpc.secure_channel(endpoint.addr, secure, options=endpoint.options)
+                )
+            return self._channels[min(number, len(self._channels) - 1)]
 
-    def of_this_call(self, *, held_back: bool) -> Iterator[pb.DataPacket]:
-        """Return the packets to be sent in a call, those that the calls before left unanswered first.
-
-        Args:
-            held_back: none before `admit`, or before ADMITTED_WITHIN_SECS have passed.
-        """
-        self._held_back = held_back
-        return self._until_end_of(self._call)
-
-    def admit(self) -> None:
-        """The proxy has let the call in."""
-        with self._changed:
-            self._held_back = False
-            self._changed.notify_all()
-
-    def answered(self, result: InferenceResult) -> None:
-        """See `Outstanding.answered`."""
-        with self._changed:
-            self.outstanding.answered(result)
-            self._changed.notify_all()
-
-    def stop(self) -> bool:
-        """Let the sending thread of the present call go; return whether it has sent nothing."""
-        with self._changed:
-            self._call += 1
-            self._changed.notify_all()
-            return self.outstanding.untouched
-
-    def reopened(self) -> None:
-        """See `Outstanding.reopened`."""
-        with self._changed:
-            self.outstanding.reopened()
-
-    def _until_end_of(self, call: int) -> Iterator[pb.DataPacket]:
-        with self._changed:
-            self._changed.wait_for(lambda: call != self._call or not self._held_back, ADMITTED_WITHIN_SECS)
-        while True:
-            with self._changed:
-                self._changed.wait_for(lambda: call != self._call or self.outstanding.sendable or self._may_pull)
-                if call != self._call:
-                    return
-                packet = self.outstanding.next_unsent()
-                if packet is None and self.outstanding.exhausted:
-                    return
-                self._pulling = self._pulling or packet is None
-            if packet is None:
-                self._pull()
-            else:
-                yield packet
-
-    @property
-    def _may_pull(self) -> bool:
-        return self.outstanding.room and not self._pulling
-
-    def _pull(self) -> None:
-        """Take one request. An exception must not reach gRPC, which would hide it: it ends the sending instead."""
-        packet = failure = None
-        try:
-            request = next(self._remaining, None)
-            packet = None if request is None else self.outstanding.packet(request)
-        except Exception as error:  # noqa: BLE001 - raised again where the caller reads
-            failure = error
-        with self._changed:
-            self._pulling = False
-            if packet is None:
-                self.outstanding.exhausted = True
-                self.outstanding.failure = failure
-            else:
-                self.outstanding.add(packet)
-            self._changed.notify_all()
-
-
-def _steps(requests: Iterable[InferenceRequest]) -> Iterator[InferenceRequest]:
-    # Iterating begins in the sending thread, too, and what it raises is raised in the same place.
-    for request in requests:  # noqa: UP028 - `yield from` would close the caller's generator with this one
-        yield request
-
-
-def _ending(error: grpc.RpcError) -> Ending:
-    # What a grpc stub raises is a Call as well, but grpc's types do not say so.
-    call = cast("grpc.Call", error)
-    return Ending.of(error, call.code(), call.details(), call.trailing_metadata())
+    def close(self) -> None:
+        """Close them all."""
+        with self._opening:
+            self._closed = True
+            for channel in self._channels:
+                channel.close()

@@ -267,7 +267,7 @@ def test_a_deadline_ends_a_call_that_hangs(client: TritonClient, server: EchoSer
 
 
 def test_an_unusable_window_is_refused_at_once(client: TritonClient) -> None:
-    with pytest.raises(ConfigurationError, match="the window is 0"):
+    with pytest.raises(ConfigurationError, match="window is 0"):
         client.stream([], window=0)
 
 

@@ -12,7 +12,6 @@ import grpc
 
 from mm_client_api.credentials import Credentials, EnvironmentCredentials
 from mm_client_api.errors import ConfigurationError, MessageTooLarge
-from multimodal_contract import pb
 
 DEFAULT_MAX_MESSAGE_MB = 64
 # gRPC counts message sizes in a signed 32-bit integer.
@@ -80,19 +79,22 @@ class Endpoint:
             ("grpc.use_local_subchannel_pool", 1),
         ]
 
-    def check_size(self, packet: pb.DataPacket) -> None:
+    def check_size(self, size: int, correlation_id: str) -> None:
         """Refuse a packet that gRPC would not send: it would end the stream for all the others.
+
+        Args:
+            size: of the packet, in bytes.
+            correlation_id: the packet's.
 
         Raises:
             MessageTooLarge: with both sizes.
         """
-        size = packet.ByteSize()
         if size > self.max_message_mb * _MB:
             raise MessageTooLarge(
                 f"not sent: the packet has {size} bytes, the limit here is {self.max_message_mb * _MB} "
                 f"(MAX_MESSAGE_MB={self.max_message_mb})",
                 grpc_code=grpc.StatusCode.RESOURCE_EXHAUSTED,
-                correlation_id=packet.meta.correlation_id,
+                correlation_id=correlation_id,
             )
 
 

@@ -5,13 +5,17 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any, NamedTuple
 
+from google.protobuf.message import DecodeError
+
 from mm_client_api.errors import AckError, ProtocolError, error_of_ack
 from mm_client_api.tensors import Array, Tensor, decode
-from multimodal_contract import pb
+from multimodal_contract import pb, wire
+
+_LIFTER = wire.Lifter(pb.Ack.DESCRIPTOR, "outputs.data")
 
 
 class Timing(NamedTuple):
@@ -26,34 +30,77 @@ class Timing(NamedTuple):
 
 
 class InferenceResult:
-    """The answer to one request.
+    """The answer to one request. What is costly to read out of it is read when it is first asked for.
 
     Attributes:
         correlation_id: the request's.
         status: "OK", "BAD_REQUEST", "TIMEOUT", "INTERNAL", "UNSUPPORTED", or the number of one not known here.
-        message: the proxy's JSON, parsed; in the published form it holds the outputs as base64.
-        model: name of the model.
-        model_version: the version that served.
-        timing: see `Timing`.
-        bytes_seen: size of the packet as the proxy received it, in bytes.
         final: False where more answers to the same request follow.
         error: None, or the exception that `raise_for_status` raises.
     """
 
-    def __init__(self, ack: pb.Ack) -> None:
+    def __init__(
+        self,
+        ack: pb.Ack,
+        data: Sequence[bytes | memoryview] | None = None,
+        *,
+        marks_last: bool = False,
+        correlation_id: str | None = None,
+    ) -> None:
+        """Make the result out of an Ack.
+
+        Args:
+            ack: the answer.
+            data: of each of its outputs; None where they are in the Ack.
+            marks_last: the proxy marks the last Ack for a packet. One of the published contract does not, and sends
+                one Ack, without raw outputs.
+            correlation_id: of the request, where it is not the Ack's.
+        """
         self._ack = ack
-        self.correlation_id = ack.correlation_id
+        self._data = data
+        self.correlation_id = ack.correlation_id if correlation_id is None else correlation_id
         self.status = _status_name(ack.status)
-        self.message = _parse_message(ack)
-        self.model = str(self.message.get("model") or ack.resolved_control.model)
-        self.model_version = str(self.message.get("model_version") or ack.resolved_control.model_version)
-        self.timing = Timing(*(getattr(ack.timing, field) for field in Timing._fields))
-        self.bytes_seen = ack.bytes_seen
-        # A proxy of the published contract sends one Ack, without the mark and without raw outputs.
-        self.final = ack.final or not ack.outputs
+        self.final = ack.final or not (marks_last or ack.outputs)
         self.error: AckError | None = None
         if ack.status != pb.OK:
-            self.error = error_of_ack(self.status, self.message, ack.correlation_id)
+            self.error = error_of_ack(self.status, self.message, self.correlation_id)
+
+    @cached_property
+    def message(self) -> dict[str, Any]:
+        """The proxy's JSON, parsed; in the published form it holds the outputs as base64.
+
+        Raises:
+            ProtocolError: the request is answered with OK, and not with a JSON object.
+        """
+        try:
+            message = json.loads(self._ack.message or "{}")
+        except ValueError:
+            message = None
+        if isinstance(message, dict):
+            return message
+        if self._ack.status == pb.OK:
+            raise ProtocolError("the Ack's message is not a JSON object", correlation_id=self.correlation_id)
+        return {"error": self._ack.message}
+
+    @property
+    def model(self) -> str:
+        """Name of the model."""
+        return str(self.message.get("model") or self._ack.resolved_control.model)
+
+    @property
+    def model_version(self) -> str:
+        """The version that served."""
+        return str(self.message.get("model_version") or self._ack.resolved_control.model_version)
+
+    @property
+    def timing(self) -> Timing:
+        """See `Timing`."""
+        return Timing(*(getattr(self._ack.timing, field) for field in Timing._fields))
+
+    @property
+    def bytes_seen(self) -> int:
+        """Size of the packet as the proxy received it, in bytes."""
+        return self._ack.bytes_seen
 
     def raise_for_status(self) -> InferenceResult:
         """Return this result if it is good.
@@ -72,18 +119,18 @@ class InferenceResult:
 
     @cached_property
     def tensors(self) -> Mapping[str, Tensor]:
-        """The outputs by name, not decoded.
+        """The outputs by name, not decoded. Those that came as raw bytes are views on the received message.
 
         Raises:
             ProtocolError: the answer's outputs cannot be read.
         """
-        tensors = {
-            output.name: Tensor(output.datatype, tuple(output.shape.dims), output.data) for output in self._ack.outputs
-        }
-        for name, told in self._told_outputs.items():
-            if name not in tensors and "error" not in told:
-                tensors[name] = self._from_json(name, told)
-        return tensors
+        if self._ack.outputs:
+            data = [output.data for output in self._ack.outputs] if self._data is None else self._data
+            return {
+                output.name: Tensor(output.datatype, tuple(output.shape.dims), one)
+                for output, one in zip(self._ack.outputs, data, strict=True)
+            }
+        return {name: self._from_json(name, told) for name, told in self._told_outputs.items() if "error" not in told}
 
     @cached_property
     def outputs(self) -> Mapping[str, Array]:
@@ -124,20 +171,27 @@ class InferenceResult:
         )
 
 
+def read_answer(raw: bytes, *, marks_last: bool = False) -> InferenceResult:
+    """Parse an answer; large outputs are not copied out of it.
+
+    Args:
+        raw: the serialized Ack.
+        marks_last: see `InferenceResult`.
+
+    Raises:
+        ProtocolError: it is none.
+    """
+    lifted = _LIFTER.lift(raw) if len(raw) >= wire.WORTHWHILE_BYTES else None
+    try:
+        if lifted is None:
+            return InferenceResult(pb.Ack.FromString(raw), marks_last=marks_last)
+        return InferenceResult(pb.Ack.FromString(lifted.rest), lifted.data[0], marks_last=marks_last)
+    except DecodeError as error:
+        raise ProtocolError(f"{len(raw)} bytes came that are no Ack") from error
+
+
 def _status_name(number: int) -> str:
     try:
         return pb.StatusCode.Name(pb.StatusCode.ValueType(number))
     except ValueError:
         return str(number)
-
-
-def _parse_message(ack: pb.Ack) -> dict[str, Any]:
-    try:
-        message = json.loads(ack.message or "{}")
-    except ValueError:
-        message = None
-    if isinstance(message, dict):
-        return message
-    if ack.status == pb.OK:
-        raise ProtocolError("the Ack's message is not a JSON object", correlation_id=ack.correlation_id)
-    return {"error": ack.message}

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mm_client_api.errors import AckError, InvalidRequest, ModelError, ProtocolError
-from mm_client_api.result import InferenceResult
-from multimodal_contract import pb
+from mm_client_api.result import InferenceResult, read_answer
+from multimodal_contract import pb, wire
 
 
 def ack(message: Any, **fields: Any) -> pb.Ack:
@@ -41,6 +41,7 @@ def test_a_published_answer_is_read() -> None:
     assert (result.timing.triton_infer_ms, result.timing.total_ms, result.timing.preprocess_ms) == (1.5, 2.5, 0)
     assert result.final
     assert result.message == PUBLISHED
+    assert result.message is result.message
 
 
 def test_raw_outputs_are_read() -> None:
@@ -80,7 +81,7 @@ def test_a_failure_without_json_keeps_its_words() -> None:
 @pytest.mark.parametrize("message", ["no json", "[1]", '"text"'])
 def test_a_success_without_json_is_refused(message: str) -> None:
     with pytest.raises(ProtocolError, match="not a JSON object"):
-        InferenceResult(ack(message))
+        _ = InferenceResult(ack(message)).message
 
 
 @pytest.mark.parametrize(
@@ -98,6 +99,61 @@ def test_an_unreadable_output_is_named(told: dict[str, Any]) -> None:
     result = InferenceResult(ack({"outputs": {"y": told}}))
     with pytest.raises(ProtocolError, match="output 'y' cannot be read"):
         _ = result.outputs
+
+
+outputs = st.lists(
+    st.builds(
+        pb.OutputTensor,
+        name=st.uuids().map(str),
+        datatype=st.sampled_from(["FP32", "BYTES"]),
+        shape=st.builds(pb.Shape, dims=st.lists(st.integers(0, 9), max_size=3)),
+        data=st.sampled_from([b"", b"abc", bytes(10), bytes(range(256)) * 100]),
+    ),
+    max_size=4,
+)
+
+
+@given(outputs, st.booleans())
+def test_large_and_small_answers_are_read_alike(told: list[pb.OutputTensor], final: bool) -> None:
+    whole = ack(PUBLISHED, outputs=told, final=final, timing=pb.Timing(total_ms=1.5))
+    result = read_answer(whole.SerializeToString())
+    assert (result.correlation_id, result.final, result.timing.total_ms) == ("cid-1", final or not told, 1.5)
+    if told:
+        found = [(name, one.datatype, one.shape, bytes(one.data)) for name, one in result.tensors.items()]
+        assert found == [(one.name, one.datatype, tuple(one.shape.dims), one.data) for one in told]
+
+
+def test_large_outputs_are_views_on_the_received_message() -> None:
+    data = np.arange(2 * wire.WORTHWHILE_BYTES, dtype="<f4").tobytes()
+    output = pb.OutputTensor(name="y", datatype="FP32", shape=pb.Shape(dims=[2 * wire.WORTHWHILE_BYTES]), data=data)
+    raw = ack(PUBLISHED, outputs=[output], final=True).SerializeToString()
+    array = read_answer(raw).outputs["y"]
+    assert np.shares_memory(array, np.frombuffer(raw, np.uint8))
+    assert not array.flags.writeable
+    assert array.tobytes() == data
+
+
+@pytest.mark.parametrize("raw", [b"\xff", b"\xff" * 40_000, b"\x3a\xff\xff\x7f" + bytes(40_000)])
+def test_what_is_no_ack_is_said(raw: bytes) -> None:
+    with pytest.raises(ProtocolError, match=f"{len(raw)} bytes came that are no Ack"):
+        read_answer(raw)
+
+
+@given(st.binary(max_size=60), st.integers(0, 40_000))
+def test_no_bytes_do_more_than_raise_a_protocol_error(head: bytes, zeros: int) -> None:
+    try:
+        result = read_answer(head + bytes(zeros))
+        _ = result.outputs, result.missing, repr(result)
+    except ProtocolError:
+        pass
+
+
+def test_json_that_nobody_asks_for_is_not_parsed() -> None:
+    output = pb.OutputTensor(name="y", datatype="FP32", shape=pb.Shape(dims=[1]), data=bytes(4))
+    result = InferenceResult(ack("no json", outputs=[output], final=True))
+    assert result.outputs["y"].tolist() == [0]
+    with pytest.raises(ProtocolError, match="not a JSON object"):
+        _ = result.message
 
 
 json_values = st.recursive(

@@ -7,9 +7,11 @@ from collections.abc import Generator, Iterable, Iterator, Sequence
 from types import TracebackType
 from typing import Any
 
+from mm_client_api._plan import Plan
 from mm_client_api._sync import TritonClient
 from mm_client_api.credentials import Credentials
 from mm_client_api.errors import ConfigurationError
+from mm_client_api.published import published_message
 from mm_client_api.request import InferenceRequest
 from mm_client_api.tensors import Array, Tensor
 from multimodal_contract import pb
@@ -27,8 +29,11 @@ class TritonBytesStreamer:
         outputs: names of the wanted outputs.
         stream_id: name of the camera or file; begins each correlation id.
         request_timeout_sec: longest time Triton may take for one tensor.
-        parse_outputs_numpy: True yields decoded arrays; False leaves base64 in the message for later decoding.
-        window: most tensors in flight.
+        parse_outputs_numpy: True yields decoded arrays.
+        window: most tensors in flight on a connection; see `TritonClient.stream`, also for what follows.
+        ordered: False yields answers as they come.
+        connections: most connections.
+        batch_size: most tensors that are stacked into one; `shape` begins with 1 then.
         credentials: as for `TritonClient`, and so are the rest.
 
     Raises:
@@ -47,6 +52,9 @@ class TritonBytesStreamer:
         parse_outputs_numpy: bool = False,
         *,
         window: int = 8,
+        ordered: bool = True,
+        connections: int = 1,
+        batch_size: int = 1,
         credentials: Credentials | None = None,
         tls: bool = False,
         ca_bundle: str | os.PathLike[str] | None = None,
@@ -62,7 +70,12 @@ class TritonBytesStreamer:
         self._stream_id = stream_id
         self._timeout_secs = request_timeout_sec
         self._parse_outputs_numpy = parse_outputs_numpy
-        self._window = window
+        self._plan = Plan(window, connections, ordered, batch_size, None)
+        if batch_size > 1 and self._shape[:1] != (1,):
+            raise ConfigurationError(
+                f"shape is {list(self._shape)} and batch_size is {batch_size}; "
+                "expected a first dimension of 1, along which tensors are stacked"
+            )
         self._client = TritonClient(
             addr, credentials=credentials, tls=tls, ca_bundle=ca_bundle, max_message_mb=max_message_mb
         )
@@ -88,6 +101,8 @@ class TritonBytesStreamer:
         Yields:
             The tensor's number from 0; the proxy's JSON as a dict, with a non-empty "error" where it failed; and with
             `parse_outputs_numpy` the outputs by name that the model has. The last is None otherwise and on failure.
+            In the JSON each output is a `PublishedOutput`: its base64 is made when it is looked at, and its `numpy()`
+            does without.
 
         Raises:
             CallError: the stream broke (also a `grpc.RpcError`); the subclass says how.
@@ -100,15 +115,18 @@ class TritonBytesStreamer:
     def _answers(
         self, model: str, model_version: str, frames: Iterable[bytes | bytearray | memoryview]
     ) -> Generator[tuple[int, dict[str, Any], dict[str, Array] | None], None, None]:
-        for result in self._client.stream(self._requests(model, model_version, frames), window=self._window):
+        plan = self._plan
+        for result in self._client.stream(
+            self._requests(model, model_version, frames),
+            window=plan.window,
+            ordered=plan.ordered,
+            connections=plan.connections,
+            batch_size=plan.batch_size,
+        ):
             # Decoupled models answer several times; all answers to a tensor have its number.
             seq = int(result.correlation_id.rsplit("-", 1)[1])
-            message = dict(result.message)
-            if result.error is not None:
-                message["error"] = result.error.detail
-                yield seq, message, None
-            else:
-                yield seq, message, dict(result.outputs) if self._parse_outputs_numpy else None
+            wanted = self._parse_outputs_numpy and result.error is None
+            yield seq, published_message(result), dict(result.outputs) if wanted else None
 
     def _requests(
         self, model: str, model_version: str, frames: Iterable[bytes | bytearray | memoryview]
@@ -116,12 +134,11 @@ class TritonBytesStreamer:
         for seq, frame in enumerate(frames):
             yield InferenceRequest(
                 model,
-                {self._input_name: Tensor(self._datatype, self._shape, bytes(frame))},
+                {self._input_name: Tensor(self._datatype, self._shape, frame)},
                 self._outputs,
                 model_version,
                 self._timeout_secs,
                 f"{self._stream_id}-{seq:08d}",
-                raw_outputs=self._parse_outputs_numpy,
             )
 
     def close(self) -> None:

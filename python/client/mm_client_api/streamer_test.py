@@ -3,6 +3,7 @@ from __future__ import annotations
 import base64
 import inspect
 import itertools
+import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,7 +15,7 @@ from client_testing.echo import EchoServer
 
 import multimodal_contract
 import multimodal_pb2 as published_pb
-from mm_client_api import ApiKey, ConfigurationError, TritonBytesStreamer
+from mm_client_api import ApiKey, ConfigurationError, PublishedOutput, TritonBytesStreamer
 from multimodal_contract import pb
 
 FRAME = np.arange(4, dtype="<f4")
@@ -60,6 +61,21 @@ def test_outputs_stay_base64_for_scripts_that_decode_later(published: bool) -> N
             "output0": {"dtype": "FP32", "shape": [1, 4], "b64": base64.b64encode(FRAME.tobytes()).decode()},
         },
     }
+
+
+@pytest.mark.parametrize("published", [False, True])
+def test_outputs_as_arrays_without_base64(published: bool) -> None:
+    with EchoServer(published=published) as server, streamer(server, outputs=("output0", "nope")) as stream:
+        ((_, message, _),) = stream.stream_bytes("echo", "1", [FRAME.data])
+    output = message["outputs"]["output0"]
+    assert isinstance(output, PublishedOutput)
+    np.testing.assert_array_equal(output.numpy(), FRAME.reshape(1, 4))
+    assert json.dumps(message["outputs"]) == json.dumps(
+        {
+            "output0": {"dtype": "FP32", "shape": [1, 4], "b64": base64.b64encode(FRAME.tobytes()).decode()},
+            "nope": {"error": "missing"},
+        }
+    )
 
 
 @pytest.mark.parametrize("published", [False, True])
@@ -110,6 +126,55 @@ def test_an_endless_camera_over_one_stream(server: EchoServer) -> None:
     assert server.ended.wait(10)
     assert server.streams == 1
     assert server.most_unanswered <= 3
+
+
+@pytest.mark.parametrize("parse", [False, True])
+def test_frames_may_travel_in_batches(server: EchoServer, parse: bool) -> None:
+    buffer = np.zeros(4, "<f4")
+
+    def camera() -> Iterator[memoryview]:
+        for number in range(11):
+            buffer[:] = number
+            yield buffer.data
+
+    with streamer(server, parse_outputs_numpy=parse, batch_size=4) as stream:
+        answers = list(stream.stream_bytes("echo", "1", camera()))
+    assert [seen.shape for seen in server.seen] == [(4, 4), (4, 4), (3, 4)]
+    for number, (seq, message, outputs) in enumerate(answers):
+        expected = np.full((1, 4), number, "<f4")
+        b64 = base64.b64encode(expected.tobytes()).decode()
+        assert (seq, message["cid"]) == (number, f"cam-001-{number:08d}")
+        assert message["outputs"] == {"output0": {"dtype": "FP32", "shape": [1, 4], "b64": b64}}
+        assert (outputs is not None) == parse
+        assert message["outputs"]["output0"].numpy().tolist() == expected.tolist()
+        if outputs is not None:
+            np.testing.assert_array_equal(outputs["output0"], expected)
+
+
+def test_a_batch_that_fails_is_an_error_for_each_frame(server: EchoServer) -> None:
+    with streamer(server, parse_outputs_numpy=True, batch_size=3) as stream:
+        for model, words in ((echo.BREAKS, "failed to load model"), (echo.FLATTENS, "does not keep the batch dim")):
+            answers = list(stream.stream_bytes(model, "1", [FRAME.tobytes()] * 6))
+            assert [(seq, outputs) for seq, _, outputs in answers] == [(number, None) for number in range(6)]
+            assert all(words in message["error"] for _, message, _ in answers)
+
+
+def test_frames_over_several_connections(server: EchoServer) -> None:
+    server.held = {"cam-001-00000000"}
+    with streamer(server, window=1, connections=2, ordered=False) as stream:
+        answers = stream.stream_bytes("echo", "1", [FRAME.tobytes()] * 6)
+        seqs = [next(answers)[0] for _ in range(5)]
+        server.held = set()
+        seqs += [seq for seq, _, _ in answers]
+    assert seqs == [1, 2, 3, 4, 5, 0]
+    assert len(server.peers) == 2
+
+
+def test_a_shape_that_cannot_be_stacked_is_refused_at_once(server: EchoServer) -> None:
+    with pytest.raises(ConfigurationError, match=r"shape is \[2, 4\] and batch_size is 3; expected a first dimension"):
+        TritonBytesStreamer(server.addr, shape=(2, 4), batch_size=3)
+    with pytest.raises(ConfigurationError, match="connections is 0; expected 1 or more"):
+        streamer(server, connections=0)
 
 
 def test_scripts_that_catch_grpc_errors_go_on_working(monkeypatch: pytest.MonkeyPatch) -> None:

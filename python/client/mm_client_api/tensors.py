@@ -6,7 +6,7 @@ import math
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +15,8 @@ from mm_client_api.errors import InvalidRequest, ProtocolError
 from multimodal_contract.dtypes import BY_NAME, BY_NUMPY
 
 Array = npt.NDArray[Any]
+# A view has one byte an item.
+Part: TypeAlias = bytes | memoryview
 
 
 @dataclass(frozen=True)
@@ -25,15 +27,37 @@ class Tensor:
         datatype: Triton's name of the element type, such as "FP32".
         shape: dimensions, outermost first; () is a scalar.
         data: elements in C order, little-endian; BYTES as a 4-byte little-endian length and the bytes, one by one.
+            A view may be of any item size and shape. It is copied when its request is taken to be sent, and may be
+            written to afterwards.
     """
 
     datatype: str
     shape: tuple[int, ...]
-    data: bytes
+    data: bytes | bytearray | memoryview
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """The data in pieces that are still to be joined, not copied."""
+        return (_flat(self.data),)
+
+
+@dataclass(frozen=True)
+class Pieces:
+    """A tensor whose data is not in one piece.
+
+    Attributes:
+        datatype: see `Tensor`.
+        shape: see `Tensor`.
+        parts: the data in pieces that are still to be joined.
+    """
+
+    datatype: str
+    shape: tuple[int, ...]
+    parts: tuple[Part, ...]
 
 
 def encode(array: Array, datatype: str | None = None) -> Tensor:
-    """Encode an array; any memory layout and byte order will do.
+    """Encode an array; any memory layout and byte order will do. The tensor has a copy of the array's elements.
 
     Args:
         array: of any shape. Arrays of bytes or text (numpy kinds S, U, O) become BYTES, text as UTF-8.
@@ -43,23 +67,38 @@ def encode(array: Array, datatype: str | None = None) -> Tensor:
     Raises:
         InvalidRequest: an element type that Triton has not, or that cannot become `datatype`.
     """
+    pieces = encode_view(array, datatype)
+    return Tensor(pieces.datatype, pieces.shape, b"".join(pieces.parts))
+
+
+def encode_view(array: Array, datatype: str | None = None) -> Pieces:
+    """As `encode`, but of an array that is in C order, little-endian and of the wanted type, it is a view.
+
+    Raises:
+        InvalidRequest: as `encode`.
+    """
     if not isinstance(array, (np.ndarray, np.generic)):
         raise _invalid(f"an input is a {type(array).__name__}; expected a numpy array or a Tensor")
     array = np.asarray(array)
     target = _own_datatype(array.dtype) if datatype is None else datatype
-    if target not in BY_NAME:
-        raise _invalid(f"the element type is {target!r}; expected one of {', '.join(BY_NAME)}")
-    shape = tuple(int(dim) for dim in array.shape)
+    check_datatype(target)
+    shape = array.shape
     if target == "BYTES":
-        return Tensor(target, shape, _encode_elements(array))
+        return Pieces(target, shape, _encode_elements(array))
     if target == "BF16":
         if array.dtype.kind != "f":
             raise _invalid(f"elements of type {array.dtype} cannot become BF16; expected floating point, such as FP32")
-        return Tensor(target, shape, _round_to_bf16(array).tobytes())
+        return Pieces(target, shape, (_bytes_of(_round_to_bf16(array)),))
     wire_type = np.dtype(BY_NAME[target].numpy)
     if not np.can_cast(array.dtype, wire_type, "same_kind"):
         raise _invalid(f"elements of type {array.dtype} cannot become {target} without changing their meaning")
-    return Tensor(target, shape, array.astype(wire_type, copy=False).tobytes())
+    return Pieces(target, shape, (_bytes_of(array.astype(wire_type, copy=False)),))
+
+
+def check_datatype(datatype: str) -> None:
+    """Raise InvalidRequest unless Triton has an element type of that name."""
+    if datatype not in BY_NAME:
+        raise _invalid(f"the element type is {datatype!r}; expected one of {', '.join(BY_NAME)}")
 
 
 def decode(tensor: Tensor) -> Array:
@@ -78,17 +117,18 @@ def decode(tensor: Tensor) -> Array:
     if any(dim < 0 for dim in tensor.shape):
         raise ProtocolError(f"the shape {list(tensor.shape)} has a negative dimension")
     count = math.prod(tensor.shape)
+    (data,) = tensor.parts
     if dtype.size is None:
-        return _decode_elements(tensor.data, count).reshape(tensor.shape)
-    if len(tensor.data) != count * dtype.size:
+        return decode_elements(data, count).reshape(tensor.shape)
+    if len(data) != count * dtype.size:
         raise ProtocolError(
-            f"size mismatch: got {len(tensor.data)} bytes, expected {count * dtype.size} "
+            f"size mismatch: got {len(data)} bytes, expected {count * dtype.size} "
             f"for {tensor.datatype} {list(tensor.shape)}"
         )
     if dtype.numpy is None:
-        upper_half = np.frombuffer(tensor.data, "<u2", count).astype("<u4")
+        upper_half = np.frombuffer(data, "<u2", count).astype("<u4")
         return (upper_half << np.uint32(16)).view("<f4").reshape(tensor.shape)
-    return np.frombuffer(tensor.data, dtype.numpy, count).reshape(tensor.shape)
+    return np.frombuffer(data, dtype.numpy, count).reshape(tensor.shape)
 
 
 def bytes_tensor(elements: Sequence[bytes | str], shape: Sequence[int] | None = None) -> Tensor:
@@ -120,17 +160,22 @@ def _round_to_bf16(array: Array) -> Array:
     return np.where(np.isnan(singles), quiet_nan, rounded).astype("<u2")
 
 
-def _encode_elements(array: Array) -> bytes:
-    parts: list[bytes] = []
+def _encode_elements(array: Array) -> tuple[Part, ...]:
+    parts: list[Part] = []
     for element in array.ravel():
         raw = element.encode() if isinstance(element, str) else element
         if not isinstance(raw, bytes):
             raise _invalid(f"an element of a BYTES tensor is a {type(element).__name__}; expected bytes or str")
         parts += (struct.pack("<I", len(raw)), raw)
-    return b"".join(parts)
+    return tuple(parts)
 
 
-def _decode_elements(data: bytes, count: int) -> Array:
+def decode_elements(data: Part, count: int) -> Array:
+    """Decode the `count` elements of a BYTES tensor into an object array of one dimension.
+
+    Raises:
+        ProtocolError: there are not so many, or more.
+    """
     # Each element takes four bytes at least: a wrong count is refused before anything of that size is allocated.
     if count * 4 > len(data):
         raise ProtocolError(f"a BYTES tensor of {count} elements has only {len(data)} bytes")
@@ -143,10 +188,26 @@ def _decode_elements(data: bytes, count: int) -> Array:
         offset = start + int.from_bytes(data[offset:start], "little")
         if offset > len(data):
             raise ProtocolError(f"a BYTES tensor of {count} elements ends within element {index}")
-        elements[index] = data[start:offset]
+        elements[index] = bytes(data[start:offset])
     if offset != len(data):
         raise ProtocolError(f"a BYTES tensor of {count} elements has {len(data) - offset} bytes too many")
     return elements
+
+
+def _bytes_of(array: Array) -> Part:
+    # Of arrays without elements numpy exports views that cannot be cast.
+    return np.ascontiguousarray(array).reshape(-1).view(np.uint8).data if array.size else b""
+
+
+def _flat(data: bytes | bytearray | memoryview) -> Part:
+    if isinstance(data, bytes):
+        return data
+    view = memoryview(data)
+    try:
+        return view.cast("B")
+    except (TypeError, ValueError):
+        # Not in C order, of a byte order that is not the machine's, or without elements.
+        return view.tobytes()
 
 
 def _invalid(detail: str) -> InvalidRequest:

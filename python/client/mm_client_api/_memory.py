@@ -1,0 +1,36 @@
+"""What this library asks of the process's allocator, once."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+
+from mm_client_api.errors import ConfigurationError
+from multimodal_contract.allocator import keep_freed_memory
+
+SETTING = "MM_KEEP_FREED_MB"
+# Twelve frames of 5 MB: the packets of a window, and the answers to them.
+DEFAULT_KEEP_FREED_MB = 64
+# mallopt takes an int.
+_LARGEST_KEEP_FREED_MB = 2047
+_ONCE = threading.Lock()
+_asked = False
+
+
+def keep_freed_once(environ: Mapping[str, str]) -> None:
+    """Let the process keep freed memory as MM_KEEP_FREED_MB says; the first call in a process decides.
+
+    Raises:
+        ConfigurationError: the setting is not a number of MiB, also in later calls.
+    """
+    global _asked
+    told = environ.get(SETTING) or str(DEFAULT_KEEP_FREED_MB)
+    if not told.isdecimal() or int(told) > _LARGEST_KEEP_FREED_MB:
+        raise ConfigurationError(
+            f"{SETTING} is {told!r}; expected a whole number of MiB from 0, which turns it off, "
+            f"to {_LARGEST_KEEP_FREED_MB}"
+        )
+    with _ONCE:
+        if not _asked and int(told):
+            keep_freed_memory(up_to_bytes=int(told) * 1024 * 1024)
+        _asked = True

@@ -1,0 +1,51 @@
+"""How a stream is to go; shared by the sync and the async client."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from mm_client_api.errors import ConfigurationError, InvalidRequest
+from mm_client_api.request import InferenceRequest
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What the caller of `stream` asks for.
+
+    Attributes:
+        window: most requests in flight on a connection.
+        connections: most connections.
+        ordered: results in the requests' order; else as they come.
+        batch_size: most requests that travel as one.
+        deadline: when it is to be over, of `time.monotonic`; None is no limit.
+
+    Raises:
+        ConfigurationError: a number is below 1.
+    """
+
+    window: int
+    connections: int
+    ordered: bool
+    batch_size: int
+    deadline: float | None
+
+    def __post_init__(self) -> None:
+        for name in ("window", "connections", "batch_size"):
+            if getattr(self, name) < 1:
+                raise ConfigurationError(f"{name} is {getattr(self, name)}; expected 1 or more")
+
+    def check(self, request: InferenceRequest) -> None:
+        """Refuse a request that cannot travel so.
+
+        Raises:
+            InvalidRequest: it is one of a sequence, which needs packets of its own, one after another in one stream.
+        """
+        if not (request.sequence_start or request.sequence_end):
+            return
+        for name in ("connections", "batch_size"):
+            if getattr(self, name) > 1:
+                raise InvalidRequest(
+                    f"not sent: a sequence needs {name}=1, and this stream has {name}={getattr(self, name)}",
+                    status="BAD_REQUEST",
+                    correlation_id=request.correlation_id,
+                )

@@ -1,0 +1,125 @@
+"""A blocking stream over several connections."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Generator, Iterable
+
+from mm_client_api._merge import Merge
+from mm_client_api._outstanding import Outstanding, Packet
+from mm_client_api._plan import Plan
+from mm_client_api._sync_link import Link, Packets, steps
+from mm_client_api.request import InferenceRequest
+from mm_client_api.result import InferenceResult
+
+
+class Fan:
+    """The connections' links, a thread that reads each, and a thread that takes the caller's requests.
+
+    Args:
+        packet_of: serializes a request.
+        open_link: makes the link of the connection with that number, from 0, for packets that are put in here.
+        plan: how many connections, how many requests on each, in which order.
+        stopped: shared with the links.
+    """
+
+    def __init__(
+        self,
+        packet_of: Callable[[InferenceRequest], Packet],
+        open_link: Callable[[int, Packets], Link],
+        plan: Plan,
+        stopped: threading.Event,
+    ) -> None:
+        self._packet_of = packet_of
+        self._open_link = open_link
+        self._plan = plan
+        self._merge = Merge(plan.window, plan.connections, ordered=plan.ordered)
+        self._stopped = stopped
+        # Guards the merge and what follows.
+        self._changed = threading.Condition()
+        self._links: list[Link] = []
+        self._reading = 0
+
+    def results(self, requests: Iterable[InferenceRequest]) -> Generator[InferenceResult, None, None]:
+        """Send the caller's requests and yield the results. Raises what `Link.results` does."""
+        try:
+            with self._changed:
+                self._open()
+            threading.Thread(target=self._dispatch, args=(requests,), daemon=True).start()
+            while (result := self._next()) is not None:
+                yield result
+                del result  # Its megabytes would stay while the next one is waited for.
+            self._merge.end()
+        finally:
+            self._stopped.set()
+            with self._changed:
+                self._changed.notify_all()
+                self._merge.forget()
+                for link in self._links:
+                    link.stop()
+
+    def _next(self) -> InferenceResult | None:
+        with self._changed:
+            while (result := self._merge.take()) is None and not (self._merge.finished and not self._reading):
+                self._changed.wait()
+            self._changed.notify_all()
+            return result
+
+    def _open(self) -> None:
+        link = self._open_link(self._merge.open(), Packets(Outstanding(self._plan.window)))
+        self._links.append(link)
+        self._reading += 1
+        threading.Thread(target=self._read, args=(len(self._links) - 1, link), daemon=True).start()
+
+    def _dispatch(self, requests: Iterable[InferenceRequest]) -> None:
+        """Take the caller's requests and give each to a connection."""
+        failure = None
+        try:
+            remaining = steps(requests)
+            while self._has_room() and (request := next(remaining, None)) is not None:
+                self._send(self._packet_of(request))
+                del request
+        except Exception as error:  # noqa: BLE001 - raised again where the caller reads
+            failure = error
+        with self._changed:
+            self._merge.exhaust(failure)
+            for link in self._links:
+                link.packets.finish()
+            self._changed.notify_all()
+
+    def _has_room(self) -> bool:
+        with self._changed:
+            self._changed.wait_for(lambda: self._stopped.is_set() or self._merge.room)
+            return not self._stopped.is_set()
+
+    def _send(self, packet: Packet) -> None:
+        with self._changed:
+            if self._stopped.is_set():
+                return
+            if self._merge.all_full:
+                self._open()
+            self._links[self._merge.place()].packets.add(packet)
+
+    def _read(self, connection: int, link: Link) -> None:
+        """Read a connection's results for as long as there is room for them."""
+        try:
+            for result in link.results():
+                if not self._put(connection, result):
+                    return
+                del result
+        except Exception as error:  # noqa: BLE001 - raised again where the caller reads
+            with self._changed:
+                self._merge.fail(connection, error)
+        finally:
+            with self._changed:
+                self._reading -= 1
+                self._changed.notify_all()
+
+    def _put(self, connection: int, result: InferenceResult) -> bool:
+        with self._changed:
+            self._changed.wait_for(lambda: self._stopped.is_set() or self._merge.may_add(connection, result))
+            if self._stopped.is_set():
+                return False
+            self._merge.add(connection, result)
+            self._changed.notify_all()
+            return True
