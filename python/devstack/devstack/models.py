@@ -7,7 +7,10 @@
 | audio_level | WAVEFORM FP32 [-1] | RMS FP32 [1], PEAK FP32 [1], ZERO_CROSSINGS INT32 [1] |
 | identity_<dtype> | INPUT0 <dtype> [-1] | OUTPUT0 <dtype> [-1] |
 | add_sub | INPUT0 FP32 [b,-1], INPUT1 INT32 [b,-1] | SUM FP32 [b,-1], DIFFERENCE INT32 [b,-1]; b up to 8 |
+| image_mean | IMAGE FP32 [b,3,-1,-1] | MEAN FP32 [b,3]; b up to 8 |
 | slow_identity | INPUT0 FP32 [-1], DELAY FP32 [1], seconds | OUTPUT0 FP32 [-1] |
+| square_int32, decoupled | IN INT32 [1]; optional DELAY FP32 [1], seconds | OUT INT32 [1]: IN, IN times |
+| simple_sequence, stateful | INPUT INT32 [1,1] | OUTPUT INT32 [1,1]: the sum of the sequence's INPUTs |
 """
 
 from __future__ import annotations
@@ -27,7 +30,18 @@ TEXT = "text_normalize"
 AUDIO = "audio_level"
 ADD_SUB = "add_sub"
 SLOW = "slow_identity"
+IMAGE_MEAN = "image_mean"
+SQUARE = "square_int32"
+SEQUENCE = "simple_sequence"
 ADD_SUB_MAX_BATCH_SIZE = 8
+IMAGE_MEAN_MAX_BATCH_SIZE = 8
+_DECOUPLED = "model_transaction_policy { decoupled: true }\n"
+# A sequence that is not heard of for 5 s is given up.
+_STATEFUL = """sequence_batching {
+  max_sequence_idle_microseconds: 5000000
+  oldest { max_candidate_sequences: 64 }
+}
+"""
 _PYTHON_MODELS = Path(__file__).with_name("python_models")
 
 
@@ -38,16 +52,26 @@ class Signature:
     name: str
     dtype: str
     dims: tuple[int, ...]
+    optional: bool = False
 
 
 @dataclass(frozen=True)
 class Model:
-    """A model and how it is made: the name of a file in python_models, or a function that builds an ONNX model."""
+    """A model and how it is made.
+
+    Attributes:
+        inputs: its inputs.
+        outputs: its outputs.
+        source: the name of a file in python_models, or a function that builds an ONNX model.
+        max_batch_size: 0 for a model that does not batch.
+        config: lines of its config.pbtxt besides.
+    """
 
     inputs: Sequence[Signature]
     outputs: Sequence[Signature]
     source: str | Callable[[], onnx.ModelProto]
     max_batch_size: int = 0
+    config: str = ""
 
     def write(self, folder: Path, version: int = 1) -> None:
         """Writes version folder and config.pbtxt.
@@ -70,14 +94,14 @@ class Model:
         return (
             f"{served_by}\nmax_batch_size: {self.max_batch_size}\n"
             f"{_tensors('input', self.inputs)}{_tensors('output', self.outputs)}"
-            "instance_group [ { kind: KIND_CPU count: 1 } ]\n"
+            f"instance_group [ {{ kind: KIND_CPU count: 1 }} ]\n{self.config}"
         )
 
 
 def _tensors(kind: str, tensors: Sequence[Signature]) -> str:
     return "".join(
         f'{kind} [ {{ name: "{tensor.name}" data_type: TYPE_{tensor.dtype.replace("BYTES", "STRING")} '
-        f"dims: {list(tensor.dims)} }} ]\n"
+        f"dims: {list(tensor.dims)}{' optional: true' if tensor.optional else ''} }} ]\n"
         for tensor in tensors
     )
 
@@ -117,6 +141,25 @@ MODELS: Mapping[str, Model] = {
         [Signature("INPUT0", "FP32", (-1,)), Signature("DELAY", "FP32", (1,))],
         [Signature("OUTPUT0", "FP32", (-1,))],
         "slow_identity",
+    ),
+    IMAGE_MEAN: Model(
+        [Signature("IMAGE", "FP32", (3, -1, -1))],
+        [Signature("MEAN", "FP32", (3,))],
+        onnx_models.image_mean,
+        IMAGE_MEAN_MAX_BATCH_SIZE,
+    ),
+    SQUARE: Model(
+        [Signature("IN", "INT32", (1,)), Signature("DELAY", "FP32", (1,), optional=True)],
+        [Signature("OUT", "INT32", (1,))],
+        "square_int32",
+        config=_DECOUPLED,
+    ),
+    SEQUENCE: Model(
+        [Signature("INPUT", "INT32", (1,))],
+        [Signature("OUTPUT", "INT32", (1,))],
+        "simple_sequence",
+        max_batch_size=1,
+        config=_STATEFUL,
     ),
     **{identity_name(dtype.name): _identity(dtype.name) for dtype in dtypes.TABLE},
 }

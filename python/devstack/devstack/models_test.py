@@ -21,6 +21,9 @@ def test_each_model_is_a_folder_that_triton_understands(tmp_path: Path, name: st
     assert config.max_batch_size == MODELS[name].max_batch_size
     assert [entry.name for entry in config.input] == [entry.name for entry in MODELS[name].inputs]
     assert [list(entry.dims) for entry in config.output] == [list(entry.dims) for entry in MODELS[name].outputs]
+    assert [entry.optional for entry in config.input] == [entry.optional for entry in MODELS[name].inputs]
+    assert config.model_transaction_policy.decoupled == (name == models.SQUARE)
+    assert config.HasField("sequence_batching") == (name == models.SEQUENCE)
     if config.platform == "onnxruntime_onnx":
         model = onnx.load(tmp_path / name / "1/model.onnx")
         assert [entry.name for entry in model.graph.output] == [entry.name for entry in config.output]

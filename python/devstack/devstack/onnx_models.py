@@ -100,3 +100,20 @@ def add_sub() -> onnx.ModelProto:
     inputs = [value("INPUT0", TensorProto.FLOAT, shape), value("INPUT1", TensorProto.INT32, shape)]
     outputs = [value("SUM", TensorProto.FLOAT, shape), value("DIFFERENCE", TensorProto.INT32, shape)]
     return finish("add_sub", nodes, inputs, outputs, {})
+
+
+def image_mean() -> onnx.ModelProto:
+    """Builds a model that tells pictures apart at little cost.
+
+    Returns:
+        A model with input IMAGE FP32 [batch, 3, height, width] and output MEAN FP32 [batch, 3], the mean of each
+        channel.
+    """
+    value = helper.make_tensor_value_info
+    return finish(
+        "image_mean",
+        [helper.make_node("ReduceMean", ["IMAGE"], ["MEAN"], axes=[2, 3], keepdims=0)],
+        [value("IMAGE", TensorProto.FLOAT, ["batch", 3, "height", "width"])],
+        [value("MEAN", TensorProto.FLOAT, ["batch", 3])],
+        {},
+    )

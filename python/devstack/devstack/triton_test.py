@@ -118,6 +118,13 @@ def test_add_sub_takes_two_types_and_a_batch(triton: Triton) -> None:
     assert result.as_numpy("DIFFERENCE").tolist() == np.trunc(first - second).astype(int).tolist()
 
 
+def test_a_batch_of_pictures_has_a_mean_each(triton: Triton) -> None:
+    pictures = np.random.default_rng(1).random((8, 3, 20, 30), np.float32)
+    result = _infer(triton, models.IMAGE_MEAN, IMAGE=(pictures, "FP32"))
+
+    assert result.as_numpy("MEAN") == pytest.approx(pictures.mean((2, 3)), rel=1e-5)
+
+
 def test_slow_identity_is_slow_and_requests_are_counted(triton: Triton) -> None:
     before = triton.request_count(models.SLOW)
     start = time.monotonic()
