@@ -10,11 +10,13 @@ import struct
 import subprocess
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import grpc
 
+from devstack import models
 from devstack.triton import Triton
 from multimodal_contract import dtypes, pb, pb_grpc
 from proxy_testing.open_stream import OpenStream
@@ -83,32 +85,75 @@ def packet(
 ) -> pb.DataPacket:
     """A packet for a model with one input, INPUT0; by default of one dimension, as long as the data says."""
     kind = dtypes.BY_NAME[dtype]
-    dims = pb.Shape(dims=[len(data) // (kind.size or 1)] if shape is None else shape)
-    return pb.DataPacket(
+    dims = [len(data) // (kind.size or 1)] if shape is None else shape
+    made = pb.DataPacket(
         meta=pb.Meta(correlation_id=cid),
         control=pb.Control(
             model=model,
             model_version=version,
-            inputs=[pb.InputSpec(name="INPUT0", shape=dims, dtype=kind.number, **{"from": pb.SRC_TENSOR})],
             outputs=[pb.OutputSpec(name=name) for name in outputs],
             timeout_secs=timeout_secs,
             output_encoding=pb.OE_RAW if raw else pb.OE_BASE64_JSON,
         ),
-        tensor=pb.Tensor(dtype=kind.number, shape=dims, data=data),
+        tensor=pb.Tensor(dtype=kind.number, shape=pb.Shape(dims=dims), data=data),
     )
+    _describe(made, "INPUT0", made.tensor)
+    return made
+
+
+def several(
+    model: str,
+    inputs: Mapping[str, tuple[str, Sequence[int], bytes]],
+    *,
+    cid: str = "c",
+    version: str = "1",
+    outputs: Sequence[str] = ("OUTPUT0",),
+    timeout_secs: float = 0,
+    raw: bool = True,
+    event: pb.StreamEvent.ValueType = pb.SEV_UNSPECIFIED,
+) -> pb.DataPacket:
+    """A packet whose inputs have names: element type, shape and data of each."""
+    made = packet(model, b"", cid=cid, version=version, outputs=outputs, timeout_secs=timeout_secs, raw=raw)
+    made.event = event
+    made.ClearField("tensor")
+    del made.control.inputs[:]
+    for name, (dtype, shape, data) in inputs.items():
+        tensor = pb.Tensor(dtype=dtypes.BY_NAME[dtype].number, shape=pb.Shape(dims=shape), data=data)
+        made.tensors.add(name=name, tensor=tensor)
+        _describe(made, name, tensor)
+    return made
+
+
+def _describe(made: pb.DataPacket, name: str, tensor: pb.Tensor) -> None:
+    spec = pb.InputSpec(name=name, shape=tensor.shape, dtype=tensor.dtype, **{"from": pb.SRC_TENSOR})
+    made.control.inputs.append(spec)
 
 
 def slow(seconds: float, *, cid: str = "slow", timeout_secs: float = 0) -> pb.DataPacket:
     """A packet that keeps Triton's one instance of the slow model busy for that long."""
-    made = packet("slow_identity", bytes(4), cid=cid, timeout_secs=timeout_secs)
-    delay = made.control.inputs.add()
-    delay.CopyFrom(made.control.inputs[0])
-    delay.name = "DELAY"
-    made.tensors.add(name="INPUT0", tensor=made.tensor)
-    made.tensors.add(name="DELAY", tensor=made.tensor)
-    made.tensors[1].tensor.data = struct.pack("<f", seconds)
-    made.ClearField("tensor")
-    return made
+    inputs = {"INPUT0": ("FP32", [1], bytes(4)), "DELAY": ("FP32", [1], struct.pack("<f", seconds))}
+    return several(models.SLOW, inputs, cid=cid, timeout_secs=timeout_secs)
+
+
+def square(
+    number: int, *, delay: float = 0, cid: str = "square", version: str = "1", timeout_secs: float = 0, raw: bool = True
+) -> pb.DataPacket:
+    """A packet that the decoupled model answers as often as the number says, after a delay in seconds each time."""
+    inputs = {"IN": ("INT32", [1], struct.pack("<i", number)), "DELAY": ("FP32", [1], struct.pack("<f", delay))}
+    return several(models.SQUARE, inputs, cid=cid, version=version, outputs=["OUT"], timeout_secs=timeout_secs, raw=raw)
+
+
+def add(number: int, event: pb.StreamEvent.ValueType = pb.SEV_DATA, *, cid: str = "add") -> pb.DataPacket:
+    """A packet that the stateful model answers with the sum of its sequence so far."""
+    inputs = {"INPUT": ("INT32", [1, 1], struct.pack("<i", number))}
+    return several(models.SEQUENCE, inputs, cid=cid, outputs=["OUTPUT"], event=event)
+
+
+def number_in(ack: pb.Ack) -> int:
+    """The one INT32 that the model answered."""
+    assert ack.status == pb.OK, ack.message
+    (output,) = ack.outputs
+    return int(struct.unpack("<i", output.data)[0])
 
 
 def error_of(ack: pb.Ack) -> str:
@@ -122,6 +167,26 @@ def heard(triton: Triton, model: str, since: int, at_least: int) -> int:
         count = triton.request_count(model) - since
         if count >= at_least or time.monotonic() > deadline:
             return count
+
+
+def until(condition: Callable[[], object], within: float = TIMEOUT) -> None:
+    """Asks until the condition holds; asking is what takes the time."""
+    deadline = time.monotonic() + within
+    while not condition():
+        assert time.monotonic() < deadline, "the awaited condition did not come true"
+
+
+def write_model(folder: Path, config: str, code: str) -> None:
+    """Writes a model of the Python backend, or anew where it is there already.
+
+    Args:
+        folder: the model's, in the repository.
+        config: its config.pbtxt, without what all of them have.
+        code: its model.py.
+    """
+    (folder / "1").mkdir(parents=True, exist_ok=True)
+    (folder / "1/model.py").write_text(code)
+    (folder / "config.pbtxt").write_text('backend: "python" instance_group [ { kind: KIND_CPU count: 1 } ]\n' + config)
 
 
 class ProxyProcess:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 
 import pytest
 from hypothesis import example, given
@@ -11,6 +12,15 @@ from hypothesis import strategies as st
 from multimodal_contract import pb
 from packet_strategies import DEFECTS, SIZES, Defect, Expected, bad_packets, good_packets, unreadable
 from triton_proxy import packet as packets
+
+
+@pytest.fixture(autouse=True, scope="module", params=[False, True], ids=["parsed whole", "lifted"])
+def lifting(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Small packets in the way of large ones too."""
+    with pytest.MonkeyPatch.context() as patched:
+        if request.param:
+            patched.setattr(packets, "WORTHWHILE_BYTES", 0)
+        yield
 
 
 def read(raw: bytes) -> packets.Accepted | packets.Noted | packets.Refused:
@@ -57,6 +67,19 @@ def tampered(draw: st.DrawFn) -> bytes:
     return bytes(raw)
 
 
+@st.composite
+def merged(draw: st.DrawFn) -> bytes:
+    """Two packets in one, which protobuf reads as one that has the fields of both; there may be bytes between them."""
+    first, second = (draw(good_packets()) for _ in range(2))
+    kind = draw(st.sampled_from(["whole", "tensors", "data"]))
+    if kind == "tensors":
+        second = pb.DataPacket(tensor=second.tensor, tensors=second.tensors)
+    if kind == "data":
+        size = len(first.tensor.data)
+        second = pb.DataPacket(tensor=pb.Tensor(data=draw(st.binary(min_size=size, max_size=size))))
+    return first.SerializeToString() + draw(st.just(b"") | st.binary(max_size=3)) + second.SerializeToString()
+
+
 @given(st.one_of(st.binary(max_size=200), tampered()))
 @example(b"")
 def test_nothing_inconsistent_ever_passes(raw: bytes) -> None:
@@ -71,7 +94,7 @@ def test_nothing_inconsistent_ever_passes(raw: bytes) -> None:
     for item in outcome.inputs:
         assert all(dimension >= 0 for dimension in item.shape)
         if item.dtype.number == pb.DT_BYTES:
-            assert len(elements(item.data)) == math.prod(item.shape)
+            assert len(elements(bytes(item.data))) == math.prod(item.shape)
         else:
             assert len(item.data) == math.prod(item.shape) * SIZES[item.dtype.number]
 
@@ -86,3 +109,28 @@ def elements(data: bytes) -> list[bytes]:
         found.append(data[4 : 4 + size])
         data = data[4 + size :]
     return found
+
+
+@given(st.one_of(good_packets().map(pb.DataPacket.SerializeToString), tampered(), merged()))
+def test_a_large_packet_is_read_as_a_small_one(raw: bytes) -> None:
+    """Once protobuf parses it whole, and once all of it but its data."""
+    outcomes = []
+    for threshold in (len(raw) + 1, 0):
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr(packets, "WORTHWHILE_BYTES", threshold)
+            outcomes.append(read(raw))
+    whole, lifted = outcomes
+    assert type(whole) is type(lifted)
+    assert without_data(whole.packet) == without_data(lifted.packet)
+    if isinstance(whole, packets.Refused) and isinstance(lifted, packets.Refused):
+        assert (whole.reason, whole.text) == (lifted.reason, lifted.text)
+    if isinstance(whole, packets.Accepted) and isinstance(lifted, packets.Accepted):
+        assert whole.inputs == lifted.inputs
+
+
+def without_data(packet: pb.DataPacket) -> bytes:
+    """The packet without the tensors' bytes; not for `==` itself, since a timeout may be not a number."""
+    rest = pb.DataPacket.FromString(packet.SerializeToString())
+    for tensor in [rest.tensor] * rest.HasField("tensor") + [named.tensor for named in rest.tensors]:
+        tensor.ClearField("data")
+    return rest.SerializeToString(deterministic=True)

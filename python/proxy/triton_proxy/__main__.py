@@ -9,11 +9,15 @@ import signal
 import sys
 import threading
 
+from multimodal_contract.allocator import keep_freed_memory
 from triton_proxy import check_policy
 from triton_proxy import settings as settings_module
 from triton_proxy.access_yaml import PolicyError
 from triton_proxy.server import Server, authenticator_for
 
+# Large enough for what a busy proxy frees between two packets; MAX_MB_IN_FLIGHT bounds what it holds.
+_KEPT_BYTES = 256 * 1024 * 1024
+_ARENAS = 1
 _EXAMPLE = """
 example:
   TRITON_URL=localhost:8001 DOMINO_HOST=http://nucleus-frontend.domino-platform:80 triton_proxy
@@ -42,6 +46,8 @@ def main() -> int:
         return 2
     logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
 
+    # Before there are threads: each would get an arena of its own.
+    keep_freed_memory(up_to_bytes=_KEPT_BYTES, arenas=_ARENAS)
     # Before the server: a signal during the start must not be lost.
     ended = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -24,14 +24,19 @@ class Budget:
     Whoever finds no room waits, and a stream whose reader waits is not read any further: HTTP/2's flow control then
     holds its client back. A large packet is not overtaken by small ones, so that everyone's turn comes.
 
-    What this bounds: a packet is measured once it was read, so that each open stream may hold one more, which waits,
-    twice while gRPC hands it over. While a packet is being looked at, up to five copies of it exist: as it came,
-    parsed, its tensor, the request to Triton, and that in gRPC's hands; the last alone stays until Triton answers.
+    A packet has room until Triton has answered, then its answer has until the caller has taken it. Answers do not wait,
+    so that with them more may be handed out than there is; nobody gets anything then.
 
-        bytes of packets <= 5 * MAX_MB_IN_FLIGHT + open streams * (2 * largest packet + HTTP/2 window)
+    What this bounds: a packet is measured once it was read, so that each open stream may hold one more, which waits.
+    While Triton does not take a request, there are two copies of it, one being gRPC's; and the one answer that a stream
+    is sending exists as it came, as an Ack, and as gRPC's copy of that. What of the next packet has come unread lies in
+    buffers that are not full. The C library's memory is in pieces that do not fit together, by less than 100 MiB here.
 
-    whatever Triton does; tests/integration/memory_test.py measures it. Answers are not counted: a stream has
-    STREAM_WINDOW of them at most.
+        bytes <= 2 * MAX_MB_IN_FLIGHT
+                 + open streams * (largest packet + 2 * largest answer + 2 * HTTP/2 window)
+                 + 100 MiB
+
+    whatever Triton does, beside the 100 MiB of an idle proxy; tests/integration/memory_test.py measures it.
     """
 
     def __init__(self, mb: int) -> None:
@@ -61,7 +66,7 @@ class Budget:
         """The part of one stream; close it when the stream ends."""
         return Share(self)
 
-    def _reserve(self, share: Share, size: int) -> bool:
+    def _reserve(self, share: Share, size: int) -> Room | None:
         if size > self._mb * _MB:
             raise LimitExceeded(
                 f"packet of {size} bytes is over MAX_MB_IN_FLIGHT={self._mb}, which is for all packets together; "
@@ -70,24 +75,24 @@ class Budget:
             )
         with self._lock:
             if share.finished:
-                return False
+                return None
             if not self._waiters and size <= self._free:
                 self._free -= size
                 share.held += size
-                return True
+                return Room(self, share, size)
             waiter = _Waiter(share, size)
             self._waiters.append(waiter)
         waiter.decided.wait()
-        return waiter.granted
+        return Room(self, share, size) if waiter.granted else None
 
-    def _release(self, share: Share, size: int) -> None:
+    def _resize(self, room: Room, size: int, *, closed: bool) -> None:
         with self._lock:
-            if share.closed:
+            if room.closed or room.share.closed:
                 return
-            if size > share.held:
-                raise ValueError(f"{size} bytes of {share.held} given back")
-            self._free += size
-            share.held -= size
+            room.closed = closed
+            self._free += room.size - size
+            room.share.held += size - room.size
+            room.size = size
             self._grant()
 
     def _end(self, share: Share, *, give_back: bool) -> None:
@@ -121,8 +126,8 @@ class Share:
         self.finished = False
         self.closed = False
 
-    def reserve(self, size: int) -> bool:
-        """Waits for room for a packet; False when the share was finished or closed before there was any.
+    def reserve(self, size: int) -> Room | None:
+        """Waits for room for a packet; None when the share was finished or closed before there was any.
 
         Args:
             size: its bytes.
@@ -132,21 +137,33 @@ class Share:
         """
         return self._budget._reserve(self, size)
 
-    def release(self, size: int) -> None:
-        """Gives back the room of a packet. After `close`, which has done so, nothing happens.
-
-        Args:
-            size: its bytes, as given to `reserve`.
-
-        Raises:
-            ValueError: so much is not held.
-        """
-        self._budget._release(self, size)
-
     def finish(self) -> None:
-        """Reserves nothing any more, and wakes whoever waits; what is held stays until it is released."""
+        """Reserves nothing any more, and wakes whoever waits; what is held stays until it is given back."""
         self._budget._end(self, give_back=False)
 
     def close(self) -> None:
         """Reserves nothing any more, wakes whoever waits, and gives back all that is held."""
         self._budget._end(self, give_back=True)
+
+
+class Room:
+    """What a packet, and then its answer, has of the budget. `Share.close` gives it back; then nothing happens here."""
+
+    def __init__(self, budget: Budget, share: Share, size: int) -> None:
+        """Made by `Share.reserve`."""
+        self._budget = budget
+        self.share = share
+        self.size = size
+        self.closed = False
+
+    def resize(self, size: int) -> None:
+        """Has this much from now on, without waiting for it.
+
+        Args:
+            size: bytes.
+        """
+        self._budget._resize(self, size, closed=False)
+
+    def close(self) -> None:
+        """Gives it back. `resize` does nothing afterwards: it may come late, from another thread."""
+        self._budget._resize(self, 0, closed=True)

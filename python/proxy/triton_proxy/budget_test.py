@@ -11,7 +11,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from triton_proxy.budget import Budget, Share
+from triton_proxy.budget import Budget, Room, Share
 from triton_proxy.limits import LimitExceeded
 
 MB = 1024 * 1024
@@ -24,17 +24,22 @@ def until(condition: Callable[[], bool]) -> None:
         time.sleep(0.0005)
 
 
+def reserved(share: Share, size: int) -> Room:
+    """Room that there is."""
+    room = share.reserve(size)
+    assert room is not None
+    return room
+
+
 def test_waits_for_room_in_the_order_of_asking() -> None:
     budget = Budget(1)
-    holder = budget.share()
-    assert holder.reserve(MB)
+    room = reserved(budget.share(), MB)
     got: list[int] = []
 
-    def ask(index: int, size: int) -> Share:
-        share = budget.share()
-        assert share.reserve(size)
+    def ask(index: int, size: int) -> Room:
+        asked = reserved(budget.share(), size)
         got.append(index)
-        return share
+        return asked
 
     with ThreadPoolExecutor(3) as pool:
         asking = []
@@ -42,9 +47,9 @@ def test_waits_for_room_in_the_order_of_asking() -> None:
         for index, size in enumerate([MB, 1, 1]):
             asking.append(pool.submit(ask, index, size))
             until(lambda: budget.waiting == len(asking))
-        holder.release(MB // 2)
+        room.resize(MB // 2)
         assert budget.waiting == 3
-        holder.release(MB // 2)
+        room.close()
         asking[0].result(10).close()
         for one in asking:
             one.result(10)
@@ -56,44 +61,65 @@ def test_waits_for_room_in_the_order_of_asking() -> None:
 def test_ending_wakes_whoever_waits_and_lets_the_next_in(end: Callable[[Share], None]) -> None:
     budget = Budget(1)
     holder, large, small = budget.share(), budget.share(), budget.share()
-    assert holder.reserve(MB - 1)
+    reserved(holder, MB - 1)
     with ThreadPoolExecutor(2) as pool:
         first = pool.submit(large.reserve, MB)
         until(lambda: budget.waiting == 1)
         second = pool.submit(small.reserve, 1)
         until(lambda: budget.waiting == 2)
         end(large)
-        assert first.result(10) is False
-        assert second.result(10) is True
-    assert not large.reserve(0)
+        assert first.result(10) is None
+        assert second.result(10) is not None
+    assert large.reserve(0) is None
 
 
 def test_finishing_keeps_what_is_held_and_closing_gives_it_back_once() -> None:
     budget = Budget(1)
     share = budget.share()
-    assert share.reserve(3)
-    assert share.reserve(4)
+    first, second = reserved(share, 3), reserved(share, 4)
     share.finish()
     assert budget.in_use == 7
-    share.release(3)
-    assert budget.in_use == 4
+    second.resize(5)
+    first.close()
+    first.close()
+    assert budget.in_use == 5
     share.close()
     share.close()
-    share.release(4)
+    second.resize(9)
+    second.close()
     assert budget.in_use == 0
+
+
+def test_an_answer_that_comes_after_its_packet_was_given_back_takes_nothing() -> None:
+    budget = Budget(1)
+    room = reserved(budget.share(), 3)
+    room.close()
+    room.resize(5)
+    room.close()
+    assert budget.in_use == 0
+
+
+def test_answers_do_not_wait_and_nobody_gets_anything_while_there_is_too_much_of_them() -> None:
+    budget = Budget(1)
+    holder = budget.share()
+    first, second = reserved(holder, MB // 2), reserved(holder, MB // 2)
+    first.resize(MB)
+    assert budget.in_use == MB + MB // 2
+    with ThreadPoolExecutor(1) as pool:
+        # Not even what takes nothing: it would be accepted all the same.
+        asking = pool.submit(budget.share().reserve, 0)
+        until(lambda: budget.waiting == 1)
+        second.resize(1)
+        assert budget.waiting == 1
+        second.close()
+        assert asking.result(10) is not None
+    assert budget.in_use == MB
 
 
 def test_what_never_fits_is_refused_instead_of_waiting_for_ever() -> None:
     with pytest.raises(LimitExceeded, match=r"packet of 1048577 bytes is over MAX_MB_IN_FLIGHT=1,") as caught:
         Budget(1).share().reserve(MB + 1)
     assert caught.value.retry_after_secs is None
-
-
-def test_giving_back_what_was_not_taken_is_told() -> None:
-    share = Budget(1).share()
-    assert share.reserve(1)
-    with pytest.raises(ValueError, match="2 bytes of 1"):
-        share.release(2)
 
 
 def test_many_streams_stay_within_the_bound_and_all_get_through() -> None:
@@ -106,13 +132,14 @@ def test_many_streams_stay_within_the_bound_and_all_get_through() -> None:
         nonlocal held, most
         share = budget.share()
         for _ in range(50):
-            assert share.reserve(size)
+            room = reserved(share, size)
             with lock:
                 held += size
                 most = max(most, held)
+            room.resize(size // 2)
             with lock:
                 held -= size
-            share.release(size)
+            room.close()
         share.close()
         return 50
 
@@ -122,6 +149,9 @@ def test_many_streams_stay_within_the_bound_and_all_get_through() -> None:
     assert budget.in_use == budget.waiting == 0
 
 
+SIZES = st.sampled_from([0, 1, MB // 3, MB // 2, MB])
+
+
 class Streams(RuleBasedStateMachine):
     """Against a model of the queue: who waits, who gets what, and in which order."""
 
@@ -129,35 +159,55 @@ class Streams(RuleBasedStateMachine):
         super().__init__()
         self.budget = Budget(1)
         self.pool = ThreadPoolExecutor(8)
-        self.held: dict[Share, list[int]] = {}
+        self.held: dict[Share, dict[Room, int]] = {}
         self.finished: set[Share] = set()
-        self.queue: deque[tuple[Share, int, Future[bool]]] = deque()
+        self.queue: deque[tuple[Share, int, Future[Room | None]]] = deque()
+        # Rooms of which nothing may come any more.
+        self.given_back: list[Room] = []
 
     @precondition(lambda self: len(self.held) < 6)
     @rule()
     def open(self) -> None:
-        self.held[self.budget.share()] = []
+        self.held[self.budget.share()] = {}
 
     @precondition(lambda self: self.free_shares())
-    @rule(data=st.data(), size=st.sampled_from([0, 1, MB // 3, MB // 2, MB]))
+    @rule(data=st.data(), size=SIZES)
     def reserve(self, data: st.DataObject, size: int) -> None:
         share = data.draw(st.sampled_from(self.free_shares()))
         asking = self.pool.submit(share.reserve, size)
         if share in self.finished:
-            assert asking.result(10) is False
+            assert asking.result(10) is None
         elif not self.queue and self.in_use() + size <= MB:
-            assert asking.result(10) is True
-            self.held[share].append(size)
+            self.got(share, size, asking)
         else:
             self.queue.append((share, size, asking))
             until(lambda: self.budget.waiting == len(self.queue))
 
     @precondition(lambda self: any(self.held.values()))
-    @rule(data=st.data())
-    def release(self, data: st.DataObject) -> None:
-        share = data.draw(st.sampled_from([share for share, sizes in self.held.items() if sizes]))
-        share.release(self.held[share].pop())
+    @rule(data=st.data(), size=SIZES | st.just(5 * MB))
+    def resize(self, data: st.DataObject, size: int) -> None:
+        share, room = data.draw(st.sampled_from(self.rooms()))
+        room.resize(size)
+        self.held[share][room] = size
         self.grant()
+
+    @precondition(lambda self: any(self.held.values()))
+    @rule(data=st.data())
+    def close_room(self, data: st.DataObject) -> None:
+        share, room = data.draw(st.sampled_from(self.rooms()))
+        room.close()
+        del self.held[share][room]
+        self.given_back.append(room)
+        self.grant()
+
+    @precondition(lambda self: self.given_back)
+    @rule(data=st.data(), size=SIZES, again=st.booleans())
+    def come_late(self, data: st.DataObject, size: int, again: bool) -> None:
+        room = data.draw(st.sampled_from(self.given_back))
+        if again:
+            room.close()
+        else:
+            room.resize(size)
 
     @precondition(lambda self: self.held)
     @rule(data=st.data(), close=st.booleans())
@@ -167,17 +217,17 @@ class Streams(RuleBasedStateMachine):
         self.finished.add(share)
         if close:
             share.close()
-            del self.held[share]
+            self.given_back += self.held.pop(share)
         else:
             share.finish()
         for entry in waiting:
-            assert entry[2].result(10) is False
+            assert entry[2].result(10) is None
             self.queue.remove(entry)
         self.grant()
 
     @invariant()
     def agrees_with_the_model(self) -> None:
-        assert 0 <= self.budget.in_use == self.in_use() <= MB
+        assert self.budget.in_use == self.in_use()
         assert self.budget.waiting == len(self.queue)
         assert not any(asking.done() for _, _, asking in self.queue)
 
@@ -187,14 +237,20 @@ class Streams(RuleBasedStateMachine):
         assert self.budget.in_use == self.budget.waiting == 0
         self.pool.shutdown()
 
+    def got(self, share: Share, size: int, asking: Future[Room | None]) -> None:
+        room = asking.result(10)
+        assert room is not None
+        self.held[share][room] = size
+
     def grant(self) -> None:
         while self.queue and self.in_use() + self.queue[0][1] <= MB:
-            share, size, asking = self.queue.popleft()
-            assert asking.result(10) is True
-            self.held[share].append(size)
+            self.got(*self.queue.popleft())
 
     def in_use(self) -> int:
-        return sum(sum(sizes) for sizes in self.held.values())
+        return sum(sum(rooms.values()) for rooms in self.held.values())
+
+    def rooms(self) -> list[tuple[Share, Room]]:
+        return [(share, room) for share, rooms in self.held.items() for room in rooms]
 
     def free_shares(self) -> list[Share]:
         """A stream has one reader."""

@@ -8,14 +8,14 @@ from dataclasses import dataclass
 
 import grpc
 
-from multimodal_contract import NOT_ACCEPTED, RETRY_AFTER_MS, pb
+from multimodal_contract import NOT_ACCEPTED, RETRY_AFTER_MS
 from triton_proxy.access import Access, Denied
 from triton_proxy.audit import Audit
 from triton_proxy.auth import IdentityUnavailable, Kind, NotAuthenticated, Principal
 from triton_proxy.auth.caller import Caller
 from triton_proxy.auth.credential import UnusableCredential, from_metadata
 from triton_proxy.auth.decisions import Decisions
-from triton_proxy.budget import Budget
+from triton_proxy.budget import Budget, Room
 from triton_proxy.limits import LimitExceeded, Limits
 from triton_proxy.reply import Request
 
@@ -139,8 +139,8 @@ class Passage:
         except Exception as error:  # noqa: BLE001 - whatever it is, it means no
             raise Refusal(_identity_ending(error)) from None
 
-    def admit(self, size: int) -> bool:
-        """Waits for room for a packet, until `freed` and `answered`; False when the call was ended meanwhile.
+    def admit(self, size: int) -> Room | None:
+        """Waits for room for a packet, which ends with `answered`; None when the call was ended meanwhile.
 
         Args:
             size: its bytes.
@@ -151,25 +151,20 @@ class Passage:
         try:
             self._quota.admit(size)
             try:
-                admitted = self._share.reserve(size)
+                room = self._share.reserve(size)
             except LimitExceeded:
                 self._quota.release(size)
                 raise
         except LimitExceeded as limit:
             raise Refusal(Ending(grpc.StatusCode.RESOURCE_EXHAUSTED, str(limit), limit.retry_after_secs)) from None
-        if not admitted:
+        if room is None:
             self._quota.release(size)
-        return admitted
+        return room
 
-    def freed(self, size: int) -> None:
-        """The bytes of a packet that was admitted are not held any more.
-
-        That is before its Ack is sent: a caller who does not read Acks must not keep the room from others.
-
-        Args:
-            size: its bytes.
-        """
-        self._share.release(size)
+    @property
+    def crowded(self) -> bool:
+        """Whether a packet of anybody's waits for room."""
+        return self._gate.budget.waiting > 0
 
     def use(self, model: str, model_version: str) -> None:
         """Makes sure that the caller may use a model.
@@ -209,16 +204,16 @@ class Passage:
             latency_secs=latency_secs,
         )
 
-    def answered(self, request: Request, ack: pb.Ack, size: int) -> None:
-        """A packet that was admitted has its Ack.
+    def answered(self, request: Request, size: int, *, ok: bool) -> None:
+        """A packet that was admitted has its Acks.
 
         Args:
             request: of the packet.
-            ack: its Ack.
-            size: bytes of the Ack.
+            size: bytes of its Acks.
+            ok: whether the status of all is OK.
         """
         self._quota.release(request.bytes_seen)
-        self._record.answered(size, ok=ack.status == pb.OK)
+        self._record.answered(size, ok=ok)
 
     def finish(self) -> None:
         """Wakes whoever waits in `admit`, and admits nothing any more."""

@@ -5,7 +5,9 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Protocol
 
 import grpc
 from tritonclient.grpc import service_pb2
@@ -14,6 +16,9 @@ from triton_proxy.tls import Certificates, channel_credentials
 
 _LOG = logging.getLogger(__name__)
 _INFER = "/inference.GRPCInferenceService/ModelInfer"
+_INFER_STREAM = "/inference.GRPCInferenceService/ModelStreamInfer"
+_METADATA = "/inference.GRPCInferenceService/ModelMetadata"
+_CONFIG = "/inference.GRPCInferenceService/ModelConfig"
 _READY = "/inference.GRPCInferenceService/ServerReady"
 # Kubernetes itself takes about a minute to bring a changed Secret into a pod.
 _CHECK_SECS = 10.0
@@ -21,12 +26,46 @@ _CHECK_SECS = 10.0
 _LONGEST_GOODBYE_SECS = 3600.0
 
 
+class StreamCall(Protocol):
+    """A call with any number of answers, serialized; what grpc's types have no public name for."""
+
+    def __iter__(self) -> Iterator[bytes]:
+        """Waits for each answer; raises grpc.RpcError where the call fails."""
+
+    def add_callback(self, callback: Callable[[], None]) -> bool:
+        """Calls back when the call is over; False, and no callback, where it is already."""
+
+    def cancel(self) -> bool:
+        """Ends the call."""
+
+    def is_active(self) -> bool:
+        """Whether it is not over."""
+
+
 class _Channel:
-    """One channel, its two methods, and how many calls are under way on it."""
+    """One channel, its methods, and how many calls are under way on it."""
 
     def __init__(self, channel: grpc.Channel) -> None:
-        self.infer: grpc.UnaryUnaryMultiCallable[bytes, service_pb2.ModelInferResponse] = channel.unary_unary(
-            _INFER, request_serializer=None, response_deserializer=service_pb2.ModelInferResponse.FromString
+        self.infer: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(
+            _INFER, request_serializer=None, response_deserializer=None
+        )
+        # On the wire a stream of requests that ends after the first: no thread has to feed it.
+        self.infer_stream: grpc.UnaryStreamMultiCallable[bytes, bytes] = channel.unary_stream(
+            _INFER_STREAM, request_serializer=None, response_deserializer=None
+        )
+        self.metadata: grpc.UnaryUnaryMultiCallable[
+            service_pb2.ModelMetadataRequest, service_pb2.ModelMetadataResponse
+        ] = channel.unary_unary(
+            _METADATA,
+            request_serializer=service_pb2.ModelMetadataRequest.SerializeToString,
+            response_deserializer=service_pb2.ModelMetadataResponse.FromString,
+        )
+        self.config: grpc.UnaryUnaryMultiCallable[service_pb2.ModelConfigRequest, service_pb2.ModelConfigResponse] = (
+            channel.unary_unary(
+                _CONFIG,
+                request_serializer=service_pb2.ModelConfigRequest.SerializeToString,
+                response_deserializer=service_pb2.ModelConfigResponse.FromString,
+            )
         )
         self.ready: grpc.UnaryUnaryMultiCallable[service_pb2.ServerReadyRequest, service_pb2.ServerReadyResponse] = (
             channel.unary_unary(
@@ -35,8 +74,30 @@ class _Channel:
                 response_deserializer=service_pb2.ServerReadyResponse.FromString,
             )
         )
+        self._idle: grpc.StreamStreamMultiCallable[bytes, bytes] = channel.stream_stream(
+            _INFER_STREAM, request_serializer=None, response_deserializer=None
+        )
+        self._held: StreamCall | None = None
         self.close = channel.close
         self.calls = 0
+        self.hold()
+
+    def hold(self) -> None:
+        """Keeps a call open on which nothing is ever sent.
+
+        grpc starts a thread when a channel's first call begins and lets it go with the last. To do so for request after
+        request costs a third of a small one's time.
+        """
+        if self._held is None or not self._held.is_active():
+            over = threading.Event()
+            self._held = self._idle(_nothing_until(over), wait_for_ready=True)
+            if not self._held.add_callback(over.set):
+                over.set()
+
+
+def _nothing_until(over: threading.Event) -> Iterator[bytes]:
+    over.wait()
+    yield from ()
 
 
 @dataclass(frozen=True)
@@ -93,8 +154,8 @@ class Link:
         for channel in channels:
             channel.close()
 
-    def infer(self, request: bytes, *, timeout_secs: float) -> grpc.Future[service_pb2.ModelInferResponse]:
-        """Begins one inference, with a serialized ModelInferRequest."""
+    def infer(self, request: bytes, *, timeout_secs: float) -> grpc.Future[bytes]:
+        """Begins one inference: a serialized ModelInferRequest for a ModelInferResponse."""
         channel = self._begin()
         try:
             call = channel.infer.future(request, timeout=timeout_secs)
@@ -104,9 +165,50 @@ class Link:
         call.add_done_callback(lambda _: self._end(channel))
         return call
 
+    def infer_stream(self, request: bytes, *, timeout_secs: float) -> StreamCall:
+        """Begins one inference: a serialized ModelInferRequest for any number of ModelStreamInferResponses."""
+        channel = self._begin()
+        try:
+            call = channel.infer_stream(request, timeout=timeout_secs)
+        except BaseException:
+            self._end(channel)
+            raise
+        if not call.add_callback(lambda: self._end(channel)):
+            self._end(channel)
+        return call
+
+    def describe(
+        self, model: str, model_version: str, *, timeout_secs: float
+    ) -> tuple[service_pb2.ModelMetadataResponse, service_pb2.ModelConfigResponse]:
+        """Asks what a model takes and gives: both at once, so that it is one round trip.
+
+        Args:
+            model: name in Triton's repository.
+            model_version: a version, or "" for Triton's choice.
+            timeout_secs: longest time to wait.
+
+        Raises:
+            grpc.RpcError: Triton did not answer, or does not serve that version of that model.
+        """
+        channel = self._begin()
+        try:
+            metadata = channel.metadata.future(
+                service_pb2.ModelMetadataRequest(name=model, version=model_version), timeout=timeout_secs
+            )
+            try:
+                config = channel.config(
+                    service_pb2.ModelConfigRequest(name=model, version=model_version), timeout=timeout_secs
+                )
+                return metadata.result(), config
+            finally:
+                metadata.cancel()
+        finally:
+            self._end(channel)
+
     def ready(self, *, timeout_secs: float) -> bool:
         """Whether Triton says it is ready; False where it says nothing."""
         channel = self._begin()
+        channel.hold()
         try:
             return bool(channel.ready(service_pb2.ServerReadyRequest(), timeout=timeout_secs).ready)
         except grpc.RpcError:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -13,12 +14,13 @@ import pytest
 from tritonclient.grpc import service_pb2
 
 from proxy_testing.authority import Authority, Pair, SecretVolume
-from proxy_testing.triton import SLOW, StandIn, triton_stand_in
+from proxy_testing.triton import SLOW, SLOW_TO_DESCRIBE, UNKNOWN, StandIn, triton_stand_in
 from triton_proxy import link as link_module
+from triton_proxy.inference import TimeLimit, TritonError
 from triton_proxy.link import Link
 from triton_proxy.settings import load
 from triton_proxy.tls import CertificateError, for_triton
-from triton_proxy.triton import TimeLimit, Triton, TritonError
+from triton_proxy.triton import Triton
 
 OURS = Authority("ours")
 OTHERS = Authority("of others")
@@ -59,15 +61,20 @@ def presenting(pair: Pair, clients: bytes | None = None) -> grpc.ServerCredentia
     return grpc.ssl_server_credentials([(pair.key, pair.certificate)], clients, clients is not None)
 
 
-def begin(link: Link, model: str = "m") -> grpc.Future[service_pb2.ModelInferResponse]:
+def begin(link: Link, model: str = "m") -> grpc.Future[bytes]:
     request = service_pb2.ModelInferRequest(model_name=model).SerializeToString()
     return link.infer(request, timeout_secs=TIMEOUT)
+
+
+def version(call: grpc.Future[bytes]) -> str:
+    """Waits for the answer: the version that served."""
+    return str(service_pb2.ModelInferResponse.FromString(call.result()).model_version)
 
 
 def works(link: Link) -> bool:
     """Whether an inference gets through."""
     try:
-        return bool(begin(link).result().model_version == "1")
+        return version(begin(link)) == "1"
     except grpc.RpcError as error:
         if error.code() is not grpc.StatusCode.UNAVAILABLE:
             raise
@@ -111,13 +118,41 @@ def test_the_caller_is_told_that_the_certificate_failed(volume: SecretVolume) ->
     with triton_stand_in(presenting(OURS.issue(HOST))) as stand_in, linked(stand_in.url, volume) as link:
         inference = Triton(link).infer("m", "1", [], cid="c", limit=TimeLimit(TIMEOUT, "a test"))
         with pytest.raises(TritonError, match="CERTIFICATE_VERIFY_FAILED"):
-            inference.result()
+            next(inference.answers())
 
 
 def test_plaintext_is_the_default() -> None:
     with triton_stand_in() as stand_in, linked(stand_in.url, None) as link:
         assert works(link)
         assert link.ready(timeout_secs=TIMEOUT)
+
+
+def test_a_model_is_described_in_one_round_trip() -> None:
+    with triton_stand_in() as stand_in, linked(stand_in.url, None) as link, ThreadPoolExecutor(1) as caller:
+        stand_in.metadata.name = stand_in.config.name = "m"
+        described = caller.submit(link.describe, SLOW_TO_DESCRIBE, "7", timeout_secs=TIMEOUT)
+        until(lambda: stand_in.described == [(SLOW_TO_DESCRIBE, "7")] * 2)
+        # A connection that is being replaced stays open for it.
+        assert link._channel.calls == 1
+        stand_in.finish.set()
+        metadata, config = described.result(TIMEOUT)
+        assert (metadata, config.config) == (stand_in.metadata, stand_in.config)
+        assert link._channel.calls == 0
+
+
+@pytest.mark.parametrize(
+    ("model", "timeout_secs", "code"),
+    [
+        (UNKNOWN, TIMEOUT, grpc.StatusCode.NOT_FOUND),
+        (SLOW_TO_DESCRIBE, 0.1, grpc.StatusCode.DEADLINE_EXCEEDED),
+    ],
+)
+def test_why_a_model_is_not_described(model: str, timeout_secs: float, code: grpc.StatusCode) -> None:
+    with triton_stand_in() as stand_in, linked(stand_in.url, None) as link:
+        with pytest.raises(grpc.RpcError) as raised:
+            link.describe(model, "1", timeout_secs=timeout_secs)
+        assert raised.value.code() is code
+        assert link._channel.calls == 0
 
 
 @pytest.mark.parametrize(
@@ -177,7 +212,7 @@ def test_a_renewed_certificate_is_shown_while_an_inference_goes_on(
         assert not slow.done()
         assert closed not in caplog.text
         stand_in.finish.set()
-        assert slow.result().model_version == "1"
+        assert version(slow) == "1"
         until(lambda: closed in caplog.text)
         assert shows(link, stand_in, after)
 

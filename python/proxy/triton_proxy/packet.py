@@ -9,16 +9,25 @@ import enum
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from typing import NamedTuple
 
 from google.protobuf.message import DecodeError
 
 from multimodal_contract import pb
 from multimodal_contract.dtypes import BY_NUMBER, DType
+from multimodal_contract.wire import WORTHWHILE_BYTES, Buffer, Lifted, Lifter
 
 # numpy's own limit in its first major version. Without one, the product of a million dimensions is a number of
 # megabytes that takes minutes to multiply.
 MAX_RANK = 32
 _LONGEST_NAME = 80
+# Controls that are remembered; a longer one is checked anew each time, since callers choose what is in it.
+_CONTROLS = 512
+_LONGEST_CONTROL = 1024
+# Asking the enum each time makes a list each time.
+_VALUES = {kind.DESCRIPTOR.name: frozenset(kind.values()) for kind in (pb.DataType, pb.StreamEvent, pb.OutputEncoding)}
+_TENSORS = Lifter(pb.DataPacket.DESCRIPTOR, "tensor.data", "tensors.tensor.data")
 
 
 class Reason(enum.Enum):
@@ -50,6 +59,15 @@ class Reason(enum.Enum):
     TENSOR_UNKNOWN = (pb.BAD_REQUEST, "tensors names {name}, which control.inputs does not")
     DTYPE_MISMATCH = (pb.BAD_REQUEST, "dtype mismatch: tensor for {name} has {got}, control says {expected}")
     SHAPE_MISMATCH = (pb.BAD_REQUEST, "shape mismatch: tensor for {name} has {got}, control says {expected}")
+    MODEL_MISMATCH = (pb.BAD_REQUEST, "{problem}")
+    NO_SEQUENCE = (
+        pb.BAD_REQUEST,
+        "missing SEV_START: model {model} keeps state from packet to packet; begin a sequence of it on this stream",
+    )
+    DECOUPLED_UNARY = (
+        pb.UNSUPPORTED,
+        "model {model} is decoupled: it answers any number of times, for which SendUnary has no room; use Chat",
+    )
     SIZE_MISMATCH = (pb.BAD_REQUEST, "size mismatch: got {got} bytes, expected {expected}")
 
     def __init__(self, status: pb.StatusCode.ValueType, text: str) -> None:
@@ -87,27 +105,46 @@ class Input:
         name: name of the model's input.
         dtype: element type.
         shape: dimensions, each 0 or more.
-        data: the elements as in the contract's Tensor.data.
+        data: the elements as in the contract's Tensor.data; a view keeps the packet it was sent in.
     """
 
     name: str
     dtype: DType
     shape: tuple[int, ...]
-    data: bytes
+    data: Buffer
 
 
 @dataclass(frozen=True)
 class Accepted:
-    """The packet may go to Triton."""
+    """The packet may go to Triton. Its tensors' data stands in `inputs` only, once there are megabytes of it."""
 
     packet: pb.DataPacket
     inputs: tuple[Input, ...]
+
+
+class _Spec(NamedTuple):
+    """An input as the control describes it."""
+
+    name: str
+    dtype: DType
+    shape: tuple[int, ...]
 
 
 class _Refusal(Exception):  # noqa: N818 - never leaves this module
     def __init__(self, reason: Reason, **values: object) -> None:
         self.reason = reason
         self.text = reason.text.format(**values)
+
+
+def refused(packet: pb.DataPacket, reason: Reason, **values: object) -> Refused:
+    """A refusal of a packet that was read.
+
+    Args:
+        packet: the packet.
+        reason: the row of the contract.
+        values: what the reason's text has places for.
+    """
+    return Refused(packet, reason, reason.text.format(**values))
 
 
 def read(raw: bytes, *, require_model_version: bool) -> Accepted | Noted | Refused:
@@ -118,8 +155,9 @@ def read(raw: bytes, *, require_model_version: bool) -> Accepted | Noted | Refus
         require_model_version: whether an empty model_version is a mistake.
     """
     packet = pb.DataPacket()
+    lifted = _TENSORS.lift(raw) if len(raw) >= WORTHWHILE_BYTES else None
     try:
-        packet.ParseFromString(raw)
+        packet.ParseFromString(raw if lifted is None else lifted.rest)
     except DecodeError:
         return Refused(pb.DataPacket(), Reason.NOT_A_PACKET, Reason.NOT_A_PACKET.text)
     try:
@@ -127,20 +165,30 @@ def read(raw: bytes, *, require_model_version: bool) -> Accepted | Noted | Refus
         _known(pb.StreamEvent, packet.event, "event")
         if payload is None and not packet.tensors and packet.event in (pb.SEV_START, pb.SEV_END):
             return Noted(packet)
-        _check_control(packet, require_model_version)
+        if not packet.HasField("control"):
+            raise _Refusal(Reason.MISSING_CONTROL)
         if payload not in (None, "tensor"):
+            _check_control(packet.control, require_model_version)
             raise _Refusal(Reason.UNSUPPORTED_PAYLOAD, kind=payload)
-        _check_inputs(packet.control.inputs)
-        _check_outputs(packet.control)
-        return Accepted(packet, tuple(_inputs(packet, payload is not None)))
+        control = packet.control.SerializeToString()
+        read_control = _specs if len(control) <= _LONGEST_CONTROL else _specs.__wrapped__
+        specs = read_control(control, require_model_version)
+        return Accepted(packet, tuple(_inputs(packet, specs, payload is not None, _data(packet, lifted))))
     except _Refusal as refusal:
         return Refused(packet, refusal.reason, refusal.text)
 
 
-def _check_control(packet: pb.DataPacket, require_model_version: bool) -> None:
-    if not packet.HasField("control"):
-        raise _Refusal(Reason.MISSING_CONTROL)
-    control = packet.control
+@lru_cache(_CONTROLS)
+def _specs(serialized: bytes, require_model_version: bool) -> tuple[_Spec, ...]:
+    """Checks a control, which packet after packet of a stream repeats, and gives its inputs."""
+    control = pb.Control.FromString(serialized)
+    _check_control(control, require_model_version)
+    _check_inputs(control.inputs)
+    _check_outputs(control)
+    return tuple(_Spec(spec.name, BY_NUMBER[spec.dtype], tuple(spec.shape.dims)) for spec in control.inputs)
+
+
+def _check_control(control: pb.Control, require_model_version: bool) -> None:
     if not control.model:
         raise _missing("control.model", "name the model")
     if not control.model_version and require_model_version:
@@ -190,19 +238,25 @@ def _check_repeats(field: str, names: Sequence[str]) -> None:
         seen.add(name)
 
 
-def _inputs(packet: pb.DataPacket, has_tensor: bool) -> Iterator[Input]:
-    specs = packet.control.inputs
+def _data(packet: pb.DataPacket, lifted: Lifted | None) -> Sequence[Buffer]:
+    """The data of the tensor, or of each of the tensors, of which a packet that is accepted has one kind only."""
+    if lifted is not None:
+        return [*lifted.data[0], *lifted.data[1]]
+    return [packet.tensor.data] if packet.HasField("tensor") else [named.tensor.data for named in packet.tensors]
+
+
+def _inputs(packet: pb.DataPacket, specs: Sequence[_Spec], has_tensor: bool, data: Sequence[Buffer]) -> Iterator[Input]:
     if has_tensor and packet.tensors:
         raise _Refusal(Reason.TENSOR_TWICE)
     if has_tensor:
         if len(specs) != 1:
             raise _Refusal(Reason.TENSOR_COUNT, count=len(specs))
-        yield _input(specs[0], packet.tensor)
+        yield _input(specs[0], packet.tensor, data[0])
         return
     if not packet.tensors:
         raise _Refusal(Reason.MISSING_TENSOR)
     _check_repeats("tensors", [named.name for named in packet.tensors])
-    tensors = {named.name: named.tensor for named in packet.tensors}
+    tensors = {named.name: (named.tensor, content) for named, content in zip(packet.tensors, data, strict=True)}
     wanted = {spec.name for spec in specs}
     for name in tensors:
         if name not in wanted:
@@ -210,20 +264,17 @@ def _inputs(packet: pb.DataPacket, has_tensor: bool) -> Iterator[Input]:
     for spec in specs:
         if spec.name not in tensors:
             raise _Refusal(Reason.TENSOR_MISSING, name=_quoted(spec.name))
-        yield _input(spec, tensors[spec.name])
+        yield _input(spec, *tensors[spec.name])
 
 
-def _input(spec: pb.InputSpec, tensor: pb.Tensor) -> Input:
-    dtype = BY_NUMBER[spec.dtype]
-    name = _quoted(spec.name)
-    if tensor.dtype != spec.dtype:
+def _input(spec: _Spec, tensor: pb.Tensor, data: Buffer) -> Input:
+    dtype, shape, dims = spec.dtype, spec.shape, tensor.shape.dims
+    if tensor.dtype != dtype.number:
         got = BY_NUMBER[tensor.dtype].name if tensor.dtype in BY_NUMBER else f"DataType {tensor.dtype}"
-        raise _Refusal(Reason.DTYPE_MISMATCH, name=name, got=got, expected=dtype.name)
-    if tensor.shape.dims != spec.shape.dims:
-        sent = list(tensor.shape.dims[: MAX_RANK + 1])
-        raise _Refusal(Reason.SHAPE_MISMATCH, name=name, got=sent, expected=list(spec.shape.dims))
-    shape = tuple(spec.shape.dims)
-    data = tensor.data
+        raise _Refusal(Reason.DTYPE_MISMATCH, name=_quoted(spec.name), got=got, expected=dtype.name)
+    if len(dims) != len(shape) or tuple(dims) != shape:
+        sent = list(dims[: MAX_RANK + 1])
+        raise _Refusal(Reason.SHAPE_MISMATCH, name=_quoted(spec.name), got=sent, expected=list(shape))
     elements = math.prod(shape)
     if dtype.size is None:
         problem = _bytes_problem(data, elements)
@@ -234,7 +285,7 @@ def _input(spec: pb.InputSpec, tensor: pb.Tensor) -> Input:
     return Input(spec.name, dtype, shape, data)
 
 
-def _bytes_problem(data: bytes, elements: int) -> str | None:
+def _bytes_problem(data: Buffer, elements: int) -> str | None:
     """What is wrong with BYTES data: elements of a 4-byte little-endian length and that many bytes each."""
     expected = f"{elements} BYTES elements, each a 4-byte little-endian length and that many bytes"
     position = 0
@@ -253,7 +304,7 @@ def _missing(field: str, hint: str) -> _Refusal:
 
 
 def _known(kind: type[pb.DataType] | type[pb.StreamEvent] | type[pb.OutputEncoding], value: int, field: str) -> None:
-    if value not in kind.values():
+    if value not in _VALUES[kind.DESCRIPTOR.name]:
         raise _Refusal(Reason.UNKNOWN_VALUE, field=field, value=value, expected=", ".join(kind.keys()))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -11,6 +11,15 @@ from triton_proxy import packet as packets
 from triton_proxy.packet import Reason
 
 Change = Callable[[pb.DataPacket], object]
+
+
+@pytest.fixture(autouse=True, scope="module", params=[False, True], ids=["parsed whole", "lifted"])
+def lifting(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Small packets in the way of large ones too."""
+    with pytest.MonkeyPatch.context() as patched:
+        if request.param:
+            patched.setattr(packets, "WORTHWHILE_BYTES", 0)
+        yield
 
 
 def good() -> pb.DataPacket:
@@ -193,13 +202,17 @@ def test_refusals(reason: Reason, raw: bytes, text: str) -> None:
     assert outcome.text.startswith(reason.text.split("{")[0])
 
 
+# What only the model can tell; plan_test has them.
+OF_THE_MODEL = {Reason.MODEL_MISMATCH, Reason.NO_SEQUENCE, Reason.DECOUPLED_UNARY}
+
+
 def test_every_reason_has_an_example() -> None:
-    assert {reason for reason, _, _ in CASES} == set(Reason)
+    assert {reason for reason, _, _ in CASES} == set(Reason) - OF_THE_MODEL
 
 
-def test_unsupported_is_for_payload_and_source_only() -> None:
+def test_unsupported_is_for_what_is_never_served() -> None:
     unsupported = {reason for reason in Reason if reason.status == pb.UNSUPPORTED}
-    assert unsupported == {Reason.UNSUPPORTED_PAYLOAD, Reason.UNSUPPORTED_SOURCE}
+    assert unsupported == {Reason.UNSUPPORTED_PAYLOAD, Reason.UNSUPPORTED_SOURCE, Reason.DECOUPLED_UNARY}
     assert {reason.status for reason in set(Reason) - unsupported} == {BAD}
 
 
@@ -212,7 +225,8 @@ def test_accepts_one_tensor() -> None:
 def test_accepts_several_in_the_controls_order() -> None:
     outcome = read(several().SerializeToString())
     assert isinstance(outcome, packets.Accepted)
-    assert [(i.name, i.dtype.name, i.shape) for i in outcome.inputs] == [("x", "FP32", (2, 3)), ("z", "BYTES", ())]
+    described = [(i.name, i.dtype.name, i.shape, bytes(i.data)) for i in outcome.inputs]
+    assert described == [("x", "FP32", (2, 3), bytes(24)), ("z", "BYTES", (), b"\x02\x00\x00\x00hi")]
 
 
 def test_accepts_scalars_and_empty_tensors() -> None:
@@ -241,3 +255,31 @@ def test_a_long_name_is_cut_in_the_text() -> None:
     outcome = read(changed(repeat))
     assert isinstance(outcome, packets.Refused)
     assert len(outcome.text) < 300
+
+
+@pytest.mark.parametrize("named", [False, True])
+def test_megabytes_are_not_copied(named: bool) -> None:
+    content = bytes(range(256)) * 4096
+
+    def enlarge(packet: pb.DataPacket) -> None:
+        set_tensor(packet, pb.DT_UINT8, [len(content)], content)
+        if named:
+            packet.tensors.add(name="x", tensor=packet.tensor)
+            packet.ClearField("tensor")
+
+    raw = changed(enlarge)
+    outcome = read(raw)
+    assert isinstance(outcome, packets.Accepted)
+    (item,) = outcome.inputs
+    assert isinstance(item.data, memoryview)
+    assert item.data.obj is raw
+    assert item.data == content
+    assert outcome.packet.ByteSize() < 100
+
+
+def test_a_large_packet_that_repeats_itself_is_read_as_protobuf_does() -> None:
+    raw = changed(lambda p: set_tensor(p, pb.DT_UINT8, [100_000], bytes(100_000)))
+    again = pb.DataPacket(tensor=pb.Tensor(data=b"\x01" * 100_000)).SerializeToString()
+    outcome = read(raw + again)
+    assert isinstance(outcome, packets.Accepted)
+    assert outcome.inputs[0].data == b"\x01" * 100_000

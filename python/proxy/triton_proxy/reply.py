@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from multimodal_contract import pb
+from multimodal_contract.wire import Buffer, field
 
 BACKEND = "triton"
+# The text as a JSON string.
+_quoted = json.encoder.encode_basestring_ascii
+_MESSAGE = pb.Ack.MESSAGE_FIELD_NUMBER
+_CONTROL = pb.Ack.RESOLVED_CONTROL_FIELD_NUMBER
+_TIMING = pb.Ack.TIMING_FIELD_NUMBER
+_OUTPUTS = pb.Ack.OUTPUTS_FIELD_NUMBER
+_DATA = pb.OutputTensor.DATA_FIELD_NUMBER
 
 
 @dataclass(frozen=True)
@@ -19,12 +27,38 @@ class Output:
     Attributes:
         datatype: Triton's name of the element type, such as "FP32".
         shape: dimensions.
-        data: the elements as in the contract's Tensor.data.
+        data: the elements as in the contract's Tensor.data; a view keeps the answer it came in.
     """
 
     datatype: str
     shape: tuple[int, ...]
-    data: bytes
+    data: Buffer
+
+
+@dataclass(frozen=True)
+class Reply:
+    """An Ack, in parts that are joined once.
+
+    Attributes:
+        ok: whether its status is OK.
+        parts: pieces of the serialized Ack, in order.
+    """
+
+    ok: bool
+    parts: Sequence[Buffer]
+
+    def timed(self, timing: pb.Timing) -> Reply:
+        """The same Ack with how long it took, which is known when all else of it is there."""
+        return Reply(self.ok, [*self.parts, *field(_TIMING, [timing.SerializeToString()])])
+
+    @property
+    def size(self) -> int:
+        """Bytes of the serialized Ack."""
+        return sum(map(len, self.parts))
+
+    def serialized(self) -> bytes:
+        """The serialized Ack."""
+        return b"".join(self.parts)
 
 
 class Request:
@@ -42,78 +76,76 @@ class Request:
         self.control = pb.Control()
         self.control.CopyFrom(packet.control)
 
-    def _ack(self, status: pb.StatusCode.ValueType, message: str, timing: pb.Timing) -> pb.Ack:
-        return pb.Ack(
-            correlation_id=self.cid,
-            status=status,
-            message=message,
-            bytes_seen=self.bytes_seen,
-            resolved_control=self.control,
-            timing=timing,
-            final=True,
-        )
+    def _reply(
+        self,
+        status: pb.StatusCode.ValueType,
+        message: Iterable[Buffer],
+        outputs: Iterable[Buffer] = (),
+        *,
+        final: bool = True,
+    ) -> Reply:
+        head = pb.Ack(correlation_id=self.cid, status=status, bytes_seen=self.bytes_seen, final=final)
+        control = field(_CONTROL, [self.control.SerializeToString()])
+        return Reply(status == pb.OK, [head.SerializeToString(), *control, *field(_MESSAGE, message), *outputs])
 
     def failure(
-        self, status: pb.StatusCode.ValueType, error: str, timing: pb.Timing, *, backend: bool = False
-    ) -> pb.Ack:
+        self, status: pb.StatusCode.ValueType, error: str, *, backend: bool = False, final: bool = True
+    ) -> Reply:
         """The Ack that says why there is no inference.
 
         Args:
             status: anything but OK.
             error: what was wrong.
-            timing: how long it took.
             backend: whether Triton was the cause.
+            final: whether no other Ack for the packet follows.
         """
         message = {"backend": BACKEND} if backend else {}
         message |= {"error": error, "cid": self.cid, "model": self.control.model}
-        return self._ack(status, json.dumps(message), timing)
+        return self._reply(status, [json.dumps(message).encode()], final=final)
 
-    def noted(self, timing: pb.Timing) -> pb.Ack:
+    def noted(self) -> Reply:
         """The Ack of a start or end of a sequence that brought no data."""
-        return self._ack(pb.OK, json.dumps({"cid": self.cid, "model": self.control.model}), timing)
+        return self._reply(pb.OK, [json.dumps({"cid": self.cid, "model": self.control.model}).encode()])
 
-    def success(self, model_version: str, outputs: Mapping[str, Output], timing: pb.Timing) -> pb.Ack:
+    def success(self, model_version: str, outputs: Mapping[str, Output] | None, *, final: bool = True) -> Reply:
         """The Ack with the outputs that the control asks for, in its order and encoding.
 
         Args:
             model_version: the version that served.
-            outputs: what Triton answered, by name; those not asked for are left out.
-            timing: how long it took.
+            outputs: what Triton answered, by name; those not asked for are left out. None where a decoupled model only
+                says that there are no more answers.
+            final: whether no other Ack for the packet follows.
         """
         self.control.model_version = model_version
-        wanted = [spec.name for spec in self.control.outputs]
+        wanted = [] if outputs is None else [spec.name for spec in self.control.outputs]
+        present = outputs or {}
         raw = self.control.output_encoding == pb.OE_RAW
-        ack = self._ack(pb.OK, self._message(wanted, outputs, with_data=not raw), timing)
-        if raw:
-            for name in wanted:
-                output = outputs.get(name)
-                if output is not None:
-                    ack.outputs.add(
-                        name=name, datatype=output.datatype, shape=pb.Shape(dims=output.shape), data=output.data
-                    )
-        return ack
+        message = self._message(wanted, present, with_data=not raw)
+        return self._reply(pb.OK, message, _raw(wanted, present) if raw else (), final=final)
 
-    def _message(self, wanted: Sequence[str], outputs: Mapping[str, Output], *, with_data: bool) -> str:
-        head = json.dumps(
-            {
-                "backend": BACKEND,
-                "cid": self.cid,
-                "model": self.control.model,
-                "model_version": self.control.model_version,
-            }
-        )
-        parts = [head[:-1], ', "outputs": {']
+    def _message(self, wanted: Sequence[str], outputs: Mapping[str, Output], *, with_data: bool) -> Iterator[bytes]:
+        control = self.control
+        yield (
+            f'{{"backend": "{BACKEND}", "cid": {_quoted(self.cid)}, "model": {_quoted(control.model)}, '
+            f'"model_version": {_quoted(control.model_version)}, "outputs": {{'
+        ).encode()
         for index, name in enumerate(wanted):
             output = outputs.get(name)
-            parts.append(f"{', ' if index else ''}{json.dumps(name)}: ")
+            start = f"{', ' if index else ''}{_quoted(name)}: "
             if output is None:
-                parts.append('{"error": "missing"}')
+                yield f'{start}{{"error": "missing"}}'.encode()
                 continue
-            described = json.dumps({"dtype": output.datatype, "shape": output.shape})
-            parts.append(described[:-1])
+            yield f'{start}{{"dtype": {_quoted(output.datatype)}, "shape": {list(output.shape)}'.encode()
             if with_data:
-                # Base64 has nothing to escape: json.dumps would look at each of its megabytes.
-                parts += [', "b64": "', base64.b64encode(output.data).decode("ascii"), '"']
-            parts.append("}")
-        parts.append("}}")
-        return "".join(parts)
+                # Base64 has nothing to escape: a JSON encoder would look at each of its megabytes.
+                yield from (b', "b64": "', base64.b64encode(output.data), b'"')
+            yield b"}"
+        yield b"}}"
+
+
+def _raw(wanted: Sequence[str], outputs: Mapping[str, Output]) -> Iterator[Buffer]:
+    for name in wanted:
+        output = outputs.get(name)
+        if output is not None:
+            described = pb.OutputTensor(name=name, datatype=output.datatype, shape=pb.Shape(dims=output.shape))
+            yield from field(_OUTPUTS, [described.SerializeToString(), *field(_DATA, [output.data])])

@@ -27,6 +27,7 @@ from triton_proxy.gate import Gate
 from triton_proxy.health import Health
 from triton_proxy.limits import Limits
 from triton_proxy.link import Link
+from triton_proxy.model_cache import Models
 from triton_proxy.settings import Settings
 from triton_proxy.triton import Triton
 
@@ -39,8 +40,8 @@ _SHORTEST_PING_INTERVAL_MS = 10_000
 # setting; beyond it grpc itself refuses, and memory stays bounded.
 _READABLE_OVER_LIMIT = 4
 _LAST_WORDS_SECS = 0.5
-# What a client may send before it is read, for each stream: enough for a gigabyte a second over 4 ms.
-_WINDOW_BYTES = 4 * 1024 * 1024
+# What a client may send before it is read, for each stream: enough for a gigabyte a second over 2 ms.
+_WINDOW_BYTES = 2 * 1024 * 1024
 # Below a realm's issuer, by Keycloak's own layout.
 _KEYS_PATH = "/protocol/openid-connect/certs"
 
@@ -61,15 +62,15 @@ class Server:
         self._settings = settings
         self._certificates = tls.for_listener(settings)
         self._triton_certificates = tls.for_triton(settings)
-        self._triton = Triton(
-            Link(
-                settings.triton_url,
-                max_message_bytes=settings.max_message_bytes,
-                certificates=self._triton_certificates,
-                server_name=settings.triton_server_name,
-            )
+        link = Link(
+            settings.triton_url,
+            max_message_bytes=settings.max_message_bytes,
+            certificates=self._triton_certificates,
+            server_name=settings.triton_server_name,
         )
-        self._chat = Chat(self._triton, settings)
+        self._triton = Triton(link)
+        self._models = Models(link.describe)
+        self._chat = Chat(self._triton, self._models, settings)
         self._health = Health(self._triton)
         calls = settings.max_streams + _SPARE_CALLS
         self._server = grpc.server(
@@ -128,6 +129,7 @@ class Server:
         if not stopped.wait(_LAST_WORDS_SECS):
             self._server.stop(None).wait()
         self._chat.close()
+        self._models.close()
         self._triton.close()
         self._audit.close()
         _LOG.info("drained")

@@ -177,14 +177,15 @@ class Settings:
         "Packets per second of one principal; 0 for any number.",
     )
     max_mb_in_flight_per_principal: int = _setting(
-        "256",
+        "128",
         parse.integer(1, 1048576),
         "MiB in packets of one principal that are under way at once.",
     )
     max_mb_in_flight: int = _setting(
-        "512",
+        "192",
         parse.integer(1, 1048576),
-        "MiB in packets of all callers that are under way at once; beyond it streams are not read.",
+        "MiB in packets of all callers that are under way at once, and in answers not yet taken; beyond it streams are"
+        " not read.",
     )
     drain_secs: float = _setting(
         "20",

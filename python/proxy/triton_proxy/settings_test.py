@@ -37,8 +37,8 @@ def test_defaults() -> None:
         access_policy_file="",
         max_in_flight_per_principal=256,
         max_requests_per_sec_per_principal=0,
-        max_mb_in_flight_per_principal=256,
-        max_mb_in_flight=512,
+        max_mb_in_flight_per_principal=128,
+        max_mb_in_flight=192,
         drain_secs=20,
         log_level="INFO",
     )

@@ -11,52 +11,18 @@ import grpc
 from multimodal_contract import pb
 from triton_proxy import packet as packets
 from triton_proxy.gate import Ending, Passage, Refusal
-from triton_proxy.lane import Lane
+from triton_proxy.inference import Inference, TimeLimit
+from triton_proxy.lane import Lane, Slot
+from triton_proxy.model_cache import Models
+from triton_proxy.plan import Planner
 from triton_proxy.reply import Request
 from triton_proxy.settings import Settings
-from triton_proxy.triton import Inference, TimeLimit, Triton, TritonError
+from triton_proxy.triton import Triton
+from triton_proxy.work import Work, too_large
 
 _LOG = logging.getLogger(__name__)
 _ENDED_WELL = Ending(grpc.StatusCode.OK, "")
 _FAILED = Ending(grpc.StatusCode.INTERNAL, "the proxy failed on this stream; its log says why")
-
-
-class _Work:
-    """One packet under way: either its inference, or an Ack that needs none."""
-
-    def __init__(self, request: Request, arrived: float) -> None:
-        self.request = request
-        self.timing = pb.Timing(recv_to_decode_ms=_milliseconds_since(arrived))
-        self.outcome: Inference | packets.Refused | packets.Noted | None = None
-        self._arrived = arrived
-
-    def cancel(self) -> None:
-        """Nobody waits for the Ack any more."""
-        if isinstance(self.outcome, Inference):
-            self.outcome.cancel()
-
-    def ack(self) -> pb.Ack:
-        """Waits for the Ack."""
-        if isinstance(self.outcome, Inference):
-            return self._inferred(self.outcome)
-        self.timing.total_ms = _milliseconds_since(self._arrived)
-        if isinstance(self.outcome, packets.Refused):
-            return self.request.failure(self.outcome.reason.status, self.outcome.text, self.timing)
-        return self.request.noted(self.timing)
-
-    def _inferred(self, inference: Inference) -> pb.Ack:
-        try:
-            model_version, outputs = inference.result()
-        except TritonError as error:
-            self.timing.triton_infer_ms = inference.milliseconds
-            self.timing.total_ms = _milliseconds_since(self._arrived)
-            return self.request.failure(pb.INTERNAL, str(error), self.timing, backend=True)
-        answered = time.perf_counter()
-        self.timing.triton_infer_ms = inference.milliseconds
-        ack = self.request.success(model_version, outputs, self.timing)
-        ack.timing.postprocess_ms = _milliseconds_since(answered)
-        ack.timing.total_ms = _milliseconds_since(self._arrived)
-        return ack
 
 
 class Stream:
@@ -68,9 +34,10 @@ class Stream:
         passage: Passage,
         context: grpc.ServicerContext,
         triton: Triton,
+        models: Models,
         settings: Settings,
         *,
-        expected: int | None,
+        unary: bool,
     ) -> None:
         """Reads nothing yet.
 
@@ -79,21 +46,25 @@ class Stream:
             passage: what the call may do.
             context: of the call.
             triton: whom to ask.
+            models: what is known of its models.
             settings: what to run with.
-            expected: after how many packets no more come; None where the caller says so itself.
+            unary: whether no more than one packet comes.
         """
-        self._expected = expected
+        self._unary = unary
+        self._planner = Planner(models, unary=unary)
         self.passage = passage
         self._requests = requests
         self._context = context
         self._triton = triton
         self._settings = settings
-        self._lane: Lane[_Work] = Lane(settings.stream_window)
-        self._current: _Work | None = None
+        self._lane: Lane[Work] = Lane(settings.stream_window)
+        self._current: Work | None = None
         self._ending: Ending | None = None
         # All that the caller had to send was accepted: whatever comes to an end then, this call ends well.
         self._complete = False
         self._gone = False
+        self._largest_answer = 0
+        self._sending_since: float | None = None
         self._result = Ending(grpc.StatusCode.CANCELLED, "the caller went away")
         # Runs when the call has ended, also where the caller cancels while `answers` waits for Triton.
         if not context.add_callback(self._over):
@@ -102,13 +73,11 @@ class Stream:
     def read(self) -> None:
         """Takes packets in for as long as there is room, and begins the work on each."""
         try:
-            accepted = 0
             while not self._complete and self._lane.reserve():
                 raw = next(self._requests, None)
                 if raw is not None and not self._accept(raw):
                     break
-                accepted += 1
-                self._complete = raw is None or accepted == self._expected
+                self._complete = raw is None or self._unary
                 del raw  # Its megabytes would stay while the next one is waited for.
         except grpc.RpcError:
             pass  # The caller went away; `_over` cleans up.
@@ -122,16 +91,11 @@ class Stream:
 
     def answers(self) -> Iterator[bytes]:
         """The Acks in the packets' order; aborts the call where the proxy has to end it."""
-        while (work := self._lane.get()) is not None:
-            self._current = work
-            if self._gone:
-                work.cancel()
+        while self._take():
             try:
-                ack, serialized = self._answer(work)
+                yield from self._deliver()
             except grpc.FutureCancelledError:
                 return
-            yield serialized
-            self.passage.answered(work.request, ack, len(serialized))
             self._lane.release()
         if self._ending is None or self._complete:
             self._result = _ENDED_WELL
@@ -139,6 +103,25 @@ class Stream:
         self._result = self._ending
         self._context.set_trailing_metadata(self._ending.trailing_metadata)
         self._context.abort(self._ending.code, self._ending.text)
+
+    def _take(self) -> bool:
+        """Waits for the next packet to be answered; what the one before held must not stay meanwhile."""
+        self._current = None
+        self._current = self._lane.get()
+        if self._gone and self._current is not None:
+            self._current.cancel()
+        return self._current is not None
+
+    def _deliver(self) -> Iterator[bytes]:
+        work, sent = self._current, 0
+        assert work is not None  # noqa: S101 - `_take` said so
+        for reply in work.replies(self._settings.max_message_bytes):
+            sent += reply.size
+            self._sending_since = time.monotonic()
+            yield reply.serialized()
+            self._sending_since = None
+        work.room.close()
+        self.passage.answered(work.request, sent, ok=not work.failed)
 
     def end(self, ending: Ending) -> None:
         """Accepts no more packets and, after the Acks of those accepted, ends the call so."""
@@ -155,6 +138,20 @@ class Stream:
         except Refusal as refusal:
             self.end(refusal.ending)
 
+    def stalled_for(self, secs: float) -> bool:
+        """Whether the caller has not taken an Ack for so long."""
+        since = self._sending_since
+        return since is not None and time.monotonic() - since > secs
+
+    def drop(self, why: str) -> None:
+        """Ends the call at once, which the caller sees as CANCELLED: no status reaches who does not read.
+
+        Args:
+            why: for the audit log.
+        """
+        self._result = Ending(grpc.StatusCode.CANCELLED, why)
+        self._context.cancel()
+
     def _over(self) -> None:
         """The call has ended: drops what is under way still, for which nobody waits."""
         self._gone = True
@@ -167,42 +164,76 @@ class Stream:
         """Begins the work on a packet; False when the call was ended meanwhile."""
         arrived = time.perf_counter()
         size = len(raw)
-        # A packet that is refused before it is parsed is known by its size alone.
-        request = Request(pb.DataPacket(), size)
+        request: Request | None = None
         try:
             if size > self._settings.max_message_bytes:
-                raise Refusal(_too_large("packet", size, self._settings.max_message_mb))
+                text = too_large("packet", size, self._settings.max_message_bytes)
+                raise Refusal(Ending(grpc.StatusCode.RESOURCE_EXHAUSTED, text))
             self.passage.confirm(time.monotonic() + self._settings.auth_timeout_secs)
-            if not self.passage.admit(size):
+            room = self.passage.admit(size)
+            if room is None:
                 return False
             outcome = packets.read(raw, require_model_version=self._settings.require_model_version)
             request = Request(outcome.packet, size)
             if isinstance(outcome, packets.Accepted):
                 self.passage.use(request.control.model, request.control.model_version)
         except Refusal as refusal:
+            # One that is refused before it is parsed is known by its size alone.
+            request = request or Request(pb.DataPacket(), size)
             self.passage.refused(refusal.ending, request, time.perf_counter() - arrived)
             raise
         # Settled before anything is asked of Triton: a packet that was not accepted may be sent again.
         if not self._lane.accept():
             return False
         self.passage.received(request)
-        work = _Work(request, arrived)
-        if isinstance(outcome, packets.Accepted):
-            work.outcome = self._infer(request, outcome)
-            work.outcome.add_done_callback(lambda: self.passage.freed(size))
-        else:
-            work.outcome = outcome
-            self.passage.freed(size)
-        if self._lane.put(work):
-            return True
-        work.cancel()
-        return False
+        work = Work(request, room, arrived)
+        try:
+            work.outcome = self._begin(outcome, work, size)
+        except BaseException:
+            self._lane.withdraw()
+            raise
+        inference = work.outcome if isinstance(work.outcome, Inference) else None
+        if inference is None:
+            room.resize(0)
+        # The Ack of a unary inference is waited for here only, not in `answers`: to wake a thread costs more than most
+        # of what is done for a small packet.
+        slot = self._lane.put(work, ready=inference is None or inference.decoupled)
+        if slot is None:
+            work.cancel()
+            return False
+        if inference is not None:
+            inference.add_done_callback(lambda answer_size: self._inferred(slot, answer_size))
+        return True
 
-    def _infer(self, request: Request, accepted: packets.Accepted) -> Inference:
-        control = request.control
-        return self._triton.infer(
-            control.model, control.model_version, accepted.inputs, cid=request.cid, limit=self._limit(control)
+    def _begin(
+        self, outcome: packets.Accepted | packets.Noted | packets.Refused, work: Work, size: int
+    ) -> Inference | packets.Noted | packets.Refused:
+        if isinstance(outcome, packets.Noted):
+            self._planner.noted(outcome.packet.event)
+        if not isinstance(outcome, packets.Accepted):
+            return outcome
+        control = work.request.control
+        plan = self._planner.plan(outcome, timeout_secs=self._limit(control).secs)
+        if isinstance(plan, packets.Refused):
+            return plan
+        if plan.sequence is not None and plan.sequence.latest is not None:
+            plan.sequence.latest.wait()
+        work.room.resize(size + self._largest_answer)
+        inference = self._triton.infer(
+            control.model,
+            control.model_version,
+            outcome.inputs,
+            cid=work.request.cid,
+            limit=self._limit(control),
+            outputs=plan.outputs,
+            step=plan.step,
+            decoupled=plan.decoupled,
+            serving=plan.version(control.model_version),
         )
+        if plan.sequence is not None:
+            plan.sequence.latest = inference
+        work.on_error = lambda error: self._planner.contradicted(plan, error)
+        return inference
 
     def _limit(self, control: pb.Control) -> TimeLimit:
         if control.timeout_secs:
@@ -212,23 +243,8 @@ class Stream:
         left = self._context.time_remaining()
         return limit if left is None or left > limit.secs else TimeLimit(max(left, 0), "the call's deadline")
 
-    def _answer(self, work: _Work) -> tuple[pb.Ack, bytes]:
-        ack = work.ack()
-        serialized = ack.SerializeToString()
-        if len(serialized) > self._settings.max_message_bytes:
-            text = _too_large("answer", len(serialized), self._settings.max_message_mb).text
-            ack = work.request.failure(pb.INTERNAL, text, work.timing, backend=True)
-            serialized = ack.SerializeToString()
-        return ack, serialized
-
-
-def _too_large(what: str, size: int, limit_mb: int) -> Ending:
-    return Ending(
-        grpc.StatusCode.RESOURCE_EXHAUSTED,
-        f"{what} of {size} bytes is over the limit of {limit_mb} MiB; "
-        f"the operator sets it with MAX_MESSAGE_MB={limit_mb}, on the proxy and for clients alike",
-    )
-
-
-def _milliseconds_since(start: float) -> float:
-    return (time.perf_counter() - start) * 1000
+    def _inferred(self, slot: Slot[Work], answer_size: int) -> None:
+        slot.item.room.resize(answer_size)
+        self._lane.settle(slot)
+        # How large the next answers will be: their room is taken with the packets'.
+        self._largest_answer = max(self._largest_answer, answer_size)

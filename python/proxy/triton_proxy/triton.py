@@ -1,92 +1,40 @@
-"""Asking Triton: with `link`, the only module that speaks `inference.*`."""
+"""Asking Triton: with `link` and `inference`, all that speaks `inference.*`."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
-import grpc
 from tritonclient.grpc import service_pb2
 
+from multimodal_contract.wire import Buffer, field
+from triton_proxy.inference import Inference, TimeLimit, streamed, unary
 from triton_proxy.link import Link
 from triton_proxy.packet import Input
-from triton_proxy.reply import Output
 
-# ModelInferRequest.raw_input_contents: field 7, length-delimited.
-_RAW_INPUT_TAG = b"\x3a"
-
-
-class TritonError(Exception):
-    """The inference did not happen; the text is Triton's own, or says which limit was passed."""
+_ID = service_pb2.ModelInferRequest.ID_FIELD_NUMBER
+_RAW_INPUT_CONTENTS = service_pb2.ModelInferRequest.RAW_INPUT_CONTENTS_FIELD_NUMBER
+# Heads that are remembered; a longer one is made anew each time, since callers choose the names in it.
+_HEADS = 512
+_LONGEST_HEAD_NAMES = 512
+# Triton's parameter for a decoupled model whose last answer is known to be the last only later: say so.
+_EMPTY_FINAL_RESPONSE = "triton_enable_empty_final_response"
 
 
 @dataclass(frozen=True)
-class TimeLimit:
-    """How long an inference may take, and who said so.
+class Step:
+    """What place a request has in a sequence of a stateful model; Triton's `sequence_*` parameters.
 
     Attributes:
-        secs: the limit in seconds.
-        source: the field or setting it comes from, for the caller to read.
+        sequence_id: of the sequence, not 0. Triton knows it from nothing else, so that no caller may choose it.
+        start: whether it is the first.
+        end: whether it is the last.
     """
 
-    secs: float
-    source: str
-
-
-class Inference:
-    """One inference under way."""
-
-    def __init__(self, call: grpc.Future[service_pb2.ModelInferResponse], limit: TimeLimit) -> None:
-        self._call = call
-        self._limit = limit
-        self._started = time.perf_counter()
-        self._ended: float | None = None
-        call.add_done_callback(self._stop_clock)
-
-    def _stop_clock(self, _: object) -> None:
-        self._ended = time.perf_counter()
-
-    @property
-    def milliseconds(self) -> float:
-        """How long Triton took, or has taken so far."""
-        return ((self._ended or time.perf_counter()) - self._started) * 1000
-
-    def add_done_callback(self, callback: Callable[[], None]) -> None:
-        """Calls back once, when Triton has answered or will not; soon, in a thread that must not be held up."""
-        self._call.add_done_callback(lambda _: callback())
-
-    def cancel(self) -> None:
-        """Tells Triton that nobody waits any more."""
-        self._call.cancel()
-
-    def result(self) -> tuple[str, dict[str, Output]]:
-        """Waits for the answer: the version that served and every output by name.
-
-        Raises:
-            TritonError: Triton refused, failed, was not reachable or took too long.
-            grpc.FutureCancelledError: `cancel` came first.
-        """
-        try:
-            response = self._call.result()
-        except grpc.RpcError as error:
-            raise TritonError(self._words(error)) from None
-        if len(response.raw_output_contents) != len(response.outputs):
-            raise TritonError(
-                f"Triton answered {len(response.outputs)} outputs with {len(response.raw_output_contents)} contents"
-            )
-        outputs = {
-            described.name: Output(described.datatype, tuple(described.shape), data)
-            for described, data in zip(response.outputs, response.raw_output_contents, strict=True)
-        }
-        return response.model_version, outputs
-
-    def _words(self, error: grpc.RpcError) -> str:
-        if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
-            return f"timeout: Triton did not answer within {self._limit.secs:g} s ({self._limit.source})"
-        if error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED and (error.details() or "").startswith("CLIENT:"):
-            return f"the model's answer is larger than MAX_MESSAGE_MB allows: {error.details()}"
-        return error.details() or error.code().name
+    sequence_id: int
+    start: bool
+    end: bool
 
 
 class Triton:
@@ -105,11 +53,19 @@ class Triton:
         return self._link.ready(timeout_secs=timeout_secs)
 
     def infer(
-        self, model: str, model_version: str, inputs: Sequence[Input], *, cid: str, limit: TimeLimit
+        self,
+        model: str,
+        model_version: str,
+        inputs: Sequence[Input],
+        *,
+        cid: str,
+        limit: TimeLimit,
+        outputs: tuple[str, ...] | None = None,
+        step: Step | None = None,
+        decoupled: bool = False,
+        serving: str = "",
     ) -> Inference:
         """Begins one inference.
-
-        No output is asked for by name: Triton then answers with all, where an unknown name would make it refuse.
 
         Args:
             model: name in Triton's repository.
@@ -117,26 +73,56 @@ class Triton:
             inputs: the checked inputs.
             cid: correlation id, which Triton shows in its own log.
             limit: longest time to wait.
+            outputs: those that are wanted, all of which the model must have: Triton refuses a request that names
+                another. None for all that it has.
+            step: the place in a sequence, where the model is stateful.
+            decoupled: whether the model gives any number of answers.
+            serving: the version that is thought to serve, for a decoupled model that gives no answer at all.
         """
-        request = _request(model, model_version, inputs, cid)
-        return Inference(self._link.infer(request, timeout_secs=limit.secs), limit)
+        request = b"".join(_request(model, model_version, inputs, outputs, cid, step, decoupled))
+        if decoupled:
+            return streamed(self._link.infer_stream(request, timeout_secs=limit.secs), limit, serving)
+        return unary(self._link.infer(request, timeout_secs=limit.secs), limit)
 
 
-def _request(model: str, model_version: str, inputs: Sequence[Input], cid: str) -> bytes:
-    """A serialized ModelInferRequest; the tensors are put behind its head without a message in between."""
-    head = service_pb2.ModelInferRequest(model_name=model, model_version=model_version, id=cid)
+def _request(
+    model: str,
+    model_version: str,
+    inputs: Sequence[Input],
+    outputs: tuple[str, ...] | None,
+    cid: str,
+    step: Step | None,
+    decoupled: bool,
+) -> Iterator[Buffer]:
+    """A ModelInferRequest in parts: what requests have in common, what is this one's alone, and the tensors."""
+    described = tuple((item.name, item.dtype.name, item.shape) for item in inputs)
+    names = sum(len(item.name) for item in inputs) + sum(map(len, outputs or ())) + len(model) + len(model_version)
+    make = _head if names <= _LONGEST_HEAD_NAMES else _head.__wrapped__
+    yield make(model, model_version, described, outputs)
+    yield from field(_ID, [cid.encode()])
+    if step is not None or decoupled:
+        own = service_pb2.ModelInferRequest()
+        if decoupled:
+            own.parameters[_EMPTY_FINAL_RESPONSE].bool_param = True
+        if step is not None:
+            own.parameters["sequence_id"].int64_param = step.sequence_id
+            own.parameters["sequence_start"].bool_param = step.start
+            own.parameters["sequence_end"].bool_param = step.end
+        yield own.SerializeToString()
     for item in inputs:
-        head.inputs.add(name=item.name, datatype=item.dtype.name, shape=item.shape)
-    parts = [head.SerializeToString()]
-    for item in inputs:
-        parts += [_RAW_INPUT_TAG, _varint(len(item.data)), item.data]
-    return b"".join(parts)
+        yield from field(_RAW_INPUT_CONTENTS, [item.data])
 
 
-def _varint(value: int) -> bytes:
-    encoded = bytearray()
-    while value > 0x7F:
-        encoded.append(value & 0x7F | 0x80)
-        value >>= 7
-    encoded.append(value)
-    return bytes(encoded)
+@lru_cache(_HEADS)
+def _head(
+    model: str,
+    model_version: str,
+    inputs: tuple[tuple[str, str, tuple[int, ...]], ...],
+    outputs: tuple[str, ...] | None,
+) -> bytes:
+    head = service_pb2.ModelInferRequest(model_name=model, model_version=model_version)
+    for name, datatype, shape in inputs:
+        head.inputs.add(name=name, datatype=datatype, shape=shape)
+    for name in outputs or ():
+        head.outputs.add(name=name)
+    return bytes(head.SerializeToString())

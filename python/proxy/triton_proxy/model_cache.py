@@ -1,0 +1,234 @@
+"""What Triton said lately of its models, so that a packet can be judged without asking again."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Protocol
+
+import grpc
+from tritonclient.grpc import model_config_pb2, service_pb2
+
+from triton_proxy.signature import Signature, TensorSpec
+
+_LOG = logging.getLogger(__name__)
+# After so long an entry is asked for anew; packets go on with the old one meanwhile.
+_REFRESH_SECS = 10.0
+# What Triton said, or did not say, within this time is not asked again.
+_FRESH_SECS = 1.0
+# Longest time for one question; a packet waits no longer for it either.
+_ASK_SECS = 2.0
+# Callers choose the names: what is remembered has a limit, and so has the length of what may be remembered.
+_ENTRIES = 1024
+_LONGEST_NAME, _LONGEST_VERSION = 255, 20
+_QUESTIONS_AT_ONCE = 4
+# Of these answers the model or version is gone; of others it is only not known what it is.
+_GONE = (grpc.StatusCode.NOT_FOUND, grpc.StatusCode.INVALID_ARGUMENT)
+
+_Key = tuple[str, str]
+
+
+class Describe(Protocol):
+    """Asks Triton, as `link.Link.describe` does."""
+
+    def __call__(
+        self, model: str, model_version: str, *, timeout_secs: float
+    ) -> tuple[service_pb2.ModelMetadataResponse, service_pb2.ModelConfigResponse]:
+        """Waits for both answers; raises grpc.RpcError."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A model as Triton described it.
+
+    Attributes:
+        model: the name that was asked for.
+        model_version: the version that was asked for; "" for Triton's choice.
+        signature: the model's.
+        asked_at: when it was asked for, by the cache's clock.
+    """
+
+    model: str
+    model_version: str
+    signature: Signature
+    asked_at: float
+
+
+@dataclass(frozen=True)
+class _Question:
+    asked_at: float
+    answer: Future[Entry | None]
+
+
+class Models:
+    """The signatures of the models that packets name, shared by all streams.
+
+    None instead of an entry always means: not known, ask Triton for the inference itself and pass on what it says.
+    """
+
+    def __init__(self, describe: Describe, *, clock: Callable[[], float] = time.monotonic) -> None:
+        """Asks nothing yet.
+
+        Args:
+            describe: asks Triton; called in threads of the cache.
+            clock: seconds that only ever grow.
+        """
+        self._describe = describe
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._known: OrderedDict[_Key, Entry] = OrderedDict()
+        # When Triton last had no answer, apart from the others: unknown names can't push known models out.
+        self._unanswered: OrderedDict[_Key, float] = OrderedDict()
+        self._questions: dict[_Key, _Question] = {}
+        self._threads = ThreadPoolExecutor(_QUESTIONS_AT_ONCE, thread_name_prefix="triton-models")
+
+    def close(self) -> None:
+        """Asks nothing any more."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    def get(self, model: str, model_version: str, *, timeout_secs: float) -> Entry | None:
+        """What is known of a model; where that is nothing, waits for Triton's answer.
+
+        Args:
+            model: name in Triton's repository.
+            model_version: a version, or "" for Triton's choice.
+            timeout_secs: longest time that the packet can wait; a small bound of the cache's own holds too.
+
+        Returns:
+            An entry, some 10 s old at most while Triton answers; None where it has no answer.
+        """
+        key = model, model_version
+        if len(model) > _LONGEST_NAME or len(model_version) > _LONGEST_VERSION:
+            return None
+        with self._lock:
+            now = self._clock()
+            entry = self._known.get(key)
+            if entry is not None:
+                self._known.move_to_end(key)
+                if now - entry.asked_at > _REFRESH_SECS and not self._asked_in_vain(key, now):
+                    self._ask(key, now)
+                return entry
+            if self._asked_in_vain(key, now):
+                return None
+            question = self._ask(key, now)
+        return _answer_to(question, timeout_secs)
+
+    def confirm(self, entry: Entry, *, timeout_secs: float) -> Entry | None:
+        """What is known of an entry's model since a second ago at most; to be called before a packet is refused.
+
+        Args:
+            entry: what the refusal would rest on.
+            timeout_secs: longest time that the packet can wait; a small bound of the cache's own holds too.
+
+        Returns:
+            The same entry or a newer one, that the packet is to be judged by again; None where Triton has no answer.
+        """
+        key = entry.model, entry.model_version
+        with self._lock:
+            now = self._clock()
+            newest = self._known.get(key, entry)
+            if now - newest.asked_at <= _FRESH_SECS:
+                return newest
+            if self._asked_in_vain(key, now):
+                return None
+            question = self._ask(key, now)
+        return _answer_to(question, timeout_secs)
+
+    def drop(self, entry: Entry) -> None:
+        """Forgets an entry that an inference contradicted; one of the last second stays, so that this has a limit.
+
+        Args:
+            entry: what the request was made by.
+        """
+        key = entry.model, entry.model_version
+        with self._lock:
+            if self._known.get(key) is entry and self._clock() - entry.asked_at > _FRESH_SECS:
+                del self._known[key]
+                # Asked before the contradiction was seen.
+                self._questions.pop(key, None)
+
+    def _asked_in_vain(self, key: _Key, now: float) -> bool:
+        unanswered_at = self._unanswered.get(key)
+        return unanswered_at is not None and now - unanswered_at <= _FRESH_SECS
+
+    def _ask(self, key: _Key, now: float) -> _Question:
+        """The question that is under way, or a new one where that is an old one; the lock is held."""
+        question = self._questions.get(key)
+        if question is None or now - question.asked_at > _FRESH_SECS:
+            question = _Question(now, Future())
+            self._threads.submit(self._find_out, key, question)
+            self._questions[key] = question
+        return question
+
+    def _find_out(self, key: _Key, question: _Question) -> None:
+        entry, gone = None, False
+        try:
+            # Nobody waits any more for a question that stood behind others for so long.
+            left = question.asked_at + _ASK_SECS - self._clock()
+            if left > 0:
+                metadata, config = self._describe(*key, timeout_secs=left)
+                entry = Entry(*key, from_triton(metadata, config.config), question.asked_at)
+        except grpc.RpcError as error:
+            gone = error.code() in _GONE
+            _LOG.debug("Triton does not describe %r: %s", key, error.details())
+        except Exception:  # noqa: BLE001 - whatever it is, those who wait must go on
+            _LOG.exception("asking Triton for a model failed")
+        finally:
+            self._settle(key, question, entry, gone)
+            question.answer.set_result(entry)
+
+    def _settle(self, key: _Key, question: _Question, entry: Entry | None, gone: bool) -> None:
+        with self._lock:
+            if self._questions.get(key) is not question:
+                return
+            del self._questions[key]
+            if entry is not None:
+                self._known[key] = entry
+                _bound(self._known)
+                return
+            self._unanswered[key] = self._clock()
+            self._unanswered.move_to_end(key)
+            _bound(self._unanswered)
+            if gone:
+                self._known.pop(key, None)
+
+
+def _bound(entries: OrderedDict[_Key, Entry] | OrderedDict[_Key, float]) -> None:
+    if len(entries) > _ENTRIES:
+        entries.popitem(last=False)
+
+
+def _answer_to(question: _Question, timeout_secs: float) -> Entry | None:
+    try:
+        return question.answer.result(min(timeout_secs, _ASK_SECS))
+    except TimeoutError:
+        return None
+
+
+def from_triton(metadata: service_pb2.ModelMetadataResponse, config: model_config_pb2.ModelConfig) -> Signature:
+    """A model's signature from Triton's two descriptions of it.
+
+    Args:
+        metadata: has shapes with the batch dimension.
+        config: has the rest.
+    """
+    configured = {item.name: item for item in config.input}
+    inputs = {}
+    for told in metadata.inputs:
+        item = configured.get(told.name, model_config_pb2.ModelInput())
+        shape = None if item.is_shape_tensor else tuple(told.shape)
+        inputs[told.name] = TensorSpec(told.name, told.datatype, shape, item.optional)
+    return Signature(
+        model=metadata.name,
+        inputs=inputs,
+        outputs=tuple(told.name for told in metadata.outputs),
+        max_batch_size=config.max_batch_size,
+        decoupled=config.model_transaction_policy.decoupled,
+        stateful=config.HasField("sequence_batching"),
+        versions=tuple(metadata.versions),
+    )

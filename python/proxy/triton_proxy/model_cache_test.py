@@ -1,0 +1,339 @@
+"""The cache under a clock that the test turns, with a Triton that answers when and what the test says."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import grpc
+import pytest
+from google.protobuf import text_format
+from hypothesis import given
+from hypothesis import strategies as st
+from tritonclient.grpc import model_config_pb2, service_pb2
+
+from proxy_testing.describing import Failed, cached
+from proxy_testing.triton import SLOW_TO_DESCRIBE, UNKNOWN, triton_stand_in
+from triton_proxy import model_cache
+from triton_proxy.link import Link
+from triton_proxy.model_cache import Entry, Models, from_triton
+from triton_proxy.signature import Signature, TensorSpec
+
+TIMEOUT = 30
+
+
+def get(models: Models, model: str = "m", version: str = "1") -> Entry | None:
+    return models.get(model, version, timeout_secs=TIMEOUT)
+
+
+def known(models: Models, model: str = "m") -> Entry:
+    entry = get(models, model)
+    assert entry is not None
+    return entry
+
+
+def until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + TIMEOUT
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+
+
+def test_a_model_is_asked_for_once_and_then_known() -> None:
+    with cached() as (models, asked):
+        entry = known(models)
+        assert (entry.model, entry.model_version, entry.signature.outputs) == ("m", "1", ("y0",))
+        asked.now += 9
+        assert get(models) is entry
+        assert get(models, version="") is not entry
+        assert asked.keys == [("m", "1"), ("m", "")]
+
+
+def test_many_who_ask_at_once_are_one_question() -> None:
+    with cached() as (models, asked), ThreadPoolExecutor(16) as callers:
+        asked.may_answer.clear()
+        answers = [callers.submit(get, models) for _ in range(16)]
+        until(lambda: len(asked.keys) == 1)
+        asked.may_answer.set()
+        assert len({id(answer.result(TIMEOUT)) for answer in answers}) == 1
+        assert len(asked.keys) == 1
+
+
+def test_after_a_while_it_is_asked_again_and_nobody_waits() -> None:
+    with cached() as (models, asked):
+        before = known(models)
+        asked.reloads += 1
+        asked.now += 11
+        asked.may_answer.clear()
+        for _ in range(3):
+            assert get(models) is before
+        asked.may_answer.set()
+        until(lambda: get(models) is not before)
+        assert known(models).signature.outputs == ("y1",)
+        assert len(asked.keys) == 2
+
+
+@pytest.mark.parametrize("code", [grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED])
+def test_a_triton_that_is_away_does_not_make_a_model_unknown(code: grpc.StatusCode) -> None:
+    with cached() as (models, asked):
+        before = known(models)
+        asked.fails = Failed(code)
+        for times in range(3):
+            asked.now += 11
+            assert get(models) is before
+            until(lambda: not models._questions)
+            asked.may_answer.clear()
+            assert get(models) is before
+            assert not models._questions
+            asked.may_answer.set()
+            assert len(asked.keys) == 2 + times
+        asked.fails = None
+        asked.now += 1.1
+        until(lambda: get(models) is not before)
+
+
+@pytest.mark.parametrize("code", [grpc.StatusCode.NOT_FOUND, grpc.StatusCode.INVALID_ARGUMENT])
+def test_a_model_that_is_gone_is_forgotten(code: grpc.StatusCode) -> None:
+    with cached() as (models, asked):
+        before = known(models)
+        asked.fails = Failed(code)
+        asked.now += 11
+        assert get(models) is before
+        until(lambda: get(models) is None)
+
+
+@pytest.mark.parametrize("fails", [Failed(grpc.StatusCode.NOT_FOUND), Failed(grpc.StatusCode.UNAVAILABLE), OSError()])
+def test_no_answer_is_remembered_for_a_second(fails: Exception) -> None:
+    with cached() as (models, asked):
+        asked.fails = fails
+        assert [get(models) for _ in range(3)] == [None] * 3
+        assert len(asked.keys) == 1
+        asked.fails = None
+        asked.now += 1.1
+        assert known(models).signature.outputs == ("y0",)
+
+
+def test_a_mistake_in_the_cache_is_logged_and_nobody_waits_for_it(caplog: pytest.LogCaptureFixture) -> None:
+    with cached() as (models, asked):
+        asked.fails = OSError("no such luck")
+        assert get(models) is None
+        assert "asking Triton for a model failed" in caplog.text
+        assert "no such luck" in caplog.text
+
+
+def test_nobody_waits_longer_than_the_packet_can(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(model_cache, "_ASK_SECS", TIMEOUT)
+    with cached() as (models, asked):
+        asked.may_answer.clear()
+        assert models.get("m", "1", timeout_secs=0.01) is None
+        assert models.get("m", "1", timeout_secs=-1) is None
+        assert models._questions
+        asked.now += 0.5
+        asked.may_answer.set()
+        until(lambda: models.get("m", "1", timeout_secs=0) is not None)
+        # Since then it may have been loaded anew.
+        assert known(models).asked_at == asked.now - 0.5
+        assert len(asked.keys) == 1
+
+
+def test_nobody_waits_longer_than_the_caches_own_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(model_cache, "_ASK_SECS", 0.01)
+    with cached() as (models, asked):
+        asked.may_answer.clear()
+        assert get(models) is None
+        assert models._questions
+
+
+def test_before_a_refusal_what_is_older_than_a_second_is_asked_anew() -> None:
+    with cached() as (models, asked):
+        before = known(models)
+        asked.reloads += 1
+        assert models.confirm(before, timeout_secs=TIMEOUT) is before
+        asked.now += 1.1
+        after = models.confirm(before, timeout_secs=TIMEOUT)
+        assert after is not None
+        assert after.signature.outputs == ("y1",)
+        # Who still holds the old one gets the new one without another question.
+        assert models.confirm(before, timeout_secs=TIMEOUT) is after
+        assert get(models) is after
+        assert len(asked.keys) == 2
+
+
+def test_nothing_is_confirmed_by_what_was_asked_before() -> None:
+    with cached() as (models, asked):
+        before = known(models)
+        asked.now += 11
+        asked.may_answer.clear()
+        assert get(models) is before
+        until(lambda: len(asked.keys) == 2)
+        asked.reloads += 1
+        asked.now += 1.1
+        with ThreadPoolExecutor(1) as caller:
+            confirmed = caller.submit(models.confirm, before, timeout_secs=TIMEOUT)
+            until(lambda: len(asked.keys) == 3)
+            asked.may_answer.set()
+            after = confirmed.result(TIMEOUT)
+        assert after is not None
+        assert after.signature.outputs == ("y1",)
+        assert get(models) is after
+
+
+def test_nothing_is_confirmed_by_a_triton_that_is_away() -> None:
+    with cached() as (models, asked):
+        before = known(models)
+        asked.fails = Failed(grpc.StatusCode.UNAVAILABLE)
+        asked.now += 1.1
+        assert [models.confirm(before, timeout_secs=TIMEOUT) for _ in range(3)] == [None] * 3
+        assert len(asked.keys) == 2
+
+
+def test_a_contradicted_entry_is_asked_for_anew() -> None:
+    with cached() as (models, asked):
+        before = known(models)
+        asked.reloads += 1
+        asked.now += 1.1
+        models.drop(before)
+        after = known(models)
+        assert after.signature.outputs == ("y1",)
+        asked.now += 1.1
+        # An inference that began before, and ends now, says nothing of the newer one.
+        models.drop(before)
+        assert get(models) is after
+        assert len(asked.keys) == 2
+
+
+def test_contradictions_without_end_are_a_question_a_second() -> None:
+    with cached() as (models, asked):
+        for _ in range(50):
+            models.drop(known(models))
+            asked.now += 0.1
+        assert 4 <= len(asked.keys) <= 6
+
+
+def test_what_was_asked_before_a_contradiction_is_not_kept() -> None:
+    with cached() as (models, asked):
+        before = known(models)
+        asked.now += 11
+        first = asked.may_answer
+        first.clear()
+        assert get(models) is before
+        until(lambda: len(asked.keys) == 2)
+        asked.reloads += 1
+        models.drop(before)
+        asked.may_answer = threading.Event()
+        asked.may_answer.set()
+        after = known(models)
+        assert after.signature.outputs == ("y1",)
+        first.set()
+        models._threads.shutdown()
+        assert get(models) is after
+
+
+def test_names_that_callers_make_up_take_little_memory_and_push_no_model_out() -> None:
+    with cached() as (models, asked):
+        entry = known(models)
+        asked.fails = Failed(grpc.StatusCode.NOT_FOUND)
+        for index in range(1500):
+            assert get(models, f"made up {index}") is None
+        assert len(models._unanswered) == 1024
+        assert get(models) is entry
+        asked.fails = None
+        for index in range(1500):
+            known(models, f"alias {index}")
+            assert get(models) is entry
+        assert len(models._known) == 1024
+        assert not models._questions
+
+
+@pytest.mark.parametrize(("model", "version"), [("m" * 256, "1"), ("m", "0" * 20 + "1")])
+def test_what_no_folder_can_be_named_is_not_asked_for(model: str, version: str) -> None:
+    with cached() as (models, asked):
+        assert get(models, model, version) is None
+        assert not asked.keys
+
+
+def test_a_question_that_stood_behind_others_for_too_long_is_not_asked() -> None:
+    with cached() as (models, asked):
+        asked.may_answer.clear()
+        for index in range(5):
+            assert models.get(f"m{index}", "1", timeout_secs=0) is None
+        until(lambda: len(asked.keys) == 4)
+        asked.now += 2.1
+        asked.may_answer.set()
+        until(lambda: not models._questions)
+        assert ("m4", "1") not in asked.keys
+
+
+@given(st.lists(st.sampled_from(["get", "confirm", "drop", "reload", "wait", "away"]), max_size=40), st.data())
+def test_what_a_refusal_rests_on_is_never_older_than_a_second(steps: list[str], data: st.DataObject) -> None:
+    with cached() as (models, asked):
+        loaded_at = asked.now
+        entry: Entry | None = None
+        for step in steps:
+            if step == "get":
+                entry = get(models)
+            elif step == "reload":
+                asked.reloads += 1
+                loaded_at = asked.now
+            elif step == "wait":
+                asked.now += data.draw(st.floats(0, 12))
+            elif step == "away":
+                asked.fails = None if asked.fails else Failed(grpc.StatusCode.UNAVAILABLE)
+            elif entry is not None and step == "drop":
+                models.drop(entry)
+            elif entry is not None:
+                confirmed = models.confirm(entry, timeout_secs=TIMEOUT)
+                assert confirmed is None or asked.now - confirmed.asked_at <= 1
+                if confirmed is not None and asked.now - loaded_at > 1:
+                    assert confirmed.signature.outputs == (f"y{asked.reloads}",)
+
+
+def test_with_a_link() -> None:
+    with triton_stand_in() as stand_in:
+        stand_in.metadata = service_pb2.ModelMetadataResponse(name="m", versions=["1", "2"])
+        link = Link(stand_in.url, max_message_bytes=1000)
+        models = Models(link.describe)
+        try:
+            assert known(models).signature.versions == ("1", "2")
+            assert get(models, UNKNOWN) is None
+            assert models.get(SLOW_TO_DESCRIBE, "1", timeout_secs=0.1) is None
+            assert get(models) is known(models)
+            assert stand_in.described.count(("m", "1")) == 2  # Its metadata and its configuration.
+        finally:
+            models.close()
+            link.close()
+
+
+def test_a_signature_is_what_triton_told() -> None:
+    metadata = text_format.Parse(
+        """
+        name: "m" versions: ["2", "3"]
+        inputs { name: "a" datatype: "FP32" shape: [-1, 3] }
+        inputs { name: "b" datatype: "BYTES" shape: [-1, -1] }
+        inputs { name: "s" datatype: "INT32" shape: [-1, 2] }
+        outputs { name: "y" datatype: "FP32" shape: [-1, 3] }
+        outputs { name: "z" datatype: "FP32" shape: [-1, 3] }
+        """,
+        service_pb2.ModelMetadataResponse(),
+    )
+    config = text_format.Parse(
+        """
+        max_batch_size: 4
+        input { name: "b" optional: true dims: [-1] }
+        input { name: "a" dims: [3] }
+        input { name: "s" is_shape_tensor: true dims: [2] }
+        """,
+        model_config_pb2.ModelConfig(),
+    )
+    inputs = {
+        "a": TensorSpec("a", "FP32", (-1, 3)),
+        "b": TensorSpec("b", "BYTES", (-1, -1), optional=True),
+        "s": TensorSpec("s", "INT32", None),
+    }
+    assert from_triton(metadata, config) == Signature("m", inputs, ("y", "z"), 4, False, False, ("2", "3"))
+    config.model_transaction_policy.decoupled = True
+    assert from_triton(metadata, config).decoupled
+    config.sequence_batching.SetInParent()
+    assert from_triton(metadata, config).stateful

@@ -1,0 +1,154 @@
+"""What its model makes of a packet: whether it fits, which outputs to name, what place it has in a sequence."""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass
+
+import grpc
+
+from multimodal_contract import pb
+from triton_proxy import packet as packets
+from triton_proxy import signature
+from triton_proxy.inference import Inference, TritonError
+from triton_proxy.model_cache import Entry, Models
+from triton_proxy.packet import Reason
+from triton_proxy.triton import Step
+
+# Triton's sequence ids have 64 bits; as a parameter they come as a signed number.
+_SEQUENCE_ID_BITS = 63
+# What Triton says where the model is not what it was when it was described.
+_CONTRADICTIONS = (
+    grpc.StatusCode.INVALID_ARGUMENT,
+    grpc.StatusCode.NOT_FOUND,
+    grpc.StatusCode.UNAVAILABLE,
+    grpc.StatusCode.UNIMPLEMENTED,
+)
+
+
+class Sequence:
+    """A sequence of a stateful model that is open on a stream.
+
+    Attributes:
+        sequence_id: what Triton knows it by.
+        latest: its latest inference; the next one begins after it, since Triton keeps no order between requests.
+    """
+
+    def __init__(self) -> None:
+        """A new one. Its id can't be guessed: whoever knew it could join in."""
+        self.sequence_id = secrets.randbits(_SEQUENCE_ID_BITS) or 1
+        self.latest: Inference | None = None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How to ask Triton for an inference.
+
+    Attributes:
+        entry: what is known of the model; None where that is nothing, and Triton will say why.
+        outputs: the outputs to name; None for all.
+        sequence: the sequence that it belongs to, and `step` its place there; None for a model without state.
+        step: see `sequence`.
+    """
+
+    entry: Entry | None = None
+    outputs: tuple[str, ...] | None = None
+    sequence: Sequence | None = None
+    step: Step | None = None
+
+    @property
+    def decoupled(self) -> bool:
+        """Whether the model gives any number of answers."""
+        return self.entry is not None and self.entry.signature.decoupled
+
+    def version(self, asked: str) -> str:
+        """The version that serves, as far as it is known before Triton says so.
+
+        Args:
+            asked: the version that the packet names; "" for Triton's choice, which is the latest by default.
+        """
+        if asked or self.entry is None:
+            return asked
+        return max(self.entry.signature.versions, key=int, default="")
+
+
+class Planner:
+    """Plans the inferences of one stream and keeps its sequences. Not for several threads at once."""
+
+    def __init__(self, models: Models, *, unary: bool) -> None:
+        """No sequence is open.
+
+        Args:
+            models: what is known of models.
+            unary: whether the call has one packet and one Ack.
+        """
+        self._models = models
+        self._unary = unary
+        self._sequences: dict[tuple[str, str], Sequence] = {}
+        self._begins = False
+
+    def noted(self, event: pb.StreamEvent.ValueType) -> None:
+        """A packet without data said that a sequence begins with the next packet, or that all have ended.
+
+        Args:
+            event: SEV_START or SEV_END.
+        """
+        self._begins = event == pb.SEV_START
+        if event == pb.SEV_END:
+            self._sequences.clear()
+
+    def plan(self, accepted: packets.Accepted, *, timeout_secs: float) -> Plan | packets.Refused:
+        """How to ask for the packet's inference, or why its model can't take it.
+
+        Args:
+            accepted: the packet.
+            timeout_secs: longest time that it can wait.
+        """
+        control = accepted.packet.control
+        entry = self._models.get(control.model, control.model_version, timeout_secs=timeout_secs)
+        if entry is not None and (self._unfit(entry, accepted) is not None or _lacks_output(entry, control)):
+            entry = self._models.confirm(entry, timeout_secs=timeout_secs)
+        if entry is None:
+            return Plan()
+        reason = self._unfit(entry, accepted)
+        if reason is not None:
+            return reason
+        outputs = signature.wanted_outputs(entry.signature, [spec.name for spec in control.outputs])
+        if not entry.signature.stateful:
+            return Plan(entry, outputs)
+        key = control.model, control.model_version
+        start = accepted.packet.event == pb.SEV_START or self._begins
+        # Nothing can follow in a unary call: its one packet is a sequence of its own.
+        end = accepted.packet.event == pb.SEV_END or self._unary
+        sequence = Sequence() if start else self._sequences[key]
+        self._sequences[key] = sequence
+        self._begins = False
+        if end:
+            del self._sequences[key]
+        return Plan(entry, outputs, sequence, Step(sequence.sequence_id, start, end))
+
+    def contradicted(self, plan: Plan, error: TritonError) -> None:
+        """Triton refused what was planned: what is known of the model may be out of date.
+
+        Args:
+            plan: what was asked for.
+            error: what Triton said.
+        """
+        if plan.entry is not None and error.code in _CONTRADICTIONS:
+            self._models.drop(plan.entry)
+
+    def _unfit(self, entry: Entry, accepted: packets.Accepted) -> packets.Refused | None:
+        control = accepted.packet.control
+        problem = signature.problem(entry.signature, accepted.inputs)
+        if problem is not None:
+            return packets.refused(accepted.packet, Reason.MODEL_MISMATCH, problem=problem)
+        if entry.signature.decoupled and self._unary:
+            return packets.refused(accepted.packet, Reason.DECOUPLED_UNARY, model=control.model)
+        begins = self._begins or accepted.packet.event == pb.SEV_START
+        if entry.signature.stateful and not begins and (control.model, control.model_version) not in self._sequences:
+            return packets.refused(accepted.packet, Reason.NO_SEQUENCE, model=control.model)
+        return None
+
+
+def _lacks_output(entry: Entry, control: pb.Control) -> bool:
+    return any(spec.name not in entry.signature.outputs for spec in control.outputs)

@@ -1,0 +1,61 @@
+"""Whoever takes no Acks is left alone, unless others wait for the memory that its answers hold."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+import grpc
+import pytest
+
+from devstack.domino import DominoStandIn
+from devstack.triton import Triton
+from multimodal_contract import pb
+from proxy_testing.open_stream import OpenStream
+from serving import CREDENTIAL, TIMEOUT, UNLIMITED, Proxy, heard, packet, proxy, slow
+from triton_proxy import chat
+
+MODEL = "identity_fp32"
+FRAME = bytes(5 << 20)
+# Three frames of 5 MiB, or answers to them, and no fourth.
+BUDGET_MB = "19"
+STALLED_SECS = 1.0
+# By itself grpc takes in megabytes that nobody has asked it for.
+TAKES_LITTLE = [("grpc.http2.bdp_probe", 0), ("grpc.http2.lookahead_bytes", 65536)]
+
+
+@pytest.fixture
+def small(triton: Triton, domino: DominoStandIn, monkeypatch: pytest.MonkeyPatch) -> Iterator[Proxy]:
+    monkeypatch.setattr(chat, "_STALLED_SECS", STALLED_SECS)
+    with proxy(triton.grpc_url, domino.url, MAX_MB_IN_FLIGHT=BUDGET_MB) as served:
+        yield served
+
+
+@contextlib.contextmanager
+def unread(small: Proxy, triton: Triton) -> Iterator[OpenStream]:
+    """A stream on a connection of its own with three answers that nobody takes."""
+    before = triton.request_count(MODEL)
+    options = [*UNLIMITED, *TAKES_LITTLE, ("grpc.use_local_subchannel_pool", 1)]
+    with grpc.insecure_channel(small.address, options) as channel:
+        stream = OpenStream(channel, CREDENTIAL, 2 * TIMEOUT)
+        for number in range(3):
+            stream.send(packet(MODEL, FRAME, cid=str(number)))
+        stream.end()
+        assert heard(triton, MODEL, before, 3) == 3
+        yield stream
+
+
+def test_one_that_stalls_makes_room_for_others(small: Proxy, triton: Triton) -> None:
+    with unread(small, triton) as stalled:
+        ack = small.ask(packet(MODEL, FRAME, cid="of somebody else"))
+        assert ack.status == pb.OK, ack.message
+        with pytest.raises(grpc.RpcError) as caught:
+            list(stalled.call)
+        assert caught.value.code() is grpc.StatusCode.CANCELLED
+
+
+def test_one_that_is_in_nobodys_way_may_take_its_time(small: Proxy, triton: Triton) -> None:
+    with unread(small, triton) as patient:
+        # A small packet fits beside it, and takes as long as the other is given.
+        assert small.ask(slow(3 * STALLED_SECS)).status == pb.OK
+        assert [ack.correlation_id for ack in patient.call] == ["0", "1", "2"]
