@@ -1,0 +1,1 @@
+"""Ways to a model on Triton, measured side by side."""
