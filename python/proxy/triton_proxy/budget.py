@@ -29,11 +29,11 @@ class Budget:
 
     What this bounds: a packet is measured once it was read, so that each open stream may hold one more, which waits.
     While Triton does not take a request, there are two copies of it, one being gRPC's; and the one answer that a stream
-    is sending exists as it came, as an Ack, and as gRPC's copy of that. What of the next packet has come unread lies in
-    buffers that are not full. The C library's memory is in pieces that do not fit together, by less than 100 MiB here.
+    is sending exists as it came, as an Ack, and as gRPC's copy of that. The C library's memory is in pieces that do not
+    fit together, by less than 100 MiB here.
 
         bytes <= 2 * MAX_MB_IN_FLIGHT
-                 + open streams * (largest packet + 2 * largest answer + 2 * HTTP/2 window)
+                 + open streams * (largest packet + 2 * largest answer + HTTP/2 window of 4 MiB)
                  + 100 MiB
 
     whatever Triton does, beside the 100 MiB of an idle proxy; tests/integration/memory_test.py measures it.

@@ -24,6 +24,7 @@ _READY = "/inference.GRPCInferenceService/ServerReady"
 _CHECK_SECS = 10.0
 # A caller may allow its inference any time; a connection whose certificate was replaced may not live on for ever.
 _LONGEST_GOODBYE_SECS = 3600.0
+_ANSWER_WINDOW_BYTES = 8 * 1024 * 1024
 
 
 class StreamCall(Protocol):
@@ -131,6 +132,8 @@ class Link:
         self._options: list[tuple[str, int | str]] = [
             ("grpc.max_send_message_length", -1),  # The caller's message was held to the limit already.
             ("grpc.max_receive_message_length", max_message_bytes),
+            # Answers come in whole, whatever else is under way; they count in the common budget.
+            ("grpc.http2.lookahead_bytes", _ANSWER_WINDOW_BYTES),
             ("grpc.initial_reconnect_backoff_ms", 100),
             ("grpc.min_reconnect_backoff_ms", 1000),
             ("grpc.max_reconnect_backoff_ms", 2000),
