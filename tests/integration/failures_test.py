@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import signal
 import subprocess
@@ -57,6 +58,17 @@ def until(stream: OpenStream, status: pb.StatusCode.ValueType) -> pb.Ack:
             return ack
         assert time.monotonic() < deadline, ack.message
         seq += 1
+
+
+def test_a_triton_that_stops_does_not_wait_for_the_proxy(mortal_triton: Triton, domino: DominoStandIn) -> None:
+    with proxy(mortal_triton.grpc_url, domino.url) as served:
+        until(open_stream(served), pb.OK)
+        os.kill(mortal_triton.pid, signal.SIGTERM)
+        # Kubernetes gives a pod 30 s; an idle call that stays open would take all of it, and then its life.
+        deadline = time.monotonic() + 15
+        while mortal_triton.running:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
 
 
 def test_triton_killed_and_restarted_under_traffic(mortal_triton: Triton, domino: DominoStandIn) -> None:

@@ -24,6 +24,8 @@ _READY = "/inference.GRPCInferenceService/ServerReady"
 _CHECK_SECS = 10.0
 # A caller may allow its inference any time; a connection whose certificate was replaced may not live on for ever.
 _LONGEST_GOODBYE_SECS = 3600.0
+# A little more than the time between two questions whether Triton is ready, each of which begins another.
+_HELD_SECS = 3.0
 _ANSWER_WINDOW_BYTES = 8 * 1024 * 1024
 
 
@@ -38,9 +40,6 @@ class StreamCall(Protocol):
 
     def cancel(self) -> bool:
         """Ends the call."""
-
-    def is_active(self) -> bool:
-        """Whether it is not over."""
 
 
 class _Channel:
@@ -78,22 +77,19 @@ class _Channel:
         self._idle: grpc.StreamStreamMultiCallable[bytes, bytes] = channel.stream_stream(
             _INFER_STREAM, request_serializer=None, response_deserializer=None
         )
-        self._held: StreamCall | None = None
         self.close = channel.close
         self.calls = 0
-        self.hold()
 
     def hold(self) -> None:
-        """Keeps a call open on which nothing is ever sent.
+        """Keeps a call open for a moment on which nothing is sent.
 
         grpc starts a thread when a channel's first call begins and lets it go with the last. To do so for request after
-        request costs a third of a small one's time.
+        request costs a third of a small one's time. It is for a moment only, since a Triton that stops waits for it.
         """
-        if self._held is None or not self._held.is_active():
-            over = threading.Event()
-            self._held = self._idle(_nothing_until(over), wait_for_ready=True)
-            if not self._held.add_callback(over.set):
-                over.set()
+        over = threading.Event()
+        held: StreamCall = self._idle(_nothing_until(over), timeout=_HELD_SECS)
+        if not held.add_callback(over.set):
+            over.set()
 
 
 def _nothing_until(over: threading.Event) -> Iterator[bytes]:
@@ -209,11 +205,13 @@ class Link:
             self._end(channel)
 
     def ready(self, *, timeout_secs: float) -> bool:
-        """Whether Triton says it is ready; False where it says nothing."""
+        """Whether Triton says it is ready; False where it says nothing. Being asked keeps `infer` quick."""
         channel = self._begin()
-        channel.hold()
         try:
-            return bool(channel.ready(service_pb2.ServerReadyRequest(), timeout=timeout_secs).ready)
+            ready = bool(channel.ready(service_pb2.ServerReadyRequest(), timeout=timeout_secs).ready)
+            if ready:
+                channel.hold()
+            return ready
         except grpc.RpcError:
             return False
         finally:
