@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from multimodal_contract import pb
+from multimodal_contract import pb, wire
 from packet_strategies import DEFECTS, SIZES, Defect, Expected, bad_packets, good_packets, unreadable
 from triton_proxy import packet as packets
 
@@ -19,7 +19,7 @@ def lifting(request: pytest.FixtureRequest) -> Iterator[None]:
     """Small packets in the way of large ones too."""
     with pytest.MonkeyPatch.context() as patched:
         if request.param:
-            patched.setattr(packets, "WORTHWHILE_BYTES", 0)
+            patched.setattr(wire, "WORTHWHILE_BYTES", 0)
         yield
 
 
@@ -117,7 +117,7 @@ def test_a_large_packet_is_read_as_a_small_one(raw: bytes) -> None:
     outcomes = []
     for threshold in (len(raw) + 1, 0):
         with pytest.MonkeyPatch.context() as patched:
-            patched.setattr(packets, "WORTHWHILE_BYTES", threshold)
+            patched.setattr(wire, "WORTHWHILE_BYTES", threshold)
             outcomes.append(read(raw))
     whole, lifted = outcomes
     assert type(whole) is type(lifted)

@@ -181,13 +181,12 @@ def read_answer(raw: bytes, *, marks_last: bool = False) -> InferenceResult:
     Raises:
         ProtocolError: it is none.
     """
-    lifted = _LIFTER.lift(raw) if len(raw) >= wire.WORTHWHILE_BYTES else None
+    ack = pb.Ack()
     try:
-        if lifted is None:
-            return InferenceResult(pb.Ack.FromString(raw), marks_last=marks_last)
-        return InferenceResult(pb.Ack.FromString(lifted.rest), lifted.data[0], marks_last=marks_last)
+        data = _LIFTER.parse(raw, ack)
     except DecodeError as error:
         raise ProtocolError(f"{len(raw)} bytes came that are no Ack") from error
+    return InferenceResult(ack, None if data is None else data[0], marks_last=marks_last)
 
 
 def _status_name(number: int) -> str:

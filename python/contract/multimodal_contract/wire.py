@@ -14,6 +14,7 @@ from dataclasses import field as dataclass_field
 from typing import TypeAlias
 
 from google.protobuf.descriptor import Descriptor
+from google.protobuf.message import Message
 
 Buffer: TypeAlias = bytes | memoryview
 # Below it protobuf's own parser, which is no Python, is faster than not copying.
@@ -97,6 +98,23 @@ class Lifter:
         except _LeaveItToProtobuf:
             return None
         return Lifted(b"".join(parts), data)
+
+    def parse(self, raw: bytes, message: Message) -> tuple[list[memoryview], ...] | None:
+        """Parses a message, without the fields to be lifted where it is large enough for that to pay.
+
+        Args:
+            raw: the serialized message.
+            message: to be filled.
+
+        Returns:
+            What was lifted, as `Lifted.data`; None where the message has been parsed whole.
+
+        Raises:
+            DecodeError: it is no message of this type.
+        """
+        lifted = self.lift(raw) if len(raw) >= WORTHWHILE_BYTES else None
+        message.ParseFromString(raw if lifted is None else lifted.rest)
+        return None if lifted is None else lifted.data
 
 
 def _part(

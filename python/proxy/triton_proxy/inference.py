@@ -7,17 +7,15 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
 
 import grpc
 from google.protobuf.message import DecodeError, Message
 from tritonclient.grpc import service_pb2
 
-from multimodal_contract.wire import WORTHWHILE_BYTES, Buffer, Lifter
+from multimodal_contract.wire import Buffer, Lifter
 from triton_proxy.link import StreamCall
 from triton_proxy.reply import Output
 
-M = TypeVar("M", bound=Message)
 _INFERRED = Lifter(service_pb2.ModelInferResponse.DESCRIPTOR, "raw_output_contents")
 _STREAMED = Lifter(service_pb2.ModelStreamInferResponse.DESCRIPTOR, "infer_response.raw_output_contents")
 # Triton's parameter by which an answer says whether it is a decoupled model's last.
@@ -153,9 +151,9 @@ class _Unary(Inference):
             raw = self._call.result()
         except grpc.RpcError as error:
             raise _error_of(error, self._limit) from None
-        lifted = _INFERRED.lift(raw) if len(raw) >= WORTHWHILE_BYTES else None
-        response = _parsed(service_pb2.ModelInferResponse(), raw if lifted is None else lifted.rest)
-        yield _answer(response, response.raw_output_contents if lifted is None else lifted.data[0])
+        response = service_pb2.ModelInferResponse()
+        lifted = _parse(_INFERRED, raw, response)
+        yield _answer(response, response.raw_output_contents if lifted is None else lifted[0])
 
 
 class _Streamed(Inference):
@@ -204,8 +202,8 @@ class _Streamed(Inference):
         raise TritonError("Triton ended the stream of answers without a last one")
 
     def _read(self, raw: bytes) -> Answer:
-        lifted = _STREAMED.lift(raw) if len(raw) >= WORTHWHILE_BYTES else None
-        message = _parsed(service_pb2.ModelStreamInferResponse(), raw if lifted is None else lifted.rest)
+        message = service_pb2.ModelStreamInferResponse()
+        lifted = _parse(_STREAMED, raw, message)
         response = message.infer_response
         # What was refused before it reached the model comes without the parameter, and nothing follows it.
         final = _FINAL_RESPONSE not in response.parameters or response.parameters[_FINAL_RESPONSE].bool_param
@@ -216,7 +214,7 @@ class _Streamed(Inference):
             return Answer(self._model_version, None, message.error_message, final=False)
         if final and not response.outputs:
             return Answer(self._model_version, None)
-        contents = response.raw_output_contents if lifted is None else lifted.data[0]
+        contents = response.raw_output_contents if lifted is None else lifted[0]
         answer = _answer(response, contents)
         return Answer(self._model_version, answer.outputs, final=final)
 
@@ -242,12 +240,11 @@ def streamed(call: StreamCall, limit: TimeLimit, model_version: str) -> Inferenc
     return _Streamed(call, limit, model_version)
 
 
-def _parsed(message: M, raw: bytes) -> M:
+def _parse(lifter: Lifter, raw: bytes, message: Message) -> tuple[list[memoryview], ...] | None:
     try:
-        message.ParseFromString(raw)
+        return lifter.parse(raw, message)
     except DecodeError:
         raise TritonError("Triton's answer does not parse") from None
-    return message
 
 
 def _answer(response: service_pb2.ModelInferResponse, contents: Sequence[Buffer]) -> Answer:

@@ -16,7 +16,7 @@ from google.protobuf.message import DecodeError
 
 from multimodal_contract import pb
 from multimodal_contract.dtypes import BY_NUMBER, DType
-from multimodal_contract.wire import WORTHWHILE_BYTES, Buffer, Lifted, Lifter
+from multimodal_contract.wire import Buffer, Lifter
 
 # numpy's own limit in its first major version. Without one, the product of a million dimensions is a number of
 # megabytes that takes minutes to multiply.
@@ -155,9 +155,8 @@ def read(raw: bytes, *, require_model_version: bool) -> Accepted | Noted | Refus
         require_model_version: whether an empty model_version is a mistake.
     """
     packet = pb.DataPacket()
-    lifted = _TENSORS.lift(raw) if len(raw) >= WORTHWHILE_BYTES else None
     try:
-        packet.ParseFromString(raw if lifted is None else lifted.rest)
+        lifted = _TENSORS.parse(raw, packet)
     except DecodeError:
         return Refused(pb.DataPacket(), Reason.NOT_A_PACKET, Reason.NOT_A_PACKET.text)
     try:
@@ -238,10 +237,10 @@ def _check_repeats(field: str, names: Sequence[str]) -> None:
         seen.add(name)
 
 
-def _data(packet: pb.DataPacket, lifted: Lifted | None) -> Sequence[Buffer]:
+def _data(packet: pb.DataPacket, lifted: tuple[list[memoryview], ...] | None) -> Sequence[Buffer]:
     """The data of the tensor, or of each of the tensors, of which a packet that is accepted has one kind only."""
     if lifted is not None:
-        return [*lifted.data[0], *lifted.data[1]]
+        return [*lifted[0], *lifted[1]]
     return [packet.tensor.data] if packet.HasField("tensor") else [named.tensor.data for named in packet.tensors]
 
 

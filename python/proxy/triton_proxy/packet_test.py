@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from multimodal_contract import pb
+from multimodal_contract import pb, wire
 from triton_proxy import packet as packets
 from triton_proxy.packet import Reason
 
@@ -18,7 +18,7 @@ def lifting(request: pytest.FixtureRequest) -> Iterator[None]:
     """Small packets in the way of large ones too."""
     with pytest.MonkeyPatch.context() as patched:
         if request.param:
-            patched.setattr(packets, "WORTHWHILE_BYTES", 0)
+            patched.setattr(wire, "WORTHWHILE_BYTES", 0)
         yield
 
 

@@ -106,18 +106,21 @@ class Planner:
         """
         control = accepted.packet.control
         entry = self._models.get(control.model, control.model_version, timeout_secs=timeout_secs)
-        if entry is not None and (self._unfit(entry, accepted) is not None or _lacks_output(entry, control)):
-            entry = self._models.confirm(entry, timeout_secs=timeout_secs)
         if entry is None:
             return Plan()
-        reason = self._unfit(entry, accepted)
-        if reason is not None:
-            return reason
+        unfit = self._unfit(entry, accepted)
+        if unfit is not None or _lacks_output(entry, control):
+            entry = self._models.confirm(entry, timeout_secs=timeout_secs)
+            if entry is None:
+                return Plan()
+            unfit = self._unfit(entry, accepted)
+        if unfit is not None:
+            return unfit
         outputs = signature.wanted_outputs(entry.signature, [spec.name for spec in control.outputs])
         if not entry.signature.stateful:
             return Plan(entry, outputs)
         key = control.model, control.model_version
-        start = accepted.packet.event == pb.SEV_START or self._begins
+        start = self._starts(accepted)
         # Nothing can follow in a unary call: its one packet is a sequence of its own.
         end = accepted.packet.event == pb.SEV_END or self._unary
         sequence = Sequence() if start else self._sequences[key]
@@ -144,10 +147,13 @@ class Planner:
             return packets.refused(accepted.packet, Reason.MODEL_MISMATCH, problem=problem)
         if entry.signature.decoupled and self._unary:
             return packets.refused(accepted.packet, Reason.DECOUPLED_UNARY, model=control.model)
-        begins = self._begins or accepted.packet.event == pb.SEV_START
-        if entry.signature.stateful and not begins and (control.model, control.model_version) not in self._sequences:
+        key = control.model, control.model_version
+        if entry.signature.stateful and not self._starts(accepted) and key not in self._sequences:
             return packets.refused(accepted.packet, Reason.NO_SEQUENCE, model=control.model)
         return None
+
+    def _starts(self, accepted: packets.Accepted) -> bool:
+        return self._begins or accepted.packet.event == pb.SEV_START
 
 
 def _lacks_output(entry: Entry, control: pb.Control) -> bool:

@@ -188,7 +188,7 @@ class Stream:
         self.passage.received(request)
         work = Work(request, room, arrived)
         try:
-            work.outcome = self._begin(outcome, work, size)
+            work.outcome = self._begin(outcome, work)
         except BaseException:
             self._lane.withdraw()
             raise
@@ -206,7 +206,7 @@ class Stream:
         return True
 
     def _begin(
-        self, outcome: packets.Accepted | packets.Noted | packets.Refused, work: Work, size: int
+        self, outcome: packets.Accepted | packets.Noted | packets.Refused, work: Work
     ) -> Inference | packets.Noted | packets.Refused:
         if isinstance(outcome, packets.Noted):
             self._planner.noted(outcome.packet.event)
@@ -218,7 +218,7 @@ class Stream:
             return plan
         if plan.sequence is not None and plan.sequence.latest is not None:
             plan.sequence.latest.wait()
-        work.room.resize(size + self._largest_answer)
+        work.room.resize(work.request.bytes_seen + self._largest_answer)
         inference = self._triton.infer(
             control.model,
             control.model_version,
