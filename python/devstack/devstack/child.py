@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import tempfile
+import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, cast
@@ -59,7 +61,11 @@ class Child:
         self._leash = _leash(command, env=env, log=log, remove=remove, grace=grace)
         self._output = cast("IO[bytes]", self._leash.stdout)
         self._held = cast("IO[bytes]", self._leash.stdin)
-        first = self._output.readline()
+        try:
+            first = self._output.readline()
+        except BaseException:
+            self.stop()
+            raise
         if not first:
             self._leash.wait()
             raise OSError(f"cannot start {command[0]}; expected an executable file. See {log or 'standard error'}")
@@ -103,6 +109,21 @@ class Child:
         self.stop()
 
 
+def unused_folder(prefix: str) -> Path:
+    """Names a folder for temporary files that does not exist yet.
+
+    Who knows the name before the folder exists can remove it whenever a signal comes; `tempfile.mkdtemp` tells it
+    only after.
+
+    Args:
+        prefix: beginning of the folder's name.
+
+    Returns:
+        Its path.
+    """
+    return Path(tempfile.gettempdir()) / f"{prefix}{uuid.uuid4().hex}"
+
+
 @contextlib.contextmanager
 def scratch_folder(prefix: str) -> Iterator[Path]:
     """Makes an empty folder that is removed at the end, also when this process is killed.
@@ -113,6 +134,10 @@ def scratch_folder(prefix: str) -> Iterator[Path]:
     Yields:
         The folder.
     """
-    folder = Path(tempfile.mkdtemp(prefix=prefix))
-    with Child(["sleep", "infinity"], env={"PATH": os.defpath}, remove=[str(folder)], grace=0):
-        yield folder
+    folder = unused_folder(prefix)
+    try:
+        folder.mkdir(0o700)
+        with Child(["sleep", "infinity"], env={"PATH": os.defpath}, remove=[str(folder)], grace=0):
+            yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)

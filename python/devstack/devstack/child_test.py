@@ -1,13 +1,17 @@
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import subprocess
 import sys
+import tempfile
 import textwrap
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import FrameType
+from typing import Any
 
 import pytest
 
@@ -104,3 +108,40 @@ def test_a_scratch_folder_is_gone_at_once_after_its_block() -> None:
         (folder / "deep").mkdir()
         (folder / "deep" / "file").touch()
     assert not folder.exists()
+
+
+class _Interrupted(BaseException):
+    pass
+
+
+def _interrupt_at(line: int) -> Callable[..., Any]:
+    """A trace function that raises at a line, counted over those of `child` and of what it makes folders with."""
+    seen = itertools.count()
+
+    def trace(frame: FrameType, event: str, _: object) -> Callable[..., Any] | None:
+        if Path(frame.f_code.co_filename).name not in ("child.py", "tempfile.py", "pathlib.py"):
+            return None
+        if event == "line" and next(seen) == line:
+            raise _Interrupted
+        return trace
+
+    return trace
+
+
+def test_an_interruption_at_any_line_of_making_a_folder_leaves_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    for line in itertools.count():
+        sys.settrace(_interrupt_at(line))
+        try:
+            with scratch_folder("interrupted-"):
+                sys.settrace(None)
+        except _Interrupted:
+            pass
+        else:
+            assert line > 20
+            return
+        finally:
+            sys.settrace(None)
+        assert not list(tmp_path.iterdir()), f"interrupted at line {line}"

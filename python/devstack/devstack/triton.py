@@ -6,7 +6,6 @@ import contextlib
 import re
 import shutil
 import socket
-import tempfile
 import time
 import urllib.request
 import uuid
@@ -17,7 +16,7 @@ from typing import Any
 import tritonclient.grpc as grpcclient
 from tritonclient.utils import InferenceServerException
 
-from devstack.child import Child
+from devstack.child import Child, unused_folder
 from devstack.ports import ADDRESS, free_ports
 from devstack.triton_site import TritonHome
 
@@ -212,8 +211,9 @@ class Triton:
         self.stop()
 
     def _launch(self) -> Child:
-        folder = Path(tempfile.mkdtemp(prefix="devstack-triton-"))
+        folder = unused_folder("devstack-triton-")
         try:
+            folder.mkdir(0o700)
             home = TritonHome(folder, self._site)
             shared_memory = f"devstack_{uuid.uuid4().hex}_"
             grpc_port, http_port, metrics_port = self._ports
