@@ -49,7 +49,7 @@ ENDS = st.builds(
     ends=st.lists(ENDS, max_size=8),
     count=st.integers(0, 30),
     window=st.integers(4, 8),
-    elements=st.sampled_from([1, 20_000]),
+    elements=st.sampled_from([1, 20_000, 70_000]),
     play=st.sampled_from([stream_sync, stream_async]),
 )
 def test_no_sequence_of_ends_loses_repeats_or_reorders(

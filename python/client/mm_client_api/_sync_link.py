@@ -13,6 +13,8 @@ from mm_client_api._reopening import ADMITTED_WITHIN_SECS, Ending, Reopening
 from mm_client_api.request import InferenceRequest
 from mm_client_api.result import InferenceResult, read_answer
 
+# To wake another thread costs less than to serialize this much.
+_WORTH_A_THREAD_BYTES = 256 * 1024
 Chat: TypeAlias = "grpc.StreamStreamMultiCallable[bytes, bytes]"
 
 
@@ -24,6 +26,7 @@ class Packets:
         self._changed = threading.Condition()
         self._call = 0
         self._held_back = False
+        self._closed = False
 
     def add(self, packet: Packet) -> None:
         """See `Outstanding.add`."""
@@ -66,6 +69,12 @@ class Packets:
             self._changed.notify_all()
             return self.outstanding.untouched
 
+    def close(self) -> None:
+        """Let every thread go: nothing is sent any more."""
+        with self._changed:
+            self._closed = True
+        self.stop()
+
     def reopened(self) -> None:
         """See `Outstanding.reopened`."""
         with self._changed:
@@ -101,7 +110,10 @@ class Packets:
 
 
 class PulledPackets(Packets):
-    """Packets of requests that the sending threads take from the caller themselves: no further thread is needed.
+    """Packets of requests that the sending threads take from the caller themselves: small ones need no further thread.
+
+    From the first large one on, a thread takes them ahead: gRPC's sending thread waits until a message has left, and the
+    next one is ready by then.
 
     A thread whose call is over may still be within the caller's iterable. What it gets there is sent by the thread of
     the next call, which takes nothing from the iterable before that.
@@ -117,10 +129,11 @@ class PulledPackets(Packets):
         self._remaining = steps(requests)
         self._packet_of = packet_of
         self._pulling = False
+        self._ahead = False
 
     @property
     def _may_pull(self) -> bool:
-        return self.outstanding.room and not self._pulling
+        return self.outstanding.room and not self._pulling and not self._ahead
 
     def _begin_pull(self) -> None:
         self._pulling = True
@@ -137,8 +150,21 @@ class PulledPackets(Packets):
             self._pulling = False
             if packet is None:
                 self.finish(failure)
-            else:
-                self.add(packet)
+                return
+            self.add(packet)
+            if self._ahead or len(packet.data) < _WORTH_A_THREAD_BYTES:
+                return
+            self._ahead = True
+        threading.Thread(target=self._pull_ahead, daemon=True).start()
+
+    def _pull_ahead(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._closed or self.outstanding.exhausted or self.outstanding.room)
+                if self._closed or self.outstanding.exhausted:
+                    return
+                self._begin_pull()
+            self._pull()
 
 
 class Link:
@@ -174,7 +200,7 @@ class Link:
                 self.packets.reopened()
             self.packets.outstanding.end()
         finally:
-            self.packets.stop()
+            self.packets.close()
 
     def stop(self) -> None:
         """End the present call, which another thread may be reading; `stopped` must be set before."""

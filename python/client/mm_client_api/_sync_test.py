@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import itertools
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import grpc
@@ -41,6 +41,15 @@ def client(server: EchoServer) -> Iterator[TritonClient]:
 
 def request(number: int, model: str = "echo") -> InferenceRequest:
     return InferenceRequest(model, {"x": np.array([number], np.int64)}, ["x"])
+
+
+def large_request(number: int) -> InferenceRequest:
+    """Large enough for packets to be taken ahead."""
+    return InferenceRequest("echo", {"x": np.array([number], np.int64), "rest": np.zeros(40_000)}, ["x"])
+
+
+Make = Callable[[int], InferenceRequest]
+both_sizes = pytest.mark.parametrize("make", [request, large_request])
 
 
 def test_one_inference(client: TritonClient, server: EchoServer) -> None:
@@ -115,20 +124,22 @@ def test_another_grpc_service_is_said() -> None:
     server.stop(None).wait()
 
 
-def test_a_stream_answers_in_order_over_one_call(client: TritonClient, server: EchoServer) -> None:
-    results = list(client.stream(map(request, range(300)), window=8))
+@both_sizes
+def test_a_stream_answers_in_order_over_one_call(client: TritonClient, server: EchoServer, make: Make) -> None:
+    results = list(client.stream(map(make, range(300)), window=8))
     assert [result.outputs["x"].item() for result in results] == list(range(300))
     assert server.streams == 1
     assert server.most_unanswered <= 8
 
 
-def test_the_window_bounds_what_is_pulled(client: TritonClient, server: EchoServer) -> None:
+@both_sizes
+def test_the_window_bounds_what_is_pulled(client: TritonClient, server: EchoServer, make: Make) -> None:
     pulled = []
 
     def numbers() -> Iterator[InferenceRequest]:
         for number in itertools.count():
             pulled.append(number)
-            yield request(number)
+            yield make(number)
 
     server.gate.clear()
     results = client.stream(numbers(), window=4)
@@ -146,12 +157,13 @@ def test_the_window_bounds_what_is_pulled(client: TritonClient, server: EchoServ
     results.close()
 
 
-def test_stopping_early_cancels_the_call(client: TritonClient, server: EchoServer) -> None:
+@both_sizes
+def test_stopping_early_cancels_the_call(client: TritonClient, server: EchoServer, make: Make) -> None:
     ended = threading.Event()
 
     def endless() -> Iterator[InferenceRequest]:
         try:
-            yield from map(request, itertools.count())
+            yield from map(make, itertools.count())
         finally:
             ended.set()
 
@@ -185,10 +197,11 @@ def test_failed_packets_do_not_end_the_stream(client: TritonClient) -> None:
     assert [result.status for result in results] == ["OK", "BAD_REQUEST", "UNSUPPORTED", "INTERNAL", "OK"]
 
 
-def test_what_the_iterable_raises_comes_after_the_results_before(client: TritonClient) -> None:
+@both_sizes
+def test_what_the_iterable_raises_comes_after_the_results_before(client: TritonClient, make: Make) -> None:
     def failing() -> Iterator[InferenceRequest]:
-        yield request(0)
-        yield request(1)
+        yield make(0)
+        yield make(1)
         raise LookupError("camera unplugged")
 
     results = client.stream(failing())
@@ -197,9 +210,10 @@ def test_what_the_iterable_raises_comes_after_the_results_before(client: TritonC
         next(results)
 
 
-def test_a_request_that_cannot_be_encoded_is_raised_in_place(client: TritonClient) -> None:
+@both_sizes
+def test_a_request_that_cannot_be_encoded_is_raised_in_place(client: TritonClient, make: Make) -> None:
     bad = InferenceRequest("echo", {"x": np.array([1j])}, ["x"])
-    results = client.stream([request(0), bad, request(2)])
+    results = client.stream([make(0), bad, make(2)])
     assert next(results).status == "OK"
     with pytest.raises(InvalidRequest, match="complex128"):
         next(results)

@@ -270,6 +270,17 @@ def test_closing_a_stream_ends_its_threads_while_the_client_lives(server: EchoSe
         until(lambda: threads() <= before)
 
 
+def test_closing_a_stream_of_large_packets_ends_the_thread_that_takes_them_ahead(server: EchoServer) -> None:
+    with TritonClient(server.addr, credentials=ALICE) as client:
+        before = threads()
+        results = client.stream(numbered(elements=70_000), window=2)
+        assert next(results).correlation_id == "0"
+        # The thread has no place left, and waits for one.
+        until(lambda: server.received == 3)
+        results.close()
+        until(lambda: threads() <= before)
+
+
 def test_closing_the_client_ends_its_waits(server: EchoServer) -> None:
     with EndingServer([End(0, LIMITED, retry_after="800")], forever=True) as away:
         client = TritonClient(away.addr, credentials=KEY)
