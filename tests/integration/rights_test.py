@@ -123,7 +123,7 @@ def test_over_a_limit_one_is_told_when_to_try_again_and_others_are_not_slowed(
 
 def test_all_together_wait_for_room_and_none_is_lost(triton: Triton, domino: DominoStandIn) -> None:
     """Ten streams of packets of which one fits at a time."""
-    with proxy(triton.grpc_url, domino.url, MAX_MB_IN_FLIGHT="1") as served:
+    with proxy(triton.grpc_url, domino.url, MAX_MB_IN_FLIGHT="2") as served:
 
         def run(stream: int) -> list[pb.Ack]:
             data = struct.pack("<f", stream) * 150_000

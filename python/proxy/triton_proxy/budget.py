@@ -8,6 +8,8 @@ from collections import deque
 from triton_proxy.limits import LimitExceeded
 
 _MB = 1024 * 1024
+# While Triton does not take a request, our own and gRPC's.
+PACKET_COPIES = 2
 
 
 class _Waiter:
@@ -28,13 +30,13 @@ class Budget:
     so that with them more may be handed out than there is; nobody gets anything then.
 
     What this bounds: a packet is measured once it was read, so that each open stream may hold one more, which waits.
-    While Triton does not take a request, there are two copies of it, one being gRPC's; and the one answer that a stream
-    is sending exists as it came, as an Ack, and as gRPC's copy of that. The C library's memory is in pieces that do not
-    fit together, by less than 100 MiB here.
+    While Triton does not take a request, there are two copies of it, one being gRPC's, and it has room for both; the
+    one answer that a stream is sending exists as it came, as an Ack, and as gRPC's copy of that. The C library's memory
+    is in pieces that do not fit together, by less than 150 MiB here.
 
-        bytes <= 2 * MAX_MB_IN_FLIGHT
-                 + open streams * (largest packet + 2 * largest answer + HTTP/2 window of 4 MiB)
-                 + 100 MiB
+        bytes <= MAX_MB_IN_FLIGHT
+                 + open streams * (largest packet + 2 * largest answer + HTTP/2 window of 8 MiB)
+                 + 150 MiB
 
     whatever Triton does, beside the 100 MiB of an idle proxy; tests/integration/memory_test.py measures it.
     """
@@ -69,8 +71,8 @@ class Budget:
     def _reserve(self, share: Share, size: int) -> Room | None:
         if size > self._mb * _MB:
             raise LimitExceeded(
-                f"packet of {size} bytes is over MAX_MB_IN_FLIGHT={self._mb}, which is for all packets together; "
-                "send smaller packets",
+                f"a packet that takes {size} bytes while it is under way, {PACKET_COPIES} copies of it, is over "
+                f"MAX_MB_IN_FLIGHT={self._mb}, which is for all packets together; send smaller packets",
                 None,
             )
         with self._lock:
@@ -130,7 +132,7 @@ class Share:
         """Waits for room for a packet; None when the share was finished or closed before there was any.
 
         Args:
-            size: its bytes.
+            size: bytes of all its copies.
 
         Raises:
             LimitExceeded: it is larger than the whole budget.

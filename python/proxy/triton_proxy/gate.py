@@ -15,7 +15,7 @@ from triton_proxy.auth import IdentityUnavailable, Kind, NotAuthenticated, Princ
 from triton_proxy.auth.caller import Caller
 from triton_proxy.auth.credential import UnusableCredential, from_metadata
 from triton_proxy.auth.decisions import Decisions
-from triton_proxy.budget import Budget, Room
+from triton_proxy.budget import PACKET_COPIES, Budget, Room
 from triton_proxy.limits import LimitExceeded, Limits
 from triton_proxy.reply import Request
 
@@ -151,7 +151,7 @@ class Passage:
         try:
             self._quota.admit(size)
             try:
-                room = self._share.reserve(size)
+                room = self._share.reserve(PACKET_COPIES * size)
             except LimitExceeded:
                 self._quota.release(size)
                 raise

@@ -182,10 +182,10 @@ class Settings:
         "MiB in packets of one principal that are under way at once.",
     )
     max_mb_in_flight: int = _setting(
-        "192",
+        "160",
         parse.integer(1, 1048576),
-        "MiB in packets of all callers that are under way at once, and in answers not yet taken; beyond it streams are"
-        " not read.",
+        "MiB that the packets of all callers under way take, each twice its size, and answers not yet taken; beyond it"
+        " streams are not read.",
     )
     drain_secs: float = _setting(
         "20",

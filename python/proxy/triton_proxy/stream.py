@@ -10,6 +10,7 @@ import grpc
 
 from multimodal_contract import pb
 from triton_proxy import packet as packets
+from triton_proxy.budget import PACKET_COPIES
 from triton_proxy.gate import Ending, Passage, Refusal
 from triton_proxy.inference import Inference, TimeLimit
 from triton_proxy.lane import Lane, Slot
@@ -218,7 +219,7 @@ class Stream:
             return plan
         if plan.sequence is not None and plan.sequence.latest is not None:
             plan.sequence.latest.wait()
-        work.room.resize(work.request.bytes_seen + self._largest_answer)
+        work.room.resize(PACKET_COPIES * work.request.bytes_seen + self._largest_answer)
         inference = self._triton.infer(
             control.model,
             control.model_version,
