@@ -76,7 +76,11 @@ class Chat:
             if self._draining:
                 stream.end(_DRAINING)
         try:
-            self._readers.submit(stream.read)
+            if stream.unary:
+                # Its one packet is on its way already, and to wake a thread for it is much of what it costs.
+                stream.read()
+            else:
+                self._readers.submit(stream.read)
             yield from stream.answers()
         finally:
             with self._lock:

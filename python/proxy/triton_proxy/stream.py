@@ -27,7 +27,12 @@ _FAILED = Ending(grpc.StatusCode.INTERNAL, "the proxy failed on this stream; its
 
 
 class Stream:
-    """The two halves of a stream: `read` in a thread of its own, `answers` in the call's thread."""
+    """The two halves of a stream: `answers` in the call's thread, `read` in another one, or before it if it is unary.
+
+    Attributes:
+        unary: whether no more than one packet comes.
+        passage: what the call may do.
+    """
 
     def __init__(
         self,
@@ -51,7 +56,7 @@ class Stream:
             settings: what to run with.
             unary: whether no more than one packet comes.
         """
-        self._unary = unary
+        self.unary = unary
         self._planner = Planner(models, unary=unary)
         self.passage = passage
         self._requests = requests
@@ -78,7 +83,7 @@ class Stream:
                 raw = next(self._requests, None)
                 if raw is not None and not self._accept(raw):
                     break
-                self._complete = raw is None or self._unary
+                self._complete = raw is None or self.unary
                 del raw  # Its megabytes would stay while the next one is waited for.
         except grpc.RpcError:
             pass  # The caller went away; `_over` cleans up.
