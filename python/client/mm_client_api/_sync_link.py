@@ -112,8 +112,8 @@ class Packets:
 class PulledPackets(Packets):
     """Packets of requests that the sending threads take from the caller themselves: small ones need no further thread.
 
-    From the first large one on, a thread takes them ahead: gRPC's sending thread waits until a message has left, and the
-    next one is ready by then.
+    From the first large one on, a thread takes them ahead: gRPC's sending thread waits until a message has left, and
+    the next one is ready by then.
 
     A thread whose call is over may still be within the caller's iterable. What it gets there is sent by the thread of
     the next call, which takes nothing from the iterable before that.

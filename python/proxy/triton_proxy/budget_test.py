@@ -117,7 +117,7 @@ def test_answers_do_not_wait_and_nobody_gets_anything_while_there_is_too_much_of
 
 
 def test_what_never_fits_is_refused_instead_of_waiting_for_ever() -> None:
-    with pytest.raises(LimitExceeded, match=r"a packet that takes 1048577 bytes .* is over MAX_MB_IN_FLIGHT=1,") as caught:
+    with pytest.raises(LimitExceeded, match=r"that takes 1048577 bytes .* is over MAX_MB_IN_FLIGHT=1,") as caught:
         Budget(1).share().reserve(MB + 1)
     assert caught.value.retry_after_secs is None
 
