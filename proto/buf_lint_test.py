@@ -7,14 +7,8 @@ from pathlib import Path
 
 import pytest
 
-BUF = Path("../buf/bin/tool").absolute()
-UNAVAILABLE = Path("../buf/bin/unavailable.txt")
+BUF = Path("../buf/bin/buf").absolute()
 CONTRACT = Path("proto/multimodal.proto")
-
-pytestmark = pytest.mark.skipif(
-    UNAVAILABLE.exists(),
-    reason=f"no buf: {UNAVAILABLE.read_text().strip()}" if UNAVAILABLE.exists() else "buf is there",
-)
 
 
 def lint(folder: Path, contract: str) -> subprocess.CompletedProcess[str]:

@@ -1,59 +1,61 @@
-"""Programs built from Go modules with the machine's Go, where it has one."""
+"""Programs built from Go modules."""
 
 _BUILD = """\
-# bin/tool, or bin/unavailable.txt, which says why there is none.
 filegroup(
     name = "tool",
-    srcs = glob(["bin/*"]),
+    srcs = ["bin/{name}"],
     visibility = ["//visibility:public"],
 )
 """
 
-def _find_go(rctx):
-    candidates = [rctx.which("go"), "/usr/local/go/bin/go", "/usr/lib/go/bin/go"]
-    for candidate in candidates:
-        if candidate and rctx.path(candidate).exists:
-            return str(candidate)
-    return None
-
-def _build(rctx):
-    """Builds bin/tool; returns why it could not, or None."""
-    go = _find_go(rctx)
-    if not go:
-        return "Go is not installed"
-    rctx.symlink(rctx.attr.go_mod, "module/go.mod")
-    rctx.symlink(rctx.attr.go_sum, "module/go.sum")
-    rctx.report_progress("building {}".format(rctx.attr.package))
+def _run(rctx, words, what):
     done = rctx.execute(
-        [go, "build", "-trimpath", "-buildvcs=false", "-o", "../bin/tool", rctx.attr.package],
-        # readonly: nothing but what go.sum has a hash for. local: no other Go is downloaded.
-        environment = {"CGO_ENABLED": "0", "GOFLAGS": "-mod=readonly", "GOTOOLCHAIN": "local"},
-        timeout = 1200,
+        [rctx.path(rctx.attr._go)] + words,
+        # readonly: nothing but what go.sum has a hash for. local: no other Go is downloaded. Where the modules come from
+        # and where Go's caches lie stays the user's choice, so that the next clone finds everything built.
+        environment = {
+            "CGO_ENABLED": "0",
+            "GOFLAGS": "-mod=readonly",
+            "GOROOT": "",
+            "GOTOOLCHAIN": "local",
+            "GOWORK": "off",
+        },
+        timeout = 1800,
         working_directory = "module",
     )
-    if done.return_code == 0:
-        return None
-    return "{} could not build it: {}".format(go, done.stderr.strip().splitlines()[-1] if done.stderr.strip() else "no reason given")
+    if done.return_code != 0:
+        fail("Go could not {}:\n{}{}".format(what, done.stdout, done.stderr))
+    return done.stdout.strip()
 
 def _go_tool_impl(rctx):
-    reason = _build(rctx)
-    if reason:
-        rctx.file(
-            "bin/unavailable.txt",
-            "{}; once that is mended: ./bazelw sync --only={}\n".format(reason, rctx.name),
-            executable = False,
-        )
-    rctx.file("BUILD.bazel", _BUILD, executable = False)
+    package = rctx.attr.package
+    for file in [rctx.attr.go_mod, rctx.attr.go_sum] + rctx.attr.srcs:
+        if file:
+            rctx.symlink(file, "module/" + file.name.split("/")[-1])
+    stamps = [
+        "-X {}={}".format(variable, _run(rctx, ["list", "-m", "-f", "{{.Version}}", module], "find " + module))
+        for variable, module in rctx.attr.stamps.items()
+    ]
+    rctx.report_progress("building {}, minutes the first time".format(package))
+    _run(
+        rctx,
+        ["build", "-trimpath", "-buildvcs=false", "-ldflags", " ".join(["-s -w"] + stamps), "-o", "../bin/" + rctx.name, package],
+        "build " + package,
+    )
+    rctx.file("BUILD.bazel", _BUILD.format(name = rctx.name), executable = False)
 
 go_tool = repository_rule(
     implementation = _go_tool_impl,
     attrs = {
         "go_mod": attr.label(mandatory = True, allow_single_file = True, doc = "Module that pins the versions."),
-        "go_sum": attr.label(mandatory = True, allow_single_file = True, doc = "Its hashes."),
+        "go_sum": attr.label(allow_single_file = True, doc = "Its hashes; left out where it needs no other module."),
         "package": attr.string(mandatory = True, doc = "Import path of the main package."),
+        "stamps": attr.string_dict(doc = "String variables of the program that get a module's version: variable to module."),
+        "srcs": attr.label_list(allow_files = [".go"], doc = "Sources beside go.mod, where the program is our own and `package` is `.`."),
+        "_go": attr.label(default = "@go_sdk//:go/bin/go"),
     },
-    doc = """Builds a Go program as `@NAME//:tool`, from sources that go.sum pins by hash.
+    doc = """Builds a Go program as `@NAME//:tool`, from sources that go.sum pins by hash, with `@go_sdk`'s Go.
 
-Where Go is missing, too old or offline, the repository holds bin/unavailable.txt with the reason instead,
-and a check that wants the tool is skipped with it.""",
+The file is bin/NAME. It is built when something that Bazel builds needs it; Go's own cache in the home folder makes that
+seconds in the next clone.""",
 )

@@ -1,6 +1,6 @@
 // Pins buf, with a hash for everything it is built from. To move to another version, in this folder:
 //     go get -tool github.com/bufbuild/buf/cmd/buf@VERSION
-module multimodal/bazel/buf
+module multimodal/bazel/go/buf
 
 go 1.24.0
 
