@@ -24,7 +24,7 @@ from triton_proxy.budget import Budget
 from triton_proxy.chat import Chat
 from triton_proxy.door import Door
 from triton_proxy.gate import Gate
-from triton_proxy.health import Health
+from triton_proxy.health import Health, HealthListener
 from triton_proxy.limits import Limits
 from triton_proxy.link import Link
 from triton_proxy.model_cache import Models
@@ -98,10 +98,16 @@ class Server:
         self.port = self._bind()
         if self.port == 0:
             raise RuntimeError(f"cannot listen on {settings.listen_addr}; is the port taken? LISTEN_ADDR sets it")
+        self.health_listener = (
+            HealthListener(self._health, settings.health_listen_addr) if settings.health_listen_addr else None
+        )
 
     def start(self) -> None:
         """Serves from now on."""
+        self._health.start()
         self._server.start()
+        if self.health_listener is not None:
+            self.health_listener.start()
         _LOG.info(
             "serving on port %d, %s; Triton at %s, %s",
             self.port,
@@ -129,6 +135,8 @@ class Server:
         # The streams are done but for their status; who still watches the health would stay for ever.
         if not stopped.wait(_LAST_WORDS_SECS):
             self._server.stop(None).wait()
+        if self.health_listener is not None:
+            self.health_listener.close()
         self._chat.close()
         self._models.close()
         self._triton.close()

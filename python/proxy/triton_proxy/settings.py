@@ -74,6 +74,11 @@ class Settings:
         ("TRITON_CA_FILE",),
     )
     listen_addr: str = _setting("[::]:50051", parse.address, "Where the proxy listens; port 0 takes a free one.")
+    health_listen_addr: str = _setting(
+        "",
+        parse.optional(parse.address),
+        "A second place with grpc.health.v1 and nothing else, always plaintext, for Kubernetes' gRPC probes.",
+    )
     tls_cert_file: str = _setting(
         "",
         parse.optional(parse.file),
