@@ -1,0 +1,275 @@
+"""The chart's objects: restricted pods, settings that the proxy takes, numbers that follow from each other."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from chart_checks.helm import CHART, NAMESPACE, RELEASE, render
+from chart_checks.network_policy import selects
+from chart_checks.value_sets import VALUE_SETS
+from triton_proxy.access import read_policy
+from triton_proxy.budget import Budget
+from triton_proxy.settings import TABLE, SettingsError, load
+
+SCHEMA = json.loads((CHART / "values.schema.json").read_text())
+SETTINGS = SCHEMA["properties"]["proxy"]["properties"]["settings"]["properties"]
+NAME = "triton-inference-server"
+every_value_set = pytest.mark.parametrize("name", VALUE_SETS)
+
+
+def pods(name: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Kind and pod template of whatever runs pods."""
+    for manifest in render(VALUE_SETS[name]).manifests:
+        if manifest["kind"] in ("Deployment", "Job"):
+            yield manifest["kind"], manifest["spec"]["template"]
+
+
+def environment(name: str) -> dict[str, str]:
+    """The proxy's environment."""
+    deployment = render(VALUE_SETS[name]).one("Deployment", f"{NAME}-proxy")
+    (container,) = deployment["spec"]["template"]["spec"]["containers"]
+    return {entry["name"]: entry["value"] for entry in container["env"]}
+
+
+@every_value_set
+def test_pods_keep_to_pod_security_restricted(name: str) -> None:
+    # https://kubernetes.io/docs/concepts/security/pod-security-standards/#restricted
+    allowed = {
+        "configMap",
+        "csi",
+        "downwardAPI",
+        "emptyDir",
+        "ephemeral",
+        "persistentVolumeClaim",
+        "projected",
+        "secret",
+    }
+    for _, template in pods(name):
+        spec = template["spec"]
+        assert not {"hostNetwork", "hostPID", "hostIPC", "initContainers"} & spec.keys()
+        assert {kind for volume in spec["volumes"] for kind in volume} - {"name"} <= allowed
+        assert spec["securityContext"]["runAsNonRoot"] is True
+        assert spec["securityContext"]["runAsUser"] > 0
+        assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+        for container in spec["containers"]:
+            assert container["securityContext"] == {
+                "allowPrivilegeEscalation": False,
+                "capabilities": {"drop": ["ALL"]},
+                "readOnlyRootFilesystem": True,
+            }
+            assert all("hostPort" not in port for port in container.get("ports", ()))
+            assert {"cpu", "memory"} <= container["resources"]["requests"].keys()
+            assert "memory" in container["resources"]["limits"]
+
+
+@every_value_set
+def test_nobody_gets_a_token_of_the_api_server(name: str) -> None:
+    accounts = [m for m in render(VALUE_SETS[name]).manifests if m["kind"] == "ServiceAccount"]
+    assert all(account["automountServiceAccountToken"] is False for account in accounts)
+    names = {account["metadata"]["name"] for account in accounts}
+    for _, template in pods(name):
+        assert template["spec"]["automountServiceAccountToken"] is False
+        assert template["spec"]["serviceAccountName"] in names
+
+
+@every_value_set
+def test_models_can_be_written_by_the_publisher_only(name: str) -> None:
+    for kind, template in pods(name):
+        mounts = [mount for container in template["spec"]["containers"] for mount in container["volumeMounts"]]
+        volumes = template["spec"]["volumes"]
+        claims = [volume["persistentVolumeClaim"] for volume in volumes if volume["name"] == "models"]
+        if kind == "Deployment":
+            assert all(claim["readOnly"] for claim in claims)
+            assert all(mount["readOnly"] for mount in mounts if mount["name"] == "models")
+
+
+@every_value_set
+def test_a_template_is_one_object(name: str) -> None:
+    sources = re.findall(r"(?m)^# Source: (.*)$", render(VALUE_SETS[name]).text)
+    assert len(sources) == len(set(sources)) == len(render(VALUE_SETS[name]).manifests)
+
+
+@every_value_set
+def test_objects_are_labelled_and_found(name: str) -> None:
+    manifests = render(VALUE_SETS[name]).manifests
+    for manifest in manifests:
+        labels = manifest["metadata"]["labels"]
+        assert labels["app.kubernetes.io/name"] == "domino-triton"
+        assert (labels["app.kubernetes.io/instance"], labels["app.kubernetes.io/managed-by"]) == (RELEASE, "Helm")
+        if manifest["kind"] != "PersistentVolume":
+            assert manifest["metadata"]["namespace"] in (NAMESPACE, "domino-compute")
+    templates = {t["metadata"]["labels"]["app.kubernetes.io/component"]: t["metadata"]["labels"] for _, t in pods(name)}
+    for manifest in manifests:
+        selector = manifest["spec"].get("selector") if manifest["kind"] == "Service" else None
+        if manifest["kind"] in ("Deployment", "PodDisruptionBudget"):
+            selector = manifest["spec"]["selector"]["matchLabels"]
+        if selector is not None:
+            found = [part for part, labels in templates.items() if selects({"matchLabels": selector}, labels)]
+            assert found == [manifest["metadata"]["labels"]["app.kubernetes.io/component"]]
+
+
+@every_value_set
+def test_services_stay_inside_and_lead_to_ports_that_there_are(name: str) -> None:
+    ports = {
+        (template["metadata"]["labels"]["app.kubernetes.io/component"], port["name"]): port["containerPort"]
+        for _, template in pods(name)
+        for container in template["spec"]["containers"]
+        for port in container.get("ports", ())
+    }
+    services = [m for m in render(VALUE_SETS[name]).manifests if m["kind"] == "Service"]
+    assert {s["metadata"]["name"] for s in services} == {NAME, f"{NAME}-proxy", f"{NAME}-proxy-headless"}
+    for service in services:
+        assert service["spec"]["type"] == "ClusterIP"
+        assert "externalIPs" not in service["spec"]
+        component = service["spec"]["selector"]["app.kubernetes.io/component"]
+        for port in service["spec"]["ports"]:
+            assert ports[component, port["targetPort"]] == port["port"]
+
+
+def test_every_setting_of_the_proxy_can_be_reached() -> None:
+    ours = environment("everything").keys() - SETTINGS.keys()
+    assert ours | SETTINGS.keys() == {setting.env for setting in TABLE}
+    assert ours.isdisjoint(SETTINGS)
+
+
+@every_value_set
+def test_the_proxy_takes_its_settings(name: str) -> None:
+    files = {"TLS_CERT_FILE", "TLS_KEY_FILE", "TLS_CLIENT_CA_FILE", "ACCESS_POLICY_FILE", "DOMINO_CA_FILE"}
+    files |= {"TRITON_CA_FILE", "TRITON_CERT_FILE", "TRITON_KEY_FILE"}
+    given = environment(name)
+    # Their files are in the pod, not here.
+    expected = pytest.raises(SettingsError) if files & given.keys() else contextlib.nullcontext()
+    with expected as caught:
+        load(given)
+    wrong = {line.split()[0] for line in str(caught.value).splitlines()} if caught else set()
+    assert wrong == files & given.keys()
+
+
+@pytest.mark.parametrize("env", [env for env, kind in SETTINGS.items() if "minimum" in kind])
+def test_bounds_are_the_proxys(env: str) -> None:
+    parse = next(setting.parse for setting in TABLE if setting.env == env)
+    low, high = SETTINGS[env]["minimum"], SETTINGS[env]["maximum"]
+    parse(str(low))
+    parse(str(high))
+    for text in (str(low - 1), str(high + 1)):
+        with pytest.raises(ValueError, match="expected"):
+            parse(text)
+    if SETTINGS[env]["type"] == "number":
+        parse(str((low + high) / 2 + 0.25))
+    else:
+        with pytest.raises(ValueError, match="expected a whole number"):
+            parse("1.5")
+
+
+def test_other_settings_are_of_the_proxys_kind() -> None:
+    parse = {setting.env: setting.parse for setting in TABLE}
+    for level in SETTINGS["LOG_LEVEL"]["enum"]:
+        parse["LOG_LEVEL"](level)
+    assert SETTINGS["REQUIRE_MODEL_VERSION"] == {"type": "boolean"}
+    parse["REQUIRE_MODEL_VERSION"]("false")
+    url = re.compile(SCHEMA["$defs"]["url"]["pattern"])
+    for text in ("http://a", "https://a:1/b/c", "", "ftp://a", "a:80", "http://me:word@a", "http://a?b", "http://a#b"):
+        try:
+            taken = bool(parse["DOMINO_HOST"](text)) or not text
+        except ValueError:
+            taken = False
+        assert bool(url.search(text)) == taken, text
+
+
+def test_defaults_that_values_repeat_are_the_proxys() -> None:
+    repeated = render(VALUE_SETS["default"]).values["proxy"]["settings"]
+    defaults = {setting.env: setting.default for setting in TABLE}
+    for env in ("MAX_STREAMS", "MAX_MB_IN_FLIGHT", "DRAIN_SECS"):
+        assert str(repeated[env]) == defaults[env]
+
+
+def test_the_formula_of_memory_is_the_proxys() -> None:
+    assert (
+        "bytes <= MAX_MB_IN_FLIGHT"
+        " + open streams * (largest packet + 2 * largest answer + HTTP/2 window of 8 MiB)"
+        " + 150 MiB whatever Triton does, beside the 100 MiB of an idle proxy"
+    ) in " ".join((Budget.__doc__ or "").split())
+
+
+@every_value_set
+def test_memory_and_grace_follow_from_the_settings(name: str) -> None:
+    rendered = render(VALUE_SETS[name])
+    values = rendered.values["proxy"]
+    settings = values["settings"]
+    spec = rendered.one("Deployment", f"{NAME}-proxy")["spec"]["template"]["spec"]
+    resources = spec["containers"][0]["resources"]
+    budget = settings["MAX_MB_IN_FLIGHT"] + 150 + 100
+    stream = values["memory"]["largestPacketMB"] + 2 * values["memory"]["largestAnswerMB"] + 8
+    assert resources["requests"]["memory"] == f"{budget}Mi"
+    assert resources["limits"]["memory"] == f"{budget + settings['MAX_STREAMS'] * stream}Mi"
+    sleeps = spec["containers"][0]["lifecycle"]["preStop"]["sleep"]["seconds"]
+    # Server.drain takes up to a second more than DRAIN_SECS.
+    assert spec["terminationGracePeriodSeconds"] >= sleeps + settings["DRAIN_SECS"] + 2
+
+
+def test_the_access_policy_is_one_that_the_proxy_reads(tmp_path: Path) -> None:
+    text = render(VALUE_SETS["everything"]).one("ConfigMap", f"{NAME}-proxy-access-policy")["data"]["policy.yaml"]
+    (tmp_path / "policy.yaml").write_text(text)
+    assert read_policy(str(tmp_path / "policy.yaml")) is not None
+    given = render(VALUE_SETS["everything"]).values["proxy"]["accessPolicy"]
+    assert yaml.safe_load(text) == given
+
+
+def test_the_rules_of_an_access_policy_are_checked_as_the_proxy_does() -> None:
+    proxys = json.loads(Path("python/proxy/triton_proxy/access_policy.schema.json").read_text())
+    assert SCHEMA["$defs"]["rule"] == proxys["$defs"]["rule"]
+
+
+def test_nothing_but_what_the_schema_names_can_be_set() -> None:
+    def objects(schema: Any) -> Iterator[dict[str, Any]]:
+        if isinstance(schema, dict):
+            if schema.get("type") == "object":
+                yield schema
+            for inner in schema.values():
+                yield from objects(inner)
+
+    free = [schema for schema in objects(SCHEMA) if schema.get("additionalProperties") is not False]
+    # Maps of texts and quantities, whose values have a type of their own, and Helm's global.
+    assert [schema for schema in free if not isinstance(schema.get("additionalProperties"), dict)] == [
+        SCHEMA["properties"]["global"]
+    ]
+
+
+def test_only_triton_knows_the_key_of_the_second_wall() -> None:
+    text = render(VALUE_SETS["default"]).text
+    key = base64.b64decode(render(VALUE_SETS["default"]).one("Secret", f"{NAME}-admin")["data"]["key"]).decode()
+    other = render(VALUE_SETS["default"] + "# another render\n").one("Secret", f"{NAME}-admin")["data"]["key"]
+    assert re.fullmatch(r"[A-Za-z0-9]{48}", key)
+    assert base64.b64decode(other).decode() != key
+    assert key not in text
+    users = [m["metadata"]["name"] for m in render(VALUE_SETS["everything"]).manifests if "admin" in json.dumps(m)]
+    assert users == [f"{NAME}-admin", NAME]
+
+
+def test_the_number_of_proxies_is_the_autoscalers_where_there_is_one() -> None:
+    rendered = render(VALUE_SETS["gpu"])
+    assert "replicas" not in rendered.one("Deployment", f"{NAME}-proxy")["spec"]
+    scaler = rendered.one("HorizontalPodAutoscaler", f"{NAME}-proxy")["spec"]
+    assert scaler["scaleTargetRef"]["name"] == f"{NAME}-proxy"
+    assert (scaler["minReplicas"], scaler["maxReplicas"]) == (3, 12)
+
+
+def test_domino_lists_the_external_data_volume() -> None:
+    name = f"{NAMESPACE}-{NAME}-models-edv"
+    claim = render(VALUE_SETS["everything"]).one("PersistentVolumeClaim", name)
+    assert claim["metadata"]["labels"]["dominodatalab.com/external-data-volume"] == "Generic"
+    volume = render(VALUE_SETS["everything"]).one("PersistentVolume", name)
+    tritons = render(VALUE_SETS["everything"]).one("PersistentVolume", f"{NAMESPACE}-{NAME}-models")
+    prefix = f"prefix triton/{NAMESPACE}/{NAME}/models/"
+    assert prefix in volume["spec"]["mountOptions"]
+    assert {prefix, "read-only"} <= set(tritons["spec"]["mountOptions"])
+    assert volume["spec"]["csi"]["volumeHandle"] != tritons["spec"]["csi"]["volumeHandle"]

@@ -1,0 +1,164 @@
+"""What the chart promises about who reaches whom, said without looking at its NetworkPolicies."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from chart_checks.network_policy import End, Host, Network, Pod
+
+CHART = "domino-triton"
+TRITON_HTTP, TRITON_GRPC, TRITON_METRICS = 8000, 8001, 8002
+TRITON_INFERENCE = (TRITON_HTTP, TRITON_GRPC)
+PROXY_GRPC = 50051
+DNS_PROTOCOLS = ("UDP", "TCP")
+
+
+@dataclass(frozen=True)
+class Release:
+    """An installed release, as its values say it.
+
+    Attributes:
+        namespace: where it is installed.
+        instance: name of the release.
+        values: all its values.
+    """
+
+    namespace: str
+    instance: str
+    values: Mapping[str, Any]
+
+    def labels(self, component: str) -> dict[str, str]:
+        """The labels of a component's pods."""
+        return {
+            "app.kubernetes.io/name": CHART,
+            "app.kubernetes.io/instance": self.instance,
+            "app.kubernetes.io/component": component,
+        }
+
+    def pod(self, component: str) -> Pod:
+        """A pod of a component, as the chart makes it."""
+        ports = {
+            "triton": {"http": ("TCP", TRITON_HTTP), "grpc": ("TCP", TRITON_GRPC), "metrics": ("TCP", TRITON_METRICS)},
+            "proxy": {"grpc": ("TCP", PROXY_GRPC), "health": ("TCP", 50052)},
+        }
+        return Pod(self.namespace, self.labels(component), "10.244.9.9", ports.get(component, {}))
+
+    def is_component(self, end: End, component: str) -> bool:
+        """Whether somebody is a pod of the component.
+
+        Whoever may create pods in the release's namespace can give them these labels: for Kubernetes they are then one.
+        """
+        return isinstance(end, Pod) and _has(end, self.namespace, self.labels(component))
+
+    def is_any_component(self, end: End) -> bool:
+        """Whether somebody is a pod of the release, of whatever component."""
+        ours = {key: value for key, value in self.labels("").items() if not key.endswith("/component")}
+        return isinstance(end, Pod) and _has(end, self.namespace, ours)
+
+    @property
+    def policy(self) -> Mapping[str, Any]:
+        """The values of networkPolicy."""
+        policy: Mapping[str, Any] = self.values["networkPolicy"]
+        return policy
+
+
+def _has(pod: Pod, namespace: str, labels: Mapping[str, str]) -> bool:
+    return pod.namespace == namespace and labels.items() <= pod.labels.items()
+
+
+def _is_peer(end: End, peers: Sequence[Mapping[str, Any]]) -> bool:
+    return isinstance(end, Pod) and any(_has(end, peer["namespace"], peer.get("podLabels", {})) for peer in peers)
+
+
+def _is_destination(end: End, port: int, destination: Mapping[str, Any]) -> bool:
+    address = ipaddress.ip_address(end.ip)
+    outside = any(address in ipaddress.ip_network(cidr) for cidr in destination.get("cidrs", ()))
+    return port in destination["ports"] and (outside or _is_peer(end, destination.get("peers", ())))
+
+
+def triton_accepts(release: Release, source: End, port: int, protocol: str) -> bool:
+    """The proxy on 8000 and 8001, monitoring on 8002, nobody else on anything."""
+    if protocol != "TCP":
+        return False
+    if port in TRITON_INFERENCE:
+        return release.is_component(source, "proxy")
+    return port == TRITON_METRICS and _is_peer(source, release.policy["monitoring"])
+
+
+def proxy_accepts(release: Release, source: End, port: int, protocol: str) -> bool:
+    """Clients' namespaces, and the publisher where there is one, on 50051."""
+    publisher = release.values["publisher"]["enabled"] and release.is_component(source, "publisher")
+    return (port, protocol) == (PROXY_GRPC, "TCP") and (publisher or _is_peer(source, release.policy["clients"]))
+
+
+def proxy_may_call(release: Release, destination: End, port: int, protocol: str) -> bool:
+    """Triton's HTTP and gRPC, DNS, and Domino and Keycloak where they are set."""
+    if _is_destination(destination, port, release.policy["dns"]) and protocol in DNS_PROTOCOLS:
+        return True
+    if protocol != "TCP":
+        return False
+    settings = release.values["proxy"]["settings"]
+    named = [("domino", "DOMINO_HOST"), ("keycloak", "KEYCLOAK_ISSUER")]
+    if any(settings.get(s) and _is_destination(destination, port, release.policy[key]) for key, s in named):
+        return True
+    return port in TRITON_INFERENCE and release.is_component(destination, "triton")
+
+
+def publisher_may_call(release: Release, destination: End, port: int, protocol: str) -> bool:
+    """The proxy, DNS and what publisher.egress names."""
+    if _is_destination(destination, port, release.policy["dns"]) and protocol in DNS_PROTOCOLS:
+        return True
+    if protocol != "TCP":
+        return False
+    if any(_is_destination(destination, port, to) for to in release.values["publisher"]["egress"]):
+        return True
+    return port == PROXY_GRPC and release.is_component(destination, "proxy")
+
+
+def accepts(release: Release, destination: Pod, source: End, port: int, protocol: str) -> bool:
+    """Whether a pod of the release may be reached; True for everybody else's, about whom the chart says nothing."""
+    if release.is_component(destination, "triton"):
+        return triton_accepts(release, source, port, protocol)
+    if release.is_component(destination, "proxy"):
+        return proxy_accepts(release, source, port, protocol)
+    return not release.is_any_component(destination)
+
+
+def may_call(release: Release, source: Pod, destination: End, port: int, protocol: str) -> bool:
+    """Whether a pod of the release may go out to somebody; True for everybody else's."""
+    if release.is_component(source, "proxy"):
+        return proxy_may_call(release, destination, port, protocol)
+    if release.values["publisher"]["enabled"] and release.is_component(source, "publisher"):
+        return publisher_may_call(release, destination, port, protocol)
+    return not release.is_any_component(source)
+
+
+def check(network: Network, release: Release, source: End, destination: End, port: int, protocol: str) -> None:
+    """Holds the policies against what is promised, each direction alone: one wall must not hide a hole in the other.
+
+    Raises:
+        AssertionError: somebody reaches whom they must not, or does not reach whom they have to.
+    """
+    connection = f"{_named(release, source)} → {_named(release, destination)}:{port}/{protocol}"
+    if isinstance(destination, Pod):
+        observed = network.lets_in(source, destination, port, protocol)
+        if observed != accepts(release, destination, source, port, protocol):
+            raise AssertionError(f"{connection} is {'let in' if observed else 'not let in'}")
+    if isinstance(source, Pod):
+        observed = network.lets_out(source, destination, port, protocol)
+        if observed != may_call(release, source, destination, port, protocol):
+            raise AssertionError(f"{connection} is {'let out' if observed else 'not let out'}")
+
+
+def _named(release: Release, end: End) -> str:
+    if isinstance(end, Host):
+        return f"host {end.ip}"
+    for component in ("triton", "proxy", "publisher"):
+        if release.is_component(end, component):
+            return f"the {component}"
+    ours = "a pod of the release" if release.is_any_component(end) else "a pod"
+    labels = ",".join(f"{key.rpartition('/')[2]}={value}" for key, value in sorted(end.labels.items()))
+    return f"{ours} in {end.namespace} ({labels or 'no labels'})"

@@ -1,0 +1,114 @@
+"""Mistakes that a chart's NetworkPolicies could have, each made in a render: what the checks have to notice."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+Manifest = dict[str, Any]
+Mutation = Callable[[list[Manifest]], list[Manifest]]
+NAME = "triton-inference-server"
+
+
+def _policy(manifests: list[Manifest], name: str) -> Manifest:
+    (found,) = [m for m in manifests if m["kind"] == "NetworkPolicy" and m["metadata"]["name"] == name]
+    return found
+
+
+def _without(name: str) -> Mutation:
+    def mutate(manifests: list[Manifest]) -> list[Manifest]:
+        gone = _policy(manifests, name)
+        return [manifest for manifest in manifests if manifest is not gone]
+
+    return mutate
+
+
+def _edited(name: str, edit: Callable[[Manifest], object]) -> Mutation:
+    """Changes the spec of a policy."""
+
+    def mutate(manifests: list[Manifest]) -> list[Manifest]:
+        edit(_policy(manifests, name)["spec"])
+        return manifests
+
+    return mutate
+
+
+def _proxy_rule(spec: Manifest) -> Manifest:
+    """Triton's rule that lets the proxy in."""
+    rule: Manifest = spec["ingress"][0]
+    return rule
+
+
+def _no_policy_types(manifests: list[Manifest]) -> list[Manifest]:
+    # One policy that keeps them would still isolate the pods: this is the mistake of a whole chart.
+    for manifest in manifests:
+        if manifest["kind"] == "NetworkPolicy":
+            del manifest["spec"]["policyTypes"]
+    return manifests
+
+
+def _elsewhere(manifests: list[Manifest]) -> list[Manifest]:
+    for manifest in manifests:
+        if manifest["kind"] == "NetworkPolicy":
+            del manifest["metadata"]["namespace"]
+    return manifests
+
+
+def _friend_of_all(manifests: list[Manifest]) -> list[Manifest]:
+    namespace = _policy(manifests, NAME)["metadata"]["namespace"]
+    same_namespace = {"podSelector": {}, "policyTypes": ["Ingress"], "ingress": [{"from": [{"podSelector": {}}]}]}
+    metadata = {"name": "allow-same-namespace", "namespace": namespace}
+    return [
+        *manifests,
+        {"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy", "metadata": metadata, "spec": same_namespace},
+    ]
+
+
+_COMPONENT = "app.kubernetes.io/component"
+_TRITON, _PROXY, _DENY = NAME, f"{NAME}-proxy", f"{NAME}-default-deny"
+
+MUTANTS: dict[str, Mutation] = {
+    "Triton's policy removed": _without(_TRITON),
+    "the proxy's policy removed": _without(_PROXY),
+    "default deny removed": _without(_DENY),
+    "policies in another namespace": _elsewhere,
+    "policyTypes dropped": _no_policy_types,
+    "label widened: any pod of the release": _edited(
+        _TRITON, lambda spec: _proxy_rule(spec)["from"][0]["podSelector"]["matchLabels"].pop(_COMPONENT)
+    ),
+    "proxy's labels in any namespace": _edited(
+        _TRITON, lambda spec: _proxy_rule(spec)["from"][0].update(namespaceSelector={})
+    ),
+    "empty from": _edited(_TRITON, lambda spec: _proxy_rule(spec).update({"from": []})),
+    "ingress [{}]": _edited(_TRITON, lambda spec: spec.update(ingress=[{}])),
+    "every namespace added": _edited(_TRITON, lambda spec: _proxy_rule(spec)["from"].append({"namespaceSelector": {}})),
+    "clients let in to Triton": _edited(
+        _TRITON,
+        lambda spec: _proxy_rule(spec)["from"].append(
+            {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "domino-compute"}}}
+        ),
+    ),
+    "ipBlock of the pods' network added": _edited(
+        _TRITON, lambda spec: _proxy_rule(spec)["from"].append({"ipBlock": {"cidr": "10.0.0.0/8"}})
+    ),
+    "port added": _edited(_TRITON, lambda spec: _proxy_rule(spec)["ports"].append({"protocol": "TCP", "port": 8002})),
+    "ports dropped": _edited(_TRITON, lambda spec: _proxy_rule(spec).pop("ports")),
+    "ports up to 8002": _edited(_TRITON, lambda spec: _proxy_rule(spec)["ports"][1].update(endPort=8002)),
+    "Triton's policy selects nothing": _edited(
+        _TRITON, lambda spec: spec["podSelector"]["matchLabels"].update({_COMPONENT: "server"})
+    ),
+    "Triton's egress opened": _edited(_TRITON, lambda spec: spec.update(egress=[{}])),
+    "DNS for Triton": _edited(_TRITON, lambda spec: spec.update(egress=[{"ports": [{"protocol": "UDP", "port": 53}]}])),
+    "a namespace's own label for clients": _edited(
+        _PROXY,
+        lambda spec: spec["ingress"][0].update(
+            {"from": [{"namespaceSelector": {"matchLabels": {"name": "domino-compute"}}}]}
+        ),
+    ),
+    "health port opened to clients": _edited(
+        _PROXY, lambda spec: spec["ingress"][0]["ports"].append({"protocol": "TCP", "port": 50052})
+    ),
+    "the proxy may call everything": _edited(_PROXY, lambda spec: spec["egress"].append({})),
+    "the proxy may go to Domino on any port": _edited(_PROXY, lambda spec: spec["egress"][2].pop("ports")),
+    "a friendly policy added": _friend_of_all,
+}

@@ -1,0 +1,63 @@
+"""The values that the checks render: what people install, and everything at once."""
+
+from __future__ import annotations
+
+_INSTALLED = """
+proxy: {image: {repository: registry.example.com/domino-triton-proxy}}
+models: {s3: {bucket: acme-models, region: us-west-2}}
+"""
+
+VALUE_SETS = {
+    "default": _INSTALLED,
+    "dev-cpu": f"# from: values-dev-cpu.yaml\n{_INSTALLED}",
+    "gpu": f"# from: values-gpu.yaml\n{_INSTALLED}",
+    "kind": "# from: values-kind.yaml\n{}\n",
+    "everything": """
+imagePullSecrets: [registry]
+triton:
+  image: {digest: "sha256:0000000000000000000000000000000000000000000000000000000000000000"}
+  extraArgs: ["--backend-config=onnxruntime,default-max-batch-size=8"]
+  tls: {secretName: triton-tls, clientSecretName: proxy-to-triton-tls}
+  serviceAccountAnnotations: {eks.amazonaws.com/role-arn: "arn:aws:iam::111122223333:role/models-read"}
+  podAnnotations: {example.com/team: vision}
+proxy:
+  image: {repository: registry.example.com/domino-triton-proxy}
+  settings:
+    KEYCLOAK_ISSUER: https://domino.example.com/auth/realms/DominoRealm
+    KEYCLOAK_JWKS_URL: http://keycloak-http.domino-platform/auth/realms/DominoRealm/protocol/openid-connect/certs
+    REQUIRE_MODEL_VERSION: false
+    MAX_MB_IN_FLIGHT_PER_PRINCIPAL: 1048576
+    TRITON_SERVER_NAME: triton.example.com
+    AUTH_CACHE_SECS: 7.5
+    DRAIN_SECS: 12.5
+  accessPolicy:
+    rules:
+      - {models: [yolov8n], versions: ["3"], allow: {groups: [/organizations/acme/vision]}}
+  tls: {secretName: proxy-tls, clientCaSecretName: clients-ca}
+  dominoCaConfigMap: domino-ca
+models:
+  s3: {bucket: acme-models, region: us-west-2, authenticationSource: pod}
+  edv: {enabled: true}
+networkPolicy:
+  clients:
+    - {namespace: domino-compute, podLabels: {dominodatalab.com/workload-type: Workspace}}
+    - {namespace: domino-compute-2}
+  monitoring:
+    - {namespace: monitoring, podLabels: {app.kubernetes.io/name: prometheus}}
+  domino:
+    cidrs: [10.20.30.0/24]
+publisher:
+  enabled: true
+  image: {repository: registry.example.com/domino-triton-publisher}
+  args: [publish, "models:/yolov8n/3", "s3://acme-models/triton/inference-dev-vision/triton-inference-server/models"]
+  claim: publisher-models
+  env: {MLFLOW_TRACKING_URI: "http://mlflow.domino-platform:80"}
+  envSecretName: publisher-credentials
+  egress:
+    - {peers: [{namespace: domino-platform}], ports: [5000]}
+    - {cidrs: [52.216.0.0/15], ports: [443]}
+""",
+    "closed": f"""{_INSTALLED}
+networkPolicy: {{clients: [], monitoring: []}}
+""",
+}

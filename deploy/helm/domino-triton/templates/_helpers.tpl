@@ -1,0 +1,143 @@
+{{/* Labels that choose a component's pods; call with (list . "proxy"). They are what the NetworkPolicies look at. */}}
+{{- define "domino-triton.selector" -}}
+{{- $root := index . 0 -}}
+app.kubernetes.io/name: {{ $root.Chart.Name }}
+app.kubernetes.io/instance: {{ $root.Release.Name }}
+app.kubernetes.io/component: {{ index . 1 }}
+{{- end -}}
+
+{{- define "domino-triton.labels" -}}
+{{- $root := index . 0 -}}
+{{ include "domino-triton.selector" . }}
+app.kubernetes.io/version: {{ $root.Chart.AppVersion | quote }}
+app.kubernetes.io/part-of: {{ $root.Chart.Name }}
+app.kubernetes.io/managed-by: {{ $root.Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" $root.Chart.Name $root.Chart.Version }}
+{{- end -}}
+
+{{- define "domino-triton.proxyName" -}}
+{{ .Values.name }}-proxy
+{{- end -}}
+
+{{/* Reference of an image; call with (list . .Values.proxy.image "proxy"). */}}
+{{- define "domino-triton.image" -}}
+{{- $root := index . 0 -}}
+{{- $image := index . 1 -}}
+{{- $what := index . 2 -}}
+{{- $repository := required (printf "%s.image.repository is empty: expected where its image was pushed, REGISTRY/NAME; ./bazelw run //deploy/images:%s_push -- REGISTRY pushes it" $what $what) $image.repository -}}
+{{- if $image.digest -}}
+{{ $repository }}@{{ $image.digest }}
+{{- else -}}
+{{ $repository }}:{{ $image.tag | default $root.Chart.AppVersion }}
+{{- end -}}
+{{- end -}}
+
+{{- define "domino-triton.imagePullSecrets" -}}
+{{- with .Values.imagePullSecrets -}}
+imagePullSecrets:
+  {{- range . }}
+  - name: {{ . }}
+  {{- end }}
+{{- end -}}
+{{- end -}}
+
+{{/* Where pods may run; call with .Values.triton or .Values.proxy. */}}
+{{- define "domino-triton.placement" -}}
+{{- with .nodeSelector }}
+nodeSelector:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .tolerations }}
+tolerations:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end -}}
+
+{{/* Pod Security "restricted", for a pod that runs as this user. */}}
+{{- define "domino-triton.podSecurity" -}}
+runAsNonRoot: true
+runAsUser: {{ . }}
+runAsGroup: {{ . }}
+seccompProfile:
+  type: RuntimeDefault
+{{- end -}}
+
+{{- define "domino-triton.containerSecurity" -}}
+allowPrivilegeEscalation: false
+capabilities:
+  drop: [ALL]
+readOnlyRootFilesystem: true
+{{- end -}}
+
+{{- define "domino-triton.modelsClaim" -}}
+{{- if eq .Values.models.source "existingClaim" -}}
+{{- required "models.existingClaim is empty: expected the name of a PersistentVolumeClaim, since models.source is existingClaim" .Values.models.existingClaim -}}
+{{- else -}}
+{{ .Values.name }}-models
+{{- end -}}
+{{- end -}}
+
+{{/* A PersistentVolume belongs to no namespace, so its name has to tell whose it is. */}}
+{{- define "domino-triton.modelsVolume" -}}
+{{ .Release.Namespace }}-{{ .Values.name }}-models
+{{- end -}}
+
+{{- define "domino-triton.modelsPrefix" -}}
+triton/{{ .Release.Namespace }}/{{ .Values.name }}/models/
+{{- end -}}
+
+{{- define "domino-triton.bucket" -}}
+{{- required "models.s3.bucket is empty: expected the bucket's name, or models.source existingClaim or hostPath" .Values.models.s3.bucket -}}
+{{- end -}}
+
+{{- define "domino-triton.region" -}}
+{{- required "models.s3.region is empty: expected the bucket's region, such as us-west-2" .Values.models.s3.region -}}
+{{- end -}}
+
+{{/* What the proxy holds at most, in MiB: the formula of triton_proxy/budget.py. */}}
+{{- define "domino-triton.proxyMemory" -}}
+{{- $settings := .settings -}}
+{{- $stream := add (int .memory.largestPacketMB) (mul 2 (int .memory.largestAnswerMB)) 8 -}}
+{{ add (include "domino-triton.proxyBaseMemory" .) (mul (int $settings.MAX_STREAMS) $stream) }}
+{{- end -}}
+
+{{/* The same without any stream: an idle proxy, the common budget, and what the allocator can't use. */}}
+{{- define "domino-triton.proxyBaseMemory" -}}
+{{ add 250 (int .settings.MAX_MB_IN_FLIGHT) }}
+{{- end -}}
+
+{{/* Peers of a NetworkPolicy. Nothing that is left out may mean "all": the schema wants a namespace for each. */}}
+{{- define "domino-triton.peers" -}}
+{{- range . }}
+- namespaceSelector:
+    matchLabels:
+      kubernetes.io/metadata.name: {{ required "a peer of networkPolicy has no namespace" .namespace }}
+  {{- with .podLabels }}
+  podSelector:
+    matchLabels:
+      {{- toYaml . | nindent 6 }}
+  {{- end }}
+{{- end }}
+{{- end -}}
+
+{{/* A rule of egress, or nothing where there is nobody to go to; call with (dict "to" .Values.networkPolicy.dns "protocols" (list "UDP" "TCP")). */}}
+{{- define "domino-triton.egressRule" -}}
+{{- if or .to.peers .to.cidrs }}
+- to:
+    {{- with include "domino-triton.peers" .to.peers | trim }}
+    {{- nindent 4 . }}
+    {{- end }}
+    {{- range .to.cidrs }}
+    - ipBlock:
+        cidr: {{ . }}
+    {{- end }}
+  ports:
+    {{- $protocols := .protocols }}
+    {{- range $port := required "a rule of networkPolicy has no ports" .to.ports }}
+    {{- range $protocols }}
+    - protocol: {{ . }}
+      port: {{ $port }}
+    {{- end }}
+    {{- end }}
+{{- end }}
+{{- end -}}
