@@ -1,0 +1,3 @@
+module multimodal/deploy/kind/probe
+
+go 1.25.0
