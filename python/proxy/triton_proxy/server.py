@@ -39,7 +39,9 @@ _SHORTEST_PING_INTERVAL_MS = 10_000
 # A message between the limit and this many times it is read and then refused with words of our own, which name the
 # setting; beyond it grpc itself refuses, and memory stays bounded.
 _READABLE_OVER_LIMIT = 4
-_LAST_WORDS_SECS = 0.5
+# For callers to read their last Acks and hang up, as they do once all their calls have ended. To be hung up on while they
+# still send packets would cost them what they have not read yet.
+_HANG_UP_SECS = 5.0
 # What a client may send before it is read, for each stream: the next frame comes in while the one before is looked at.
 # At 4 MiB one stream of 5 MB frames was 5 % slower; at 16 MiB, a few percent faster, 64 streams would take a gigabyte.
 _WINDOW_BYTES = 8 * 1024 * 1024
@@ -130,10 +132,10 @@ class Server:
         """Stops: no new calls or packets; accepted packets are answered, for DRAIN_SECS at the longest."""
         _LOG.info("draining for at most %g s", self._settings.drain_secs)
         self._health.drain()
-        stopped = self._server.stop(self._settings.drain_secs + _LAST_WORDS_SECS)
+        stopped = self._server.stop(self._settings.drain_secs + _HANG_UP_SECS)
         self._chat.drain(self._settings.drain_secs)
         # The streams are done but for their status; who still watches the health would stay for ever.
-        if not stopped.wait(_LAST_WORDS_SECS):
+        if not stopped.wait(_HANG_UP_SECS):
             self._server.stop(None).wait()
         if self.health_listener is not None:
             self.health_listener.close()

@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import json
 import socket
+import threading
+import time
 from collections.abc import Iterator
 
 import grpc
@@ -13,6 +15,7 @@ from grpc_health.v1 import health_pb2
 
 from multimodal_contract import CHAT_METHOD, SEND_UNARY_METHOD, SERVICE_NAME, pb, pb_grpc
 from proxy_testing.open_stream import OpenStream
+from proxy_testing.relay import Relay
 from triton_proxy.auth import Credential, IdentityUnavailable, NotAuthenticated, Principal
 from triton_proxy.door import Door
 from triton_proxy.health import TRITON_SERVICE
@@ -249,6 +252,29 @@ def test_drain_answers_and_says_why_it_ends() -> None:
             next(stream.call)
         assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
         assert "packets without an Ack were not accepted, send them again" in (caught.value.details() or "")
+
+
+def test_a_drain_leaves_a_busy_caller_time_to_read_its_last_ack() -> None:
+    server = Server(settings(), ByKey())
+    server.start()
+    with Relay(server.port) as relay, grpc.insecure_channel(f"127.0.0.1:{relay.port}") as channel:
+        stream = OpenStream(channel, GOOD, 30)
+        stream.ask(packet())
+        relay.hold()
+        stream.send(packet("the last"))
+        relay.wait_for(b"the last")
+        draining = threading.Thread(target=server.drain)
+        draining.start()
+        # It goes on sending meanwhile, for longer than a quick drain takes.
+        until = time.monotonic() + 1.5
+        while time.monotonic() < until:
+            stream.send(packet("too late"))
+            draining.join(0.01)
+        relay.release()
+        assert next(stream.call).correlation_id == "the last"
+        with pytest.raises(grpc.RpcError, match="packets without an Ack were not accepted"):
+            next(stream.call)
+        draining.join()
 
 
 def test_a_taken_port_is_named(server: Server) -> None:
