@@ -78,11 +78,13 @@ class DominoStandIn:
     """The stand-in's server; as a context manager it is started on entry and stopped on exit.
 
     Args:
-        port: where to listen on 127.0.0.1; 0 picks a free one, which later starts keep.
+        port: where to listen; 0 picks a free one, which later starts keep.
+        address: where to listen; other than 127.0.0.1 only in a pod of its own, since anybody may ask.
     """
 
-    def __init__(self, port: int = 0) -> None:
+    def __init__(self, port: int = 0, address: str = ADDRESS) -> None:
         self._port = port
+        self._address = address
         self._lock = threading.Lock()
         self._users: dict[str, _User] = {}
         self._keys: dict[str, _User] = {}
@@ -185,7 +187,7 @@ class DominoStandIn:
         Raises:
             OSError: the port is taken.
         """
-        self._server = _Server((ADDRESS, self._port), self)
+        self._server = _Server((self._address, self._port), self)
         self._port = self._server.server_address[1]
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), name="domino", daemon=True)
         self._thread.start()

@@ -1,0 +1,77 @@
+"""What came of a command, for people, notebooks and programs."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any, Literal
+
+Action = Literal["published", "already serving", "planned", "rolled back to"]
+
+
+@dataclass(frozen=True)
+class PublishReport:
+    """What `publish` or `rollback` did.
+
+    Attributes:
+        action: "published"; "already serving", where nothing had to be changed; "planned", where nothing was to be
+            changed; "rolled back to".
+        model: the model's name.
+        version: the version that serves now, or would.
+        source: where it came from.
+        target: the repository.
+        serving: all versions that serve now, or would, sorted.
+        was_serving: all that served before, sorted.
+        files: paths of the version's files below its folder.
+        size: of them together, in bytes.
+        config: the text of config.pbtxt.
+        notes: what was found out on the way.
+        seen: how the version was seen to serve.
+        seconds: how long it took.
+    """
+
+    action: Action
+    model: str
+    version: int
+    source: str
+    target: str
+    serving: tuple[int, ...]
+    was_serving: tuple[int, ...]
+    files: tuple[str, ...]
+    size: int
+    config: str
+    notes: tuple[str, ...]
+    seen: str
+    seconds: float
+
+    def as_dict(self) -> dict[str, Any]:
+        """All of it, for JSON."""
+        return dataclasses.asdict(self)
+
+    def __repr__(self) -> str:
+        lines = [
+            f"{self.action} {self.model} version {self.version}",
+            f"  from     {self.source}",
+            f"  to       {self.target}/{self.model}/{self.version}",
+            f"  files    {', '.join(self.files)} ({size_text(self.size)})",
+            f"  serving  {versions_text(self.serving)} (before: {versions_text(self.was_serving)})",
+            *(f"  note     {note}" for note in self.notes),
+        ]
+        if self.seen:
+            lines.append(f"  seen     {self.seen}")
+        return "\n".join([*lines, f"  took     {self.seconds:.1f} s"])
+
+
+def size_text(size: int) -> str:
+    """A number of bytes, for people."""
+    value = float(size)
+    for unit in ("bytes", "KB", "MB", "GB"):
+        if value < 1000 or unit == "GB":
+            break
+        value /= 1000
+    return f"{value:.0f} {unit}" if unit == "bytes" else f"{value:.1f} {unit}"
+
+
+def versions_text(versions: tuple[int, ...] | list[int]) -> str:
+    """Versions, for people."""
+    return ", ".join(map(str, versions)) or "none"

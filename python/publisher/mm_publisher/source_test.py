@@ -1,0 +1,142 @@
+from __future__ import annotations
+
+import hashlib
+import tempfile
+from pathlib import Path
+
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from mm_publisher.errors import PublisherError, Refused, UsageError
+from mm_publisher.source import check_name, from_folder, parse_version, versions_in
+
+_PART = st.text(st.characters(codec="utf-8", exclude_characters="/\0"), min_size=1, max_size=12)
+
+
+def _put(folder: Path, files: dict[str, str]) -> Path:
+    for name, content in files.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(content)
+    return folder
+
+
+@given(text=st.one_of(st.text(max_size=25), st.integers().map(str)))
+def test_a_version_is_what_triton_takes_for_one(text: str) -> None:
+    # Triton: the name must be a number of digits alone, without a leading zero, that 64 bits hold.
+    right = text.isascii() and text.isdigit() and not text.startswith("0") and len(text) <= 18
+    if right:
+        assert parse_version(text) == int(text)
+        assert versions_in(iter([text])) == [int(text)]
+    else:
+        assert versions_in(iter([text])) == []
+        with pytest.raises(UsageError, match="expected a whole number from 1, without leading zeros"):
+            parse_version(text)
+
+
+@given(name=st.text(max_size=200))
+def test_a_name_that_passes_is_one_plain_part_of_a_path(name: str) -> None:
+    try:
+        check_name(name)
+    except UsageError:
+        return
+    assert Path(name).name == name
+    assert name.isascii()
+    assert not name.startswith(".")
+    assert len(name) <= 128
+
+
+@pytest.mark.parametrize("name", ["yolov8n", "resnet50_v1.5", "a", "_x", "7b-chat", "A" * 128])
+def test_usual_names_pass(name: str) -> None:
+    assert check_name(name) == name
+
+
+@given(parts=st.lists(_PART, min_size=1, max_size=3))
+def test_no_file_leaves_the_version_folder(parts: list[str]) -> None:
+    assume(all(part not in (".", "..") and len(part.encode()) < 200 for part in parts))
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch) / "m"
+        path = folder.joinpath(*parts)
+        path.parent.mkdir(parents=True)
+        path.write_text("x")
+        try:
+            source = from_folder(folder, name=None, version=None)
+        except PublisherError:
+            return
+        for found, file in source.files.items():
+            assert file.is_relative_to(folder)
+            assert not any(part in ("", ".", "..") or part.startswith(".") for part in found.split("/"))
+            assert found.isprintable()
+
+
+def test_a_flat_folder_becomes_the_version_folder(tmp_path: Path) -> None:
+    folder = _put(tmp_path / "churn", {
+        "config.pbtxt": 'backend: "python"', "model.py": "x", "deep/weights.bin": "y", ".DS_Store": "z",
+        ".git/config": "z", "__pycache__/model.pyc": "z",
+    })  # fmt: skip
+    source = from_folder(folder, name=None, version=None)
+    assert (source.name, source.version, source.config_text) == ("churn", None, 'backend: "python"')
+    assert sorted(source.files) == ["deep/weights.bin", "model.py"]
+    assert source.size == 2
+    assert [(file.path, file.size, file.sha256) for file in source.hashed(lambda _: None)] == [
+        ("deep/weights.bin", 1, hashlib.sha256(b"y").hexdigest()),
+        ("model.py", 1, hashlib.sha256(b"x").hexdigest()),
+    ]
+
+
+def test_a_models_folder_gives_one_of_its_versions(tmp_path: Path) -> None:
+    folder = _put(tmp_path / "churn", {"config.pbtxt": "", "1/model.onnx": "one", "3/model.onnx": "three"})
+    assert from_folder(folder, name=None, version=3).files["model.onnx"].read_text() == "three"
+    with pytest.raises(UsageError, match=r"has several versions: there are 1, 3; choose one with --version"):
+        from_folder(folder, name=None, version=None)
+    with pytest.raises(UsageError, match=r"has no version 2: there are 1, 3"):
+        from_folder(folder, name=None, version=2)
+    assert from_folder(_put(tmp_path / "one", {"7/model.onnx": ""}), name=None, version=None).version == 7
+
+
+def test_labels_beside_the_configuration_come_along(tmp_path: Path) -> None:
+    folder = _put(tmp_path / "m", {
+        "config.pbtxt": 'output [ { name: "y" label_filename: "labels.txt" } ]', "labels.txt": "", "1/model.onnx": "",
+    })  # fmt: skip
+    assert sorted(from_folder(folder, name=None, version=None).files) == ["labels.txt", "model.onnx"]
+
+
+def test_files_that_versions_would_share_are_refused(tmp_path: Path) -> None:
+    folder = _put(tmp_path / "m", {"config.pbtxt": "", "tokenizer.json": "", "warmup/raw": "", "1/model.onnx": "x"})
+    with pytest.raises(Refused, match=r"all versions would share, .*: tokenizer.json, warmup/raw\. Put them into"):
+        from_folder(folder, name=None, version=None)
+
+
+def test_mlflows_own_files_stay_behind(tmp_path: Path) -> None:
+    folder = _put(tmp_path / "m", {
+        "MLmodel": "", "conda.yaml": "", "requirements.txt": "", "metadata/x": "", "model.onnx": "x", "vocab.txt": "",
+    })  # fmt: skip
+    assert sorted(from_folder(folder, name=None, version=None).files) == ["model.onnx", "vocab.txt"]
+    (folder / "MLmodel").unlink()
+    assert "requirements.txt" in from_folder(folder, name=None, version=None).files
+
+
+def test_names_go_before_each_other(tmp_path: Path) -> None:
+    folder = _put(tmp_path / "folder", {"config.pbtxt": 'name: "configured"', "model.onnx": "x"})
+    assert from_folder(folder, name=None, version=None).name == "configured"
+    assert from_folder(folder, name="told", version=None).name == "told"
+
+
+@pytest.mark.parametrize("files", [{}, {"config.pbtxt": 'backend: "python"'}, {"1/.hidden": ""}])
+def test_nothing_to_publish_is_refused(tmp_path: Path, files: dict[str, str]) -> None:
+    (tmp_path / "m").mkdir()
+    with pytest.raises(Refused, match="holds no model files"):
+        from_folder(_put(tmp_path / "m", files), name=None, version=None)
+
+
+def test_what_is_no_folder_is_told_with_what_was_expected(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"is not a folder; expected .* models:/churn/3 or models:/churn@champion"):
+        from_folder(tmp_path / "nothing", name=None, version=None)
+
+
+def test_a_configuration_that_is_no_text_is_refused(tmp_path: Path) -> None:
+    folder = _put(tmp_path / "m", {"model.onnx": "x"})
+    (folder / "config.pbtxt").write_bytes(b"\xff\xfe")
+    with pytest.raises(Refused, match=r"config.pbtxt is no UTF-8 text"):
+        from_folder(folder, name=None, version=None)

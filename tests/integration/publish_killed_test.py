@@ -1,0 +1,109 @@
+"""`kill -9` at any moment: every answer is a whole version's, and the next publisher finishes or cleans up.
+
+The publisher's own tests go through every single change that it makes to the store; here it is the real process, S3
+server and Triton, at moments that chance picks.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import secrets
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+from mm_publisher.inspecting import list_versions, verify
+from mm_publisher.progress import Silent
+from publisher_testing.models import CONFIG, adder
+from publisher_testing.reader import files, served
+from publishing import Callers, Place, place
+from serving import KEY
+
+MODEL = "adder"
+KILLS = 200 if os.environ.get("HYPOTHESIS_PROFILE") == "thorough" else 20
+# From the start of its Python to the end of a publication.
+_LONGEST_SECS = 3.5
+_PADDING = 400_000
+
+
+@pytest.fixture(scope="module")
+def here(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+    with place(tmp_path_factory.mktemp("place")) as found:
+        yield found
+
+
+def _source(folder: Path, version: int) -> Path:
+    """A model whose two weights lie in files of their own: half of one and half of another would be seen."""
+    folder.mkdir()
+    model = adder(float(version), float(1000 * version))
+    model.graph.doc_string = "x" * _PADDING
+    for number, tensor in enumerate(model.graph.initializer):
+        (folder / f"weight{number}.bin").write_bytes(tensor.raw_data)
+        tensor.ClearField("raw_data")
+        tensor.data_location = onnx.TensorProto.EXTERNAL
+        tensor.external_data.add(key="location", value=f"weight{number}.bin")
+    (folder / "model.onnx").write_bytes(model.SerializeToString())
+    (folder / "config.pbtxt").write_text(CONFIG)
+    return folder
+
+
+def _publisher(here: Place, source: Path, version: int) -> subprocess.Popen[str]:
+    words = ["publish", str(source), here.target, "--name", MODEL, "--version", str(version), "--addr", here.addr]
+    words += ["--lease-secs", "1", "--wait-for-lease", "20", "--ready-timeout", "20", "--json"]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "DOMINO_USER_API_KEY": KEY}
+    return subprocess.Popen(
+        [sys.executable, "-P", "-m", "mm_publisher", *words],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def _check_whole(here: Place, sources: Path, when: str) -> None:
+    """What config.pbtxt names is complete, to the last byte."""
+    found = served(here.root, MODEL)
+    assert found, when
+    for version, there in found.items():
+        expected = files(sources / str(version))
+        del expected["config.pbtxt"]
+        assert there == expected, f"{when}: version {version}"
+
+
+def test_killed_at_any_moment(here: Place, tmp_path: Path) -> None:
+    seed = secrets.randbits(32)
+    moments = random.Random(seed)  # noqa: S311 - moments, no secrets
+    with _publisher(here, _source(tmp_path / "1", 1), 1) as first:
+        assert first.wait(60) == 0, first.communicate()
+    killed = 0
+    with Callers(here.addr, MODEL, "", {"X": np.zeros((1, 1), np.float32)}, "Y", 2) as callers:
+        for number in range(KILLS):
+            version = 2 + number
+            # The longer ones get some time to finish what was left, so that all steps are met.
+            with _publisher(here, _source(tmp_path / str(version), version), version) as publisher:
+                try:
+                    publisher.wait(moments.uniform(0.3, _LONGEST_SECS))
+                except subprocess.TimeoutExpired:
+                    publisher.kill()
+                    publisher.wait()
+                    killed += 1
+            _check_whole(here, tmp_path, f"seed {seed}, after version {version}")
+        version = 2 + KILLS
+        with _publisher(here, _source(tmp_path / str(version), version), version) as last:
+            out, err = last.communicate(timeout=60)
+    assert last.returncode == 0, f"seed {seed}: {err}"
+    assert json.loads(out)["serving"][-1] == version
+    assert callers.errors == [], f"seed {seed}"
+    for asked, answer in callers.answers:
+        assert answer == (1001.0 * int(asked),), f"seed {seed}: version {asked} answered {answer}"
+    assert killed >= KILLS // 4, f"{killed} of {KILLS} were killed; the others were faster"
+    # A version that was complete when its publisher died stays, and serves or not; nothing else is left.
+    assert verify(here.target, progress=Silent()) == [], f"seed {seed}"
+    assert [row.version for row in list_versions(here.target) if row.serving][-1] == version
