@@ -1,7 +1,8 @@
 """Count the test cases of one `bazel test`, and say it in one line.
 
-    bazel test --build_event_json_file=EVENTS … ; python3 bazel/tools/count_tests.py EVENTS
+    bazel test --build_event_json_file=EVENTS … ; python3 bazel/tools/count_tests.py EVENTS [LABEL=JUNIT_XML …]
 
+Programs that are no Bazel tests, as the end-to-end suite, are counted by the JUnit XML that they wrote.
 What the run itself reported decides which test.xml files are read, so files of earlier runs do not count. Whatever
 left no test cases behind (a target that did not build, a timeout, a crash) counts as one failure, and so does output
 that holds a credential: every one that the tests use can be told by its look.
@@ -14,6 +15,7 @@ import re
 import sys
 import xml.etree.ElementTree as ET
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlparse
@@ -36,11 +38,20 @@ class Run:
         failures: a line for each failed case and each target without cases.
     """
 
-    def __init__(self, events: list[Event]) -> None:
+    def __init__(self, events: list[Event], others: Mapping[str, Path] | None = None) -> None:
+        """Counts.
+
+        Args:
+            events: what Bazel reported.
+            others: JUnit XML files of what is no Bazel test, by label.
+        """
         self.cases: Counter[str] = Counter()
         self.failures: list[str] = []
         for (label, *_), result in sorted(_last_attempts(events).items()):
             self._count_target(label, result)
+        for label, path in (others or {}).items():
+            outputs = [{"name": "test.xml", "uri": path.absolute().as_uri()}]
+            self._count_target(label, {"status": "PASSED", "testActionOutput": outputs})
         for label, reason in _unbuilt(events).items():
             self._fail(f"{label}: {reason}")
         end = next((e["finished"].get("exitCode", {}).get("name") for e in events if "finished" in e), None)
@@ -65,7 +76,7 @@ class Run:
         status = result["status"]
         cases = _cases(result)
         if status == "PASSED" and not cases:
-            self._fail(f"{label}: passed but left no test case in its test.xml")
+            self._fail(f"{label}: left no test case in its test.xml")
             return
         for name, outcome in cases:
             if outcome == FAILED:
@@ -145,8 +156,9 @@ def read(path: Path) -> list[Event]:
 
 
 def main() -> int:
-    """Print failures and the summary of the event file argv[1]; 1 unless everything that ran passed."""
-    run = Run(read(Path(sys.argv[1])))
+    """Print failures and the summary of the event file argv[1] and others; 1 unless everything that ran passed."""
+    others = dict(word.split("=", 1) for word in sys.argv[2:])
+    run = Run(read(Path(sys.argv[1])), {label: Path(path) for label, path in others.items()})
     for line in run.failures:
         sys.stdout.write(f"FAILED {line}\n")
     sys.stdout.write(run.summary + "\n")

@@ -122,6 +122,20 @@ def test_nothing_ran() -> None:
     assert Run([END]).failures == ["bazel: ran no test"]
 
 
+def test_what_is_no_bazel_test_counts_by_its_xml(tmp_path: Path) -> None:
+    tested = result(tmp_path, "//a:a", "PASSED", "passed")
+    body = "".join(XML[case].format(case) for case in ("passed", "failed", "skipped"))
+    (tmp_path / "junit.xml").write_text(f"<testsuites><testsuite>{body}</testsuite></testsuites>")
+    run = Run([tested, END], {"//e:e": tmp_path / "junit.xml"})
+    assert run.summary == "2 passed, 1 failed, 1 skipped"
+    assert run.failures == ["//e:e: m::failed"]
+
+
+def test_what_wrote_no_xml_failed(tmp_path: Path) -> None:
+    run = Run([result(tmp_path, "//a:a", "PASSED", "passed"), END], {"//e:e": tmp_path / "junit.xml"})
+    assert run.failures == ["//e:e: left no test case in its test.xml"]
+
+
 def test_read_stops_at_a_cut_line(tmp_path: Path) -> None:
     path = tmp_path / "events.json"
     assert read(path) == []
@@ -140,3 +154,7 @@ def test_summary_is_the_last_line(
     events.write_text("\n".join(json.dumps(e) for e in (result(tmp_path, "//b:b", "PASSED", "passed"), END)))
     assert main() == 0
     assert capsys.readouterr().out == "1 passed, 0 failed\n"
+    (tmp_path / "junit.xml").write_text("<testsuites><testsuite><testcase name='t'/></testsuite></testsuites>")
+    monkeypatch.setattr("sys.argv", ["count_tests", str(events), f"//e:e={tmp_path / 'junit.xml'}"])
+    assert main() == 0
+    assert capsys.readouterr().out == "2 passed, 0 failed\n"
