@@ -1,15 +1,13 @@
 """`kill -9` at any moment: every answer is a whole version's, and the next publisher finishes or cleans up.
 
 The publisher's own tests go through every single change that it makes to the store; here it is the real process, S3
-server and Triton, at moments that chance picks.
+server and Triton, at moments that hypothesis picks.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import random
-import secrets
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -18,6 +16,8 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
 
 from mm_publisher.inspecting import list_versions, verify
 from mm_publisher.progress import Silent
@@ -28,8 +28,8 @@ from serving import KEY
 
 MODEL = "adder"
 KILLS = 200 if os.environ.get("HYPOTHESIS_PROFILE") == "thorough" else 20
-# From the start of its Python to the end of a publication.
-_LONGEST_SECS = 3.5
+# Milliseconds from the start of its Python to the end of a publication.
+_FIRST, _LAST = 300, 3500
 _PADDING = 400_000
 
 
@@ -78,32 +78,42 @@ def _check_whole(here: Place, sources: Path, when: str) -> None:
 
 
 def test_killed_at_any_moment(here: Place, tmp_path: Path) -> None:
-    seed = secrets.randbits(32)
-    moments = random.Random(seed)  # noqa: S311 - moments, no secrets
     with _publisher(here, _source(tmp_path / "1", 1), 1) as first:
         assert first.wait(60) == 0, first.communicate()
-    killed = 0
+    version, killed = 1, 0
+
+    # What one kill leaves is where the next begins: nothing is repeated or made simpler.
+    @settings(
+        max_examples=KILLS,
+        deadline=None,
+        database=None,
+        phases=[Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(milliseconds=st.integers(_FIRST, _LAST))
+    def kill_after(milliseconds: int) -> None:
+        nonlocal version, killed
+        version += 1
+        with _publisher(here, _source(tmp_path / str(version), version), version) as publisher:
+            try:
+                publisher.wait(milliseconds / 1000)
+            except subprocess.TimeoutExpired:
+                publisher.kill()
+                publisher.wait()
+                killed += 1
+        _check_whole(here, tmp_path, f"after version {version}")
+
     with Callers(here.addr, MODEL, "", {"X": np.zeros((1, 1), np.float32)}, "Y", 2) as callers:
-        for number in range(KILLS):
-            version = 2 + number
-            # The longer ones get some time to finish what was left, so that all steps are met.
-            with _publisher(here, _source(tmp_path / str(version), version), version) as publisher:
-                try:
-                    publisher.wait(moments.uniform(0.3, _LONGEST_SECS))
-                except subprocess.TimeoutExpired:
-                    publisher.kill()
-                    publisher.wait()
-                    killed += 1
-            _check_whole(here, tmp_path, f"seed {seed}, after version {version}")
-        version = 2 + KILLS
+        kill_after()
+        version += 1
         with _publisher(here, _source(tmp_path / str(version), version), version) as last:
             out, err = last.communicate(timeout=60)
-    assert last.returncode == 0, f"seed {seed}: {err}"
+    assert last.returncode == 0, err
     assert json.loads(out)["serving"][-1] == version
-    assert callers.errors == [], f"seed {seed}"
+    assert callers.errors == []
     for asked, answer in callers.answers:
-        assert answer == (1001.0 * int(asked),), f"seed {seed}: version {asked} answered {answer}"
+        assert answer == (1001.0 * int(asked),), f"version {asked} answered {answer}"
     assert killed >= KILLS // 4, f"{killed} of {KILLS} were killed; the others were faster"
     # A version that was complete when its publisher died stays, and serves or not; nothing else is left.
-    assert verify(here.target, progress=Silent()) == [], f"seed {seed}"
+    assert verify(here.target, progress=Silent()) == []
     assert [row.version for row in list_versions(here.target) if row.serving][-1] == version
