@@ -198,7 +198,7 @@ def test_a_reloaded_models_new_shape_is_taken_at_once_and_the_old_one_refused(
     write_model(repository / model, config("[2,4]", "Y"), CODE)
     until(lambda: described(triton, model)[0] == [2, 4])
     until(lambda: serving.ask(of_shape(model, 2, 4)).status == pb.OK, AT_ONCE)
-    before = triton.request_count(model)
+    before = heard(triton, model, 0, 2)
     ack = serving.ask(of_shape(model, 2, 3))
     assert (ack.status, error_of(ack)) == (
         pb.BAD_REQUEST,

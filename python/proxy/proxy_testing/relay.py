@@ -54,7 +54,8 @@ class Relay:
         """Waits until the server has sent these, which are held."""
         deadline = time.monotonic() + _WAIT_SECS
         while words not in self._server.recv(_PEEK_BYTES, socket.MSG_PEEK):
-            assert time.monotonic() < deadline, f"the server did not send {words!r}"
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"the server did not send {words!r}")
             time.sleep(0.01)
 
     def _to_server(self) -> None:

@@ -39,8 +39,8 @@ _SHORTEST_PING_INTERVAL_MS = 10_000
 # A message between the limit and this many times it is read and then refused with words of our own, which name the
 # setting; beyond it grpc itself refuses, and memory stays bounded.
 _READABLE_OVER_LIMIT = 4
-# For callers to read their last Acks and hang up, as they do once all their calls have ended. To be hung up on while they
-# still send packets would cost them what they have not read yet.
+# For callers to read their last Acks and hang up, as they do once all their calls have ended. To be hung up on while
+# they still send packets would cost them what they have not read yet.
 _HANG_UP_SECS = 5.0
 # What a client may send before it is read, for each stream: the next frame comes in while the one before is looked at.
 # At 4 MiB one stream of 5 MB frames was 5 % slower; at 16 MiB, a few percent faster, 64 streams would take a gigabyte.
