@@ -39,6 +39,9 @@ _SHORTEST_PING_INTERVAL_MS = 10_000
 # A message between the limit and this many times it is read and then refused with words of our own, which name the
 # setting; beyond it grpc itself refuses, and memory stays bounded.
 _READABLE_OVER_LIMIT = 4
+# A connection that has been told to go away is closed with its last stream, and cut off where the caller still sends:
+# what it has not read yet is lost. grpc wants a ping answered first; what was sent before the ping has been read then.
+_SETTLE_SECS = 1.0
 # For callers to read their last Acks and hang up, as they do once all their calls have ended. To be hung up on while
 # they still send packets would cost them what they have not read yet.
 _HANG_UP_SECS = 5.0
@@ -132,8 +135,9 @@ class Server:
         """Stops: no new calls or packets; accepted packets are answered, for DRAIN_SECS at the longest."""
         _LOG.info("draining for at most %g s", self._settings.drain_secs)
         self._health.drain()
+        self._chat.drain(min(_SETTLE_SECS, self._settings.drain_secs))
         stopped = self._server.stop(self._settings.drain_secs + _HANG_UP_SECS)
-        self._chat.drain(self._settings.drain_secs)
+        self._chat.drain(self._settings.drain_secs - _SETTLE_SECS)
         # The streams are done but for their status; who still watches the health would stay for ever.
         if not stopped.wait(_HANG_UP_SECS):
             self._server.stop(None).wait()
