@@ -18,6 +18,8 @@ from mm_publisher.errors import PublisherError, Refused, without_secrets
         ("Authorization: basic s3cret==", "Authorization: basic ***"),
         ("s3://bucket/a@b and models:/churn@champion", "s3://bucket/a@b and models:/churn@champion"),
     ],
+    # Names of tests are printed.
+    ids=["user and password", "user", "signed query", "quoted header", "header", "nothing"],
 )
 def test_what_others_say_is_shown_without_secrets(text: str, shown: str) -> None:
     assert without_secrets(text) == shown

@@ -113,6 +113,7 @@ def test_the_bucket_itself_can_be_the_root(aws: ObjectStore) -> None:
         ("AWS_SECRET_ACCESS_KEY", "s3cret-wrong", "check AWS_SECRET_ACCESS_KEY"),
         ("AWS_ENDPOINT_URL_S3", "http://127.0.0.1:9", "check the network, AWS_REGION and AWS_ENDPOINT_URL_S3"),
     ],
+    ids=["credentials", "address"],
 )
 @pytest.mark.usefixtures("aws")
 def test_wrong_credentials_and_addresses_are_told_apart(
