@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 
@@ -95,9 +96,13 @@ class Chat:
         """
         with self._lock:
             self._draining = True
-            for stream in self._streams:
+            streams = set(self._streams)
+            for stream in streams:
                 stream.end(_DRAINING)
+            deadline = time.monotonic() + longest_secs
             self._lock.wait_for(lambda: not self._streams, longest_secs)
+        for stream in streams:
+            stream.over.wait(max(deadline - time.monotonic(), 0))
 
     def close(self) -> None:
         """Gives the threads back; call it when no stream is left."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from collections.abc import Iterator
 
@@ -32,6 +33,7 @@ class Stream:
     Attributes:
         unary: whether no more than one packet comes.
         passage: what the call may do.
+        over: set when the call has ended, its status sent.
     """
 
     def __init__(
@@ -69,6 +71,7 @@ class Stream:
         # All that the caller had to send was accepted: whatever comes to an end then, this call ends well.
         self._complete = False
         self._gone = False
+        self.over = threading.Event()
         self._largest_answer = 0
         self._sending_since: float | None = None
         self._result = Ending(grpc.StatusCode.CANCELLED, "the caller went away")
@@ -161,6 +164,7 @@ class Stream:
     def _over(self) -> None:
         """The call has ended: drops what is under way still, for which nobody waits."""
         self._gone = True
+        self.over.set()
         for work in [*self._lane.close(), self._current]:
             if work is not None:
                 work.cancel()
