@@ -70,7 +70,6 @@ class Stream:
         self._ending: Ending | None = None
         # All that the caller had to send was accepted: whatever comes to an end then, this call ends well.
         self._complete = False
-        self._gone = False
         self.over = threading.Event()
         self._largest_answer = 0
         self._sending_since: float | None = None
@@ -117,7 +116,7 @@ class Stream:
         """Waits for the next packet to be answered; what the one before held must not stay meanwhile."""
         self._current = None
         self._current = self._lane.get()
-        if self._gone and self._current is not None:
+        if self.over.is_set() and self._current is not None:
             self._current.cancel()
         return self._current is not None
 
@@ -163,7 +162,6 @@ class Stream:
 
     def _over(self) -> None:
         """The call has ended: drops what is under way still, for which nobody waits."""
-        self._gone = True
         self.over.set()
         for work in [*self._lane.close(), self._current]:
             if work is not None:
