@@ -27,6 +27,7 @@ KEY = "s3cret-key-of-ann"
 CREDENTIAL = (("x-domino-api-key", KEY),)
 UNLIMITED = [("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", -1)]
 TIMEOUT = 60
+COUNTED_WITHIN = 0.25
 # What `bazel run //python/proxy:triton_proxy` runs; a test that uses it has it in its data.
 PROXY_BINARY = "python/proxy/serve"
 
@@ -160,12 +161,19 @@ def error_of(ack: pb.Ack) -> str:
     return str(json.loads(ack.message)["error"])
 
 
-def heard(triton: Triton, model: str, since: int, at_least: int) -> int:
-    """How many requests for a model Triton has counted since then; it counts a request a moment after its answer."""
+def heard(triton: Triton, model: str, since: int = 0, at_least: int = 0) -> int:
+    """How many requests for a model Triton has counted since then, once that stands still.
+
+    Triton counts a request a moment after its answer, and nothing tells when it is done with all of them: so the
+    number is awaited first, and then that no reading differs from the one before for as long as that moment may be.
+    """
     deadline = time.monotonic() + TIMEOUT
+    count, still_since = -1, 0.0
     while True:
-        count = triton.request_count(model) - since
-        if count >= at_least or time.monotonic() > deadline:
+        now = time.monotonic()
+        if (reading := triton.request_count(model) - since) != count:
+            count, still_since = reading, now
+        if now > deadline or (count >= at_least and now - still_since > COUNTED_WITHIN):
             return count
 
 

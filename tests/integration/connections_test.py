@@ -42,7 +42,7 @@ def slow(number: int, seconds: float) -> InferenceRequest:
 def test_every_request_gets_its_own_answer_once(
     client: TritonClient, triton: Triton, connections: int, ordered: bool
 ) -> None:
-    before = triton.request_count(MODEL)
+    before = heard(triton, MODEL)
     count = 500
     results = list(client.stream(map(numbered, range(count)), window=WINDOW, connections=connections, ordered=ordered))
     for result in results:
@@ -76,7 +76,7 @@ def test_in_order_they_wait_for_it(client: TritonClient) -> None:
 def test_a_source_without_end_is_taken_no_further_than_the_windows(
     client: TritonClient, triton: Triton, connections: int, ordered: bool
 ) -> None:
-    before = triton.request_count(MODEL)
+    before = heard(triton, MODEL)
     asked = taken = 0
     overdrawn: list[int] = []
 

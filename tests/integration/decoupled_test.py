@@ -16,7 +16,7 @@ from devstack.domino import DominoStandIn
 from devstack.triton import Triton
 from mm_client_api import ApiKey, InferenceRequest, TritonBytesStreamer, TritonClient, UnsupportedPayload
 from multimodal_contract import pb
-from serving import CREDENTIAL, KEY, Proxy, error_of, number_in, open_stream, packet, proxy, square, write_model
+from serving import CREDENTIAL, KEY, Proxy, error_of, heard, number_in, open_stream, packet, proxy, square, write_model
 
 PLAIN = "identity_int32"
 # Answers 1, then what its one request's IN says, each in its own way.
@@ -135,7 +135,7 @@ def test_the_models_own_refusal(serving: Proxy) -> None:
 
 
 def test_a_unary_call_has_no_room_for_it(serving: Proxy, triton: Triton) -> None:
-    before = triton.request_count(models.SQUARE)
+    before = heard(triton, models.SQUARE)
     ack = serving.ask(square(1))
     assert (ack.status, ack.final) == (pb.UNSUPPORTED, True)
     text = "model square_int32 is decoupled: it answers any number of times, for which SendUnary has no room; use Chat"
@@ -143,7 +143,7 @@ def test_a_unary_call_has_no_room_for_it(serving: Proxy, triton: Triton) -> None
     with TritonClient(serving.address, credentials=ApiKey(KEY)) as client, pytest.raises(UnsupportedPayload) as caught:
         client.infer(models.SQUARE, {"IN": np.array([1], np.int32)}, outputs=["OUT"], model_version="1")
     assert caught.value.detail == text
-    assert triton.request_count(models.SQUARE) == before
+    assert heard(triton, models.SQUARE, before, 0) == 0
 
 
 def test_packets_keep_their_order_among_those_of_plain_models(serving: Proxy) -> None:
@@ -203,13 +203,13 @@ def test_the_calls_deadline_bounds_them_too_and_frees_the_model(serving: Proxy) 
 
 
 def test_what_does_not_fit_is_one_ack(serving: Proxy, triton: Triton) -> None:
-    before = triton.request_count(models.SQUARE)
+    before = heard(triton, models.SQUARE)
     wrong = packet(models.SQUARE, bytes(8), dtype="INT32", outputs=["OUT"])
     wrong.control.inputs[0].name = "IN"
     (ack,) = serving.chat([wrong])
     assert (ack.status, ack.final) == (pb.BAD_REQUEST, True)
     assert error_of(ack) == "shape mismatch: model square_int32 takes [1] for 'IN', control says [2]"
-    assert triton.request_count(models.SQUARE) == before
+    assert heard(triton, models.SQUARE, before, 0) == 0
 
 
 def test_the_client_library_yields_them_all(serving: Proxy) -> None:

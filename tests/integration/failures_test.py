@@ -144,7 +144,7 @@ def test_sigterm_answers_what_was_accepted(triton: Triton, domino: DominoStandIn
         ProxyProcess(TRITON_URL=triton.grpc_url, DOMINO_HOST=domino.url, LOG_LEVEL="DEBUG") as run,
         grpc.insecure_channel(run.address, options=UNLIMITED) as channel,
     ):
-        before = triton.request_count("slow_identity")
+        before = heard(triton, "slow_identity")
         sent = [slow(1, cid="first"), slow(0.5, cid="second")]
         hold = threading.Event()
 

@@ -177,14 +177,14 @@ def test_what_the_model_cannot_take_is_refused_without_an_inference(
     serving: Proxy, triton: Triton, made: pb.DataPacket, text: str
 ) -> None:
     model = made.control.model
-    before = {name: triton.request_count(name) for name in (model, "identity_fp64")}
+    before = {name: heard(triton, name) for name in (model, "identity_fp64")}
     acks = serving.chat([made, packet("identity_fp64", bytes(8), dtype="FP64", cid="after")])
     assert acks[0].status == pb.BAD_REQUEST
     assert json.loads(acks[0].message) == {"error": text, "cid": "c", "model": model}
     assert (acks[1].correlation_id, acks[1].status) == ("after", pb.OK)
     # Triton was heard counting the later of the two.
     assert heard(triton, "identity_fp64", before["identity_fp64"], 1) == 1
-    assert triton.request_count(model) == before[model]
+    assert heard(triton, model, before[model], 0) == 0
 
 
 def test_a_reloaded_models_new_shape_is_taken_at_once_and_the_old_one_refused(
@@ -204,7 +204,7 @@ def test_a_reloaded_models_new_shape_is_taken_at_once_and_the_old_one_refused(
         pb.BAD_REQUEST,
         f"shape mismatch: model {model} takes [2, 4] for 'INPUT0', control says [2, 3]",
     )
-    assert triton.request_count(model) == before
+    assert heard(triton, model, before, 0) == 0
 
 
 def test_what_triton_refuses_after_a_reload_is_refused_by_the_proxy_from_then_on(
@@ -265,7 +265,7 @@ def test_a_model_that_is_published_is_served_and_one_that_is_withdrawn_is_not(
 
 
 def test_a_version_is_known_by_itself(serving: Proxy, triton: Triton) -> None:
-    before = triton.request_count(models.identity_name("FP32"))
+    before = heard(triton, models.identity_name("FP32"))
     ack = serving.ask(packet("identity_fp32", bytes(4), version="2"))
     assert (ack.status, error_of(ack)) == (
         pb.INTERNAL,

@@ -13,7 +13,7 @@ from devstack.domino import DominoStandIn
 from devstack.triton import Triton
 from mm_client_api import ApiKey, AuthenticationError, InferenceRequest, TritonClient
 from mm_client_api.credentials import EnvironmentCredentials
-from serving import KEY, Proxy, proxy
+from serving import KEY, Proxy, heard, proxy
 
 MODEL = "identity_fp32"
 COUNT = 400
@@ -32,7 +32,7 @@ def paced(count: int, half: threading.Event | None = None) -> Iterator[Inference
 
 
 def test_a_stream_outlives_its_token(triton: Triton, domino: DominoStandIn) -> None:
-    before = triton.request_count(MODEL)
+    before = heard(triton, MODEL)
     credentials = EnvironmentCredentials(
         {"DOMINO_USER_TOKEN": domino.new_token("ann", lifetime=2), "DOMINO_API_PROXY": domino.api_proxy_url("ann")}
     )
@@ -44,13 +44,13 @@ def test_a_stream_outlives_its_token(triton: Triton, domino: DominoStandIn) -> N
         values = [result.raise_for_status().outputs["OUTPUT0"][0] for result in client.stream(paced(COUNT))]
         assert credentials.metadata() != first
     assert values == list(range(COUNT))
-    assert triton.request_count(MODEL) - before == COUNT
+    assert heard(triton, MODEL, before, COUNT) == COUNT
 
 
 def test_a_revoked_key_ends_a_stream_after_the_answers_to_all_it_accepted(
     triton: Triton, domino: DominoStandIn
 ) -> None:
-    before = triton.request_count(MODEL)
+    before = heard(triton, MODEL)
     with (
         proxy(triton.grpc_url, domino.url, AUTH_CACHE_SECS="1") as served,
         TritonClient(served.address, credentials=ApiKey(KEY)) as client,
@@ -63,11 +63,11 @@ def test_a_revoked_key_ends_a_stream_after_the_answers_to_all_it_accepted(
         with pytest.raises(AuthenticationError):
             values.extend(result.outputs["OUTPUT0"][0] for result in results)
     assert values == list(range(len(values)))
-    assert triton.request_count(MODEL) - before == len(values)
+    assert heard(triton, MODEL, before, len(values)) == len(values)
 
 
 def test_a_stream_outlives_its_proxy(triton: Triton, domino: DominoStandIn) -> None:
-    before = triton.request_count(MODEL)
+    before = heard(triton, MODEL)
     half = threading.Event()
     with proxy(triton.grpc_url, domino.url) as old, TritonClient(old.address, credentials=ApiKey(KEY)) as client:
         restarting = threading.Thread(target=_restart, args=(old, half, triton, domino, done := threading.Event()))
@@ -76,7 +76,7 @@ def test_a_stream_outlives_its_proxy(triton: Triton, domino: DominoStandIn) -> N
         done.set()
         restarting.join()
     assert values == list(range(COUNT))
-    assert triton.request_count(MODEL) - before == COUNT
+    assert heard(triton, MODEL, before, COUNT) == COUNT
 
 
 def _restart(old: Proxy, when: threading.Event, triton: Triton, domino: DominoStandIn, done: threading.Event) -> None:
@@ -87,7 +87,7 @@ def _restart(old: Proxy, when: threading.Event, triton: Triton, domino: DominoSt
 
 
 def test_a_stream_goes_on_when_domino_is_back(triton: Triton, domino: DominoStandIn) -> None:
-    before = triton.request_count(MODEL)
+    before = heard(triton, MODEL)
     half = threading.Event()
 
     def go_and_come() -> None:
@@ -105,4 +105,4 @@ def test_a_stream_goes_on_when_domino_is_back(triton: Triton, domino: DominoStan
         values = [result.raise_for_status().outputs["OUTPUT0"][0] for result in client.stream(paced(COUNT, half))]
         outage.join()
     assert values == list(range(COUNT))
-    assert triton.request_count(MODEL) - before == COUNT
+    assert heard(triton, MODEL, before, COUNT) == COUNT

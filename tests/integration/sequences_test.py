@@ -13,7 +13,7 @@ from devstack import models
 from devstack.triton import Triton
 from mm_client_api import ApiKey, InferenceRequest, InvalidRequest, TritonClient
 from multimodal_contract import pb
-from serving import KEY, TIMEOUT, Proxy, add, error_of, number_in, open_stream, packet, write_model
+from serving import KEY, TIMEOUT, Proxy, add, error_of, heard, number_in, open_stream, packet, write_model
 
 START, END, DATA = pb.SEV_START, pb.SEV_END, pb.SEV_DATA
 NO_START = (
@@ -33,7 +33,7 @@ def refused(ack: pb.Ack) -> None:
 
 @pytest.fixture
 def counted(triton: Triton) -> int:
-    return triton.request_count(models.SEQUENCE)
+    return heard(triton, models.SEQUENCE)
 
 
 def test_a_sum_runs_from_start_to_end_and_the_next_begins_anew(serving: Proxy) -> None:
@@ -48,7 +48,7 @@ def test_without_a_start_nothing_is_inferred(
 ) -> None:
     acks = serving.chat([add(1, event)])
     refused(acks[0])
-    assert triton.request_count(models.SEQUENCE) == counted
+    assert heard(triton, models.SEQUENCE, counted, 0) == 0
 
 
 def test_after_its_end_a_sequence_takes_no_more(serving: Proxy) -> None:
@@ -73,7 +73,7 @@ def test_an_end_without_data_ends_what_was_open(serving: Proxy, triton: Triton, 
     assert [ack.status for ack in acks] == [pb.OK, pb.OK, pb.BAD_REQUEST, pb.OK, pb.OK, pb.BAD_REQUEST]
     refused(acks[2])
     refused(acks[5])
-    assert triton.request_count(models.SEQUENCE) - counted == 1
+    assert heard(triton, models.SEQUENCE, counted, 1) == 1
 
 
 def test_a_packet_that_is_refused_does_not_disturb_the_sequence(serving: Proxy) -> None:
@@ -149,7 +149,7 @@ def test_streams_at_once_each_in_order(serving: Proxy) -> None:
 def test_a_unary_call_is_a_sequence_of_its_own(serving: Proxy, triton: Triton, counted: int) -> None:
     assert [number_in(serving.ask(add(number, START))) for number in (5, 6)] == [5, 6]
     refused(serving.ask(add(7)))
-    assert triton.request_count(models.SEQUENCE) - counted == 2
+    assert heard(triton, models.SEQUENCE, counted, 2) == 2
 
 
 def test_a_unary_call_leaves_no_sequence_open(serving: Proxy) -> None:

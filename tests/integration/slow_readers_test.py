@@ -34,7 +34,7 @@ def small(triton: Triton, domino: DominoStandIn, monkeypatch: pytest.MonkeyPatch
 @contextlib.contextmanager
 def unread(small: Proxy, triton: Triton) -> Iterator[OpenStream]:
     """A stream on a connection of its own with three answers that nobody takes."""
-    before = triton.request_count(MODEL)
+    before = heard(triton, MODEL)
     options = [*UNLIMITED, *TAKES_LITTLE, ("grpc.use_local_subchannel_pool", 1)]
     with grpc.insecure_channel(small.address, options) as channel:
         stream = OpenStream(channel, CREDENTIAL, 2 * TIMEOUT)

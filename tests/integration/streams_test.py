@@ -24,7 +24,7 @@ def marked(stream: int, seq: int, *, broken: bool = False) -> pb.DataPacket:
 
 
 def test_ten_streams_of_200_frames_one_with_every_third_malformed(serving: Proxy, triton: Triton) -> None:
-    before = triton.request_count("identity_fp32")
+    before = heard(triton, "identity_fp32")
 
     def run(stream: int) -> list[pb.Ack]:
         return serving.chat([marked(stream, seq, broken=stream == 4 and seq % 3 == 0) for seq in range(200)])

@@ -34,7 +34,7 @@ BAD = st.one_of(bad_packets(served_packets()), unreadable())
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(drawn=st.lists(st.one_of(GOOD, BAD), max_size=20))
 def test_each_packet_its_own_answer(serving: Proxy, triton: Triton, drawn: list[tuple[bytes, Expected | None]]) -> None:
-    before = triton.request_count(MODEL)
+    before = triton.request_count(MODEL)  # stands still: the example before awaited its own
     chat = serving.channel.stream_stream(CHAT_METHOD, request_serializer=bytes, response_deserializer=pb.Ack.FromString)
     acks = list(chat(iter([raw for raw, _ in drawn]), metadata=CREDENTIAL, timeout=TIMEOUT))
     assert len(acks) == len(drawn)
