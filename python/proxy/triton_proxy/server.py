@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import grpc
 
-from multimodal_contract import CHAT_METHOD, SEND_UNARY_METHOD
+from multimodal_contract import CHAT_METHOD, FRAME_BYTES, SEND_UNARY_METHOD
 from triton_proxy import tls
 from triton_proxy.access import Access, PolicyFile
 from triton_proxy.audit import Audit
@@ -89,6 +89,7 @@ class Server:
                 # before anybody reads them.
                 ("grpc.http2.bdp_probe", 0),
                 ("grpc.http2.lookahead_bytes", _WINDOW_BYTES),
+                ("grpc.http2.max_frame_size", FRAME_BYTES),
                 ("grpc.keepalive_permit_without_calls", 1),
                 ("grpc.http2.min_ping_interval_without_data_ms", _SHORTEST_PING_INTERVAL_MS),
                 ("grpc.so_reuseport", 0),  # A second proxy on the port is a mistake, not a helper.
