@@ -11,7 +11,7 @@ import sys
 import time
 from pathlib import Path
 
-from kind_cluster import files
+from kind_cluster import files, network
 from kind_cluster.command import KindError, run, succeeds
 from kind_cluster.machine import Machine
 
@@ -74,10 +74,11 @@ def start(machine: Machine) -> str:
         A word about it for the user.
 
     Raises:
-        KindError: it ended, or does not answer.
+        KindError: it ended, or does not answer, or the firewall can't be read.
     """
     log = files.cache() / "dockerd.log"
     words = ["dockerd", "--pidfile", str(_pid_file()), *_runtime_words(machine)]
+    network.remember()
     with log.open("wb") as output:
         daemon = subprocess.Popen(  # noqa: S603
             words, cwd="/", stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
@@ -102,7 +103,7 @@ def stop(docker: Path) -> str | None:
         A word about it for the user; None where no daemon of ours runs.
 
     Raises:
-        KindError: it does not end.
+        KindError: it does not end, or something that it set up can't be removed.
     """
     pid = own_pid()
     if pid is None:
@@ -116,6 +117,7 @@ def stop(docker: Path) -> str | None:
         if time.monotonic() > deadline:
             raise KindError(f"dockerd, process {pid}, has not ended {_STOP_SECONDS} s after SIGTERM")
         time.sleep(0.1)
+    network.put_back()
     return f"stopped dockerd, process {pid}"
 
 
