@@ -19,7 +19,7 @@ from mm_publisher.report import PublishReport, size_text
 from mm_publisher.retiring import retire
 from mm_publisher.source import parse_version
 
-OK, DIFFERS, INTERRUPTED = 0, 1, 130
+OK, DIFFERS, INTERRUPTED, TERMINATED = 0, 1, 130, 143
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -39,10 +39,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (PublisherError, OptionError) as error:
         wrong_use = UsageError.exit_status
         return _fail(given, error, error.exit_status if isinstance(error, PublisherError) else wrong_use)
-    except KeyboardInterrupt:
-        return _fail(
-            given, "interrupted; the next mm-publish of this model finishes or undoes what was begun", INTERRUPTED
-        )
+    except KeyboardInterrupt as interrupt:
+        status = TERMINATED if isinstance(interrupt, _Terminated) else INTERRUPTED
+        return _fail(given, "interrupted; the next mm-publish of this model finishes or undoes what was begun", status)
 
 
 def _publish(given: argparse.Namespace, progress: Progress) -> int:
@@ -168,8 +167,12 @@ def _fail(given: argparse.Namespace, error: Exception | str, status: int) -> int
     return status
 
 
-def _leave(number: int, _: object) -> NoReturn:
-    sys.exit(128 + number)
+class _Terminated(KeyboardInterrupt):
+    """SIGTERM came."""
+
+
+def _leave(_: int, __: object) -> NoReturn:
+    raise _Terminated
 
 
 if __name__ == "__main__":

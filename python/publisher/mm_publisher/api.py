@@ -10,7 +10,7 @@ from pathlib import Path
 from mm_publisher import registry
 from mm_publisher.checks import Checked, check
 from mm_publisher.config import ModelConfig
-from mm_publisher.errors import Refused, Unavailable
+from mm_publisher.errors import Refused, Unavailable, UsageError
 from mm_publisher.lease import DEFAULT_SECS, Lease, me
 from mm_publisher.plan import DEFAULT_KEEP, Plan, make_plan
 from mm_publisher.progress import Progress
@@ -66,6 +66,8 @@ def publish(
     """
     started = time.monotonic()
     progress = progress or Progress()
+    # A target that cannot be used is told before a long download.
+    open_target(target)
     with tempfile.TemporaryDirectory(prefix="mm-publish-") as scratch:
         found, checked, files = _read(source, Path(scratch), name, version, write_config, progress)
         storage = open_target(target, found.name)
@@ -204,15 +206,26 @@ def _read(
     write_config: ConfigOptions | None,
     progress: Progress,
 ) -> tuple[Source, Checked, tuple[File, ...]]:
-    found = _source(source, scratch, name, version, progress)
-    progress.say(f"checking {found.text}, {size_text(found.size)} in {len(found.files)} files")
-    checked = check(found, write_config)
-    with progress.transfer("taking SHA-256 of its files", found.size) as on_bytes:
-        return found, checked, found.hashed(on_bytes)
+    try:
+        found = _source(source, scratch, name, version, progress)
+        count = len(found.files)
+        progress.say(f"checking {found.text}, {size_text(found.size)} in {count} file{'' if count == 1 else 's'}")
+        checked = check(found, write_config)
+        with progress.transfer("taking SHA-256 of its files", found.size) as on_bytes:
+            return found, checked, found.hashed(on_bytes)
+    except OSError as error:
+        raise Refused(
+            f"{source} cannot be read: {error}; check that its files are there, and that you may read them"
+        ) from error
 
 
 def _source(source: str, scratch: Path, name: str | None, version: int | None, progress: Progress) -> Source:
     if not source.startswith(registry.SCHEME):
+        # As a path, a URL would lose a "/", and with it what tells a password; nothing would be the working directory.
+        if not source or "://" in source:
+            raise UsageError(
+                f"the source is {source!r}; expected models:/NAME/VERSION, models:/NAME@ALIAS or the path of a folder"
+            )
         return from_folder(Path(source).expanduser(), name=name, version=version)
     progress.say(f"downloading {source}")
     found = registry.fetch(source, scratch)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Callable, Mapping
 
 import numpy as np
@@ -14,6 +15,10 @@ from mm_publisher.lease import DEFAULT_SECS
 from mm_publisher.plan import DEFAULT_KEEP
 from mm_publisher.serving import DEFAULT_READY_SECS, Proxy, Sample, Server
 from mm_publisher.write_config import ConfigOptions
+
+# Batches and delays are 32-bit and 64-bit in Triton's proto; this many digits fit both.
+_NUMBER = re.compile(r"[0-9]{1,9}")
+_DAY_SECS = 86_400
 
 _EPILOG = """\
 Model files are written first and read back; config.pbtxt comes last and names its versions, so that Triton never takes
@@ -205,17 +210,17 @@ def _sample(path: str) -> Sample:
 
 
 def _count(text: str) -> int:
-    value = int(text)
-    if value < 0:
-        raise ValueError(text)
-    return value
+    return _whole(text, 0)
 
 
 def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise ValueError(text)
-    return value
+    return _whole(text, 1)
+
+
+def _whole(text: str, least: int) -> int:
+    if not _NUMBER.fullmatch(text) or int(text) < least:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from {least}")
+    return int(text)
 
 
 def _numbers(text: str) -> tuple[int, ...]:
@@ -223,7 +228,10 @@ def _numbers(text: str) -> tuple[int, ...]:
 
 
 def _seconds(text: str) -> float:
-    value = float(text)
-    if not 0 < value <= 86400:
-        raise ValueError(text)
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value <= _DAY_SECS:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds above 0, of at most a day ({_DAY_SECS})")
     return value

@@ -8,7 +8,7 @@ from typing import ClassVar
 
 # User and password of a URL, signatures in its query, and headers that carry credentials.
 _SECRETS = re.compile(
-    r"(?<=://)[^/\s@]+(?=@)"
+    r"(?<=://)[^/\s]+(?=@)"
     r"|(?<=X-Amz-Signature=)[^&\s]+|(?<=X-Amz-Credential=)[^&\s]+|(?<=X-Amz-Security-Token=)[^&\s]+"
     r"|(?<=Bearer )\S+|(?<=Basic )\S+",
     re.IGNORECASE,

@@ -10,6 +10,7 @@ from mm_publisher.errors import PublisherError, Refused, without_secrets
     [
         ("https://ann:s3cret@mlflow.acme/api", "https://***@mlflow.acme/api"),
         ("https://s3cret@mlflow.acme", "https://***@mlflow.acme"),
+        ("https://ann:s3@s3cret@mlflow.acme/a@b", "https://***@mlflow.acme/a@b"),
         (
             "GET /m?X-Amz-Credential=s3cret%2F1&X-Amz-Signature=s3cret&X-Amz-Security-Token=s3cret failed",
             "GET /m?X-Amz-Credential=***&X-Amz-Signature=***&X-Amz-Security-Token=*** failed",
@@ -19,7 +20,7 @@ from mm_publisher.errors import PublisherError, Refused, without_secrets
         ("s3://bucket/a@b and models:/churn@champion", "s3://bucket/a@b and models:/churn@champion"),
     ],
     # Names of tests are printed.
-    ids=["user and password", "user", "signed query", "quoted header", "header", "nothing"],
+    ids=["user and password", "user", "@ in a password", "signed query", "quoted header", "header", "nothing"],
 )
 def test_what_others_say_is_shown_without_secrets(text: str, shown: str) -> None:
     assert without_secrets(text) == shown

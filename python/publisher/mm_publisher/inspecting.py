@@ -185,7 +185,8 @@ def _config_problems(present: Present, manifests: dict[int, Manifest], journal: 
             "finish; the next mm-publish of the model does, or cleans it up"
         )
     if present.config_text is None:
-        return [*problems, f"{path} is missing"]
+        # A model whose very first version did not serve left nothing but a journal.
+        return [*problems, f"{path} is missing"] if present.items or manifests else problems
     config = present.config
     if config is None:
         return [*problems, f"{path} does not parse"]

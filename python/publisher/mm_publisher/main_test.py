@@ -76,6 +76,17 @@ def test_what_does_not_serve_is_rolled_back(root: Path, proxy: FakeProxy, capsys
     assert list(served(root, NAME)) == [1]
 
 
+def test_a_first_version_that_does_not_serve_leaves_nothing(
+    root: Path, proxy: FakeProxy, capsys: pytest.CaptureFixture[str]
+) -> None:
+    proxy.state.ready = {}
+    assert _publish(root, 1, "--ready-timeout", "0.5") == 4
+    assert f"{NAME} version 1 was rolled back, and nothing was served before" in capsys.readouterr().err
+    assert not (root / NAME).exists()
+    assert main(["verify", str(root)]) == 0
+    assert capsys.readouterr().out == "all is as it was published\n"
+
+
 def test_a_dry_run_writes_nothing(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert _publish(root, 1, "--dry-run") == 0
     out = capsys.readouterr().out
@@ -135,8 +146,20 @@ def test_list_diff_verify_and_retire(root: Path, capsys: pytest.CaptureFixture[s
         (["publish", "{1}", "{root}"], 2, "no proxy is given to see the version serve through"),
         (["publish", "{1}", "{root}", "--no-wait", "--version", "01"], 2, "without leading zeros"),
         (["publish", "{1}", "{root}", "--no-wait", "--name", "a/b"], 2, "give another with --name"),
+        (
+            ["publish", "https://ann:s3cret@x/y", "{root}", "--no-wait"],
+            2,
+            "the source is 'https://***@x/y'; expected m",
+        ),
+        (["publish", "", "{root}", "--no-wait"], 2, "the source is ''; expected models:/NAME/VERSION"),
+        (
+            ["publish", "{1}", "", "--no-wait"],
+            2,
+            "the target is ''; expected s3://BUCKET/PREFIX or the path of a folder",
+        ),
         (["publish", "{1}", "gs://x/y", "--no-wait"], 2, "expected s3://BUCKET/PREFIX or the path of a folder"),
         (["publish", "{1}", "{root}/none", "--no-wait"], 2, "is not a folder; expected the root of a model repository"),
+        (["publish", "models:/a/1", "{root}/none", "--no-wait"], 2, "{root}/none is not a folder"),
         (["publish", "{1}", "{root}", "--no-wait", "--gpu"], 2, "need --write-config"),
         (["publish", "models:/a/b", "{root}", "--no-wait"], 2, "expected models:/NAME/VERSION or models:/NAME@ALIAS"),
         (["publish", "models:/a/1", "{root}", "--no-wait"], 2, "expected MLFLOW_TRACKING_URI"),
@@ -161,7 +184,35 @@ def test_each_mistake_has_its_status_and_words(
     answer = json.loads(out)
     assert answer["exit_status"] == status
     assert told in answer["error"]
+    assert "s3cret" not in out + err
     assert not any(path.name.startswith(NAME) for path in root.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--keep", "-1"], "argument --keep: '-1' is no whole number from 0"),
+        (["--instances", "two"], "argument --instances: 'two' is no whole number from 1"),
+        (["--max-batch-size", "9999999999"], "argument --max-batch-size: '9999999999' is no whole number from 0"),
+        (["--preferred-batch-sizes", "4,,8"], "argument --preferred-batch-sizes: '' is no whole number from 1"),
+        (["--ready-timeout", "nan"], "argument --ready-timeout: 'nan' is no number of seconds above 0, of at most a"),
+        (["--lease-secs", "1m"], "argument --lease-secs: '1m' is no number of seconds above 0, of at most a day"),
+    ],
+)
+def test_wrong_numbers_are_told_in_words(capsys: pytest.CaptureFixture[str], words: list[str], told: str) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(["publish", "source", "target", *words])
+    assert caught.value.code == 2
+    assert told in capsys.readouterr().err
+
+
+def test_a_source_that_cannot_be_read_is_refused(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (root.parent / "1/config.pbtxt").unlink()
+    # Of this process, whose first page nobody may read, whoever runs it.
+    (root.parent / "1/config.pbtxt").symlink_to("/proc/self/mem")
+    assert _publish(root, 1, "--no-wait") == 3
+    assert f"mm-publish: {root.parent / '1'} cannot be read: [Errno 5] Input/output error" in capsys.readouterr().err
+    assert list(root.iterdir()) == []
 
 
 def test_help_has_examples_and_exit_status(capsys: pytest.CaptureFixture[str]) -> None:
@@ -186,15 +237,18 @@ def test_an_interrupted_one_lets_go_of_the_model(
     root: Path, proxy: FakeProxy, number: signal.Signals, status: int
 ) -> None:
     command = [sys.executable, "-P", "-m", "mm_publisher", "publish", str(root.parent / "1"), str(root), "--name", NAME]
+    command.append("--json")
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as process:
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, env=environment, stdout=pipe, stderr=pipe, text=True) as process:
         config = root / NAME / "config.pbtxt"
         wait_until(lambda: config.exists() and len(proxy.state.packets) > 1, 60)
         process.send_signal(number)
-        assert process.stderr is not None
-        told = process.stderr.read()
-        assert process.wait(20) == status
-    assert ("interrupted; the next mm-publish of this model finishes or undoes" in told) == (status == 130)
+        out, err = process.communicate(timeout=20)
+    assert process.returncode == status
+    told = "interrupted; the next mm-publish of this model finishes or undoes what was begun"
+    assert err.splitlines()[-1] == f"mm-publish: {told}"
+    assert json.loads(out) == {"error": told, "problems": [], "exit_status": status}
     lease = json.loads(next(root.glob(".mm-publish.lease.*")).read_text())
     assert lease["released"] is True
     proxy.state.ready = {"1": ("Y",), "2": ("Y",)}

@@ -1,16 +1,21 @@
-"""What somebody who waits is told: a line for each step, and a bar for what takes long on a terminal."""
+"""What somebody who waits is told: a line for each step, and for what takes long a bar, or lines where none is seen."""
 
 from __future__ import annotations
 
 import contextlib
 import sys
+import threading
+import time
 from collections.abc import Iterator
 from typing import TextIO
 
 from tqdm import tqdm
 
 from mm_publisher.errors import without_secrets
+from mm_publisher.report import size_text
 from mm_publisher.storage import OnBytes
+
+_EVERY_SECS = 15.0
 
 
 class Progress:
@@ -19,11 +24,15 @@ class Progress:
     Args:
         prefix: what each line begins with.
         out: where to.
+        every_secs: how often to say how far a transfer is, where there is no terminal: in a Job's log, a notebook.
     """
 
-    def __init__(self, prefix: str = "mm-publish: ", out: TextIO | None = None) -> None:
+    def __init__(
+        self, prefix: str = "mm-publish: ", out: TextIO | None = None, every_secs: float = _EVERY_SECS
+    ) -> None:
         self._prefix = prefix
         self._out = out
+        self._every_secs = every_secs
 
     def say(self, text: str) -> None:
         """Writes a line."""
@@ -31,19 +40,35 @@ class Progress:
 
     @contextlib.contextmanager
     def transfer(self, what: str, size: int) -> Iterator[OnBytes]:
-        """Shows how far a transfer is: a line, and on a terminal a bar.
+        """Shows how far a transfer is: a line, then a bar on a terminal, and elsewhere a line now and then.
 
         Args:
             what: is done.
             size: bytes in all.
 
         Yields:
-            Takes the number of bytes that were transferred since it was last called.
+            Takes the number of bytes that were transferred since it was last called, from any thread.
         """
         self.say(what)
-        # None: only where somebody can see it.
-        with tqdm(total=size, unit="B", unit_scale=True, file=self._stream, disable=None, leave=False) as bar:
+        if not self._stream.isatty():
+            yield self._lines(size)
+            return
+        with tqdm(total=size, unit="B", unit_scale=True, file=self._stream, leave=False) as bar:
             yield bar.update
+
+    def _lines(self, size: int) -> OnBytes:
+        counting = threading.Lock()
+        done, told = 0, time.monotonic()
+
+        def on_bytes(count: int) -> None:
+            nonlocal done, told
+            with counting:
+                done += count
+                if done < size and time.monotonic() - told >= self._every_secs:
+                    told = time.monotonic()
+                    self.say(f"{size_text(done)} of {size_text(size)}")
+
+        return on_bytes
 
     @property
     def _stream(self) -> TextIO:

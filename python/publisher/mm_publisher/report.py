@@ -64,12 +64,15 @@ class PublishReport:
 
 def size_text(size: int) -> str:
     """A number of bytes, for people."""
-    value = float(size)
-    for unit in ("bytes", "KB", "MB", "GB"):
-        if value < 1000 or unit == "GB":
-            break
+    if size < 1000:
+        return f"{size} byte{'' if size == 1 else 's'}"
+    value = size / 1000
+    for unit in ("KB", "MB"):
+        # Rounded, so that nothing is 1000.0 of a unit that has a larger one.
+        if round(value, 1) < 1000:
+            return f"{value:.1f} {unit}"
         value /= 1000
-    return f"{value:.0f} {unit}" if unit == "bytes" else f"{value:.1f} {unit}"
+    return f"{value:.1f} GB"
 
 
 def versions_text(versions: tuple[int, ...] | list[int]) -> str:

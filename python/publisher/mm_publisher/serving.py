@@ -38,6 +38,9 @@ _NOT_LOADED = re.compile(
     r"|socket closed|timeout|shutting down|exiting",
     re.IGNORECASE,
 )
+# The end of our own deadline, which is short for the last question: no word of Triton's, and it replaces none.
+_LATE = re.compile(r"deadline exceeded", re.IGNORECASE)
+_NOTHING = "nothing was heard"
 # A version that is loaded and refuses what it is asked does not get better by waiting; it may be just about to go.
 _REFUSALS = 4
 _LONGEST_ANSWER_SECS = 60.0
@@ -132,7 +135,7 @@ class Proxy:
     def wait(self, model: str, version: int, config: ModelConfig) -> str:
         """See `Server.wait`."""
         started = time.monotonic()
-        refusals, told = 0, "nothing was heard"
+        refusals, told = 0, _NOTHING
         sizes = list(free_sizes(config))
         with self._client() as client:
             while (left := started + self.ready_secs - time.monotonic()) > 0:
@@ -140,10 +143,12 @@ class Proxy:
                     free = sizes[refusals % len(sizes)]
                     self._ask(client, model, version, config, free=free, secs=min(left, _LONGEST_ANSWER_SECS))
                 except (AckError, ProxyUnavailable, DeadlineExceeded, LimitExceeded, _OddError) as error:
-                    before, told = told, str(getattr(error, "detail", error))
-                    if told != before:
+                    detail = str(getattr(error, "detail", error))
+                    late = _LATE.search(detail) is not None
+                    if told != detail and not (late and told != _NOTHING):
+                        told = detail
                         self.say(f"version {version}: {told}")
-                    refused = isinstance(error, (AckError, _OddError)) and not _NOT_LOADED.search(told)
+                    refused = isinstance(error, (AckError, _OddError)) and not late and not _NOT_LOADED.search(detail)
                     refusals = refusals + 1 if refused else 0
                     if refusals >= _REFUSALS * len(sizes):
                         raise NotReadyError(f"version {version} is loaded and answers with an error: {told}") from error

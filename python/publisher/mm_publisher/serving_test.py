@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 import threading
 import time
 from collections.abc import Iterator
@@ -85,6 +86,26 @@ def test_what_triton_said_last_is_told(proxy: FakeProxy) -> None:
         NotReadyError, match=r"within 0\.5 s; .*'m' version 2 is not at ready state\. Triton's log says why"
     ):
         _server(proxy, ready_secs=0.5).wait("m", 2, MODEL)
+
+
+@pytest.mark.parametrize("late", ["Stream removed (Deadline Exceeded)", "Deadline Exceeded"])
+def test_our_own_deadline_does_not_replace_what_triton_said(proxy: FakeProxy, late: str) -> None:
+    said: list[str] = []
+
+    def say(text: str) -> None:
+        said.append(text)
+        proxy.state.error = late
+
+    with pytest.raises(
+        NotReadyError, match=r"not ready within 1\.5 s; .* 'm' version 2 is not at ready state\. Triton's"
+    ):
+        _server(proxy, ready_secs=1.5, say=say).wait("m", 2, MODEL)
+    assert said == ["version 2: Request for unknown model: 'm' version 2 is not at ready state"]
+    # Nor does it count as an error of a version that is loaded; where nothing else was said, it is told.
+    with pytest.raises(
+        NotReadyError, match=rf"not ready within 1\.5 s; the last word was: {re.escape(late)}\. Triton's"
+    ):
+        _server(proxy, ready_secs=1.5).wait("m", 2, MODEL)
 
 
 def test_a_model_that_answers_with_errors_is_not_awaited_to_the_end(proxy: FakeProxy) -> None:

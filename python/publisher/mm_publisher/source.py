@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 from mm_publisher.config import FILE, ConfigError, ModelConfig
 from mm_publisher.errors import Refused, UsageError
@@ -96,7 +98,7 @@ def from_folder(folder: Path, *, name: str | None, version: int | None, text: st
 
     It holds either `config.pbtxt` beside the model's files, which become the version folder, or is a model's folder as
     in Triton's repository: `config.pbtxt` and version folders, of which one is chosen. Names that begin with a dot and
-    MLflow's own files are left out.
+    MLflow's own files are left out; a link to a file counts as the file.
 
     Args:
         folder: the folder.
@@ -107,6 +109,7 @@ def from_folder(folder: Path, *, name: str | None, version: int | None, text: st
     Raises:
         Refused: it cannot be published; the text says why.
         UsageError: it is no folder, or a name or version is wrong.
+        OSError: something in it cannot be read.
     """
     if not folder.is_dir():
         raise UsageError(
@@ -149,9 +152,7 @@ def _labels(folder: Path, numbered: list[int], config_text: str | None) -> dict[
         # Told later, with everything else that is wrong.
         labels = set()
     found, shared = {}, []
-    for path, file in _files(folder).items():
-        if path == FILE or path.split("/")[0] in map(str, numbered):
-            continue
+    for path, file in _files(folder, without={FILE, *map(str, numbered)}).items():
         if path in labels:
             found[path] = file
         else:
@@ -164,16 +165,34 @@ def _labels(folder: Path, numbered: list[int], config_text: str | None) -> dict[
     return found
 
 
-def _files(folder: Path) -> dict[str, Path]:
+def _files(folder: Path, without: Collection[str] = ()) -> dict[str, Path]:
     found = {}
-    for path in sorted(folder.rglob("*")):
-        relative = path.relative_to(folder)
-        if path.is_file() and not any(part.startswith(".") or part == "__pycache__" for part in relative.parts):
-            name = relative.as_posix()
-            if not name.isprintable():
-                raise Refused(f"{folder} has a file whose name can't be printed: {name!r}; rename it")
-            found[name] = path
-    return found
+    for parent, folders, names in os.walk(folder, onerror=_fail):
+        left_out = without if Path(parent) == folder else ()
+        folders[:] = [name for name in folders if _belongs(name) and name not in left_out]
+        for name in [*folders, *names]:
+            path = Path(parent, name)
+            relative = path.relative_to(folder).as_posix()
+            if not _belongs(name) or name in left_out:
+                continue
+            if path.is_symlink() and not path.is_file():
+                raise Refused(
+                    f"{folder} has a link to a folder, or to nothing: {relative}; put there what it is to stand for"
+                )
+            if path.is_file():
+                if not relative.isprintable():
+                    raise Refused(f"{folder} has a file whose name can't be printed: {relative!r}; rename it")
+                found[relative] = path
+    return dict(sorted(found.items()))
+
+
+def _belongs(name: str) -> bool:
+    return not name.startswith(".") and name != "__pycache__"
+
+
+def _fail(error: OSError) -> NoReturn:
+    # os.walk leaves out what it cannot list, unless told otherwise.
+    raise error
 
 
 def _text(path: Path) -> str:

@@ -70,6 +70,28 @@ def test_no_file_leaves_the_version_folder(parts: list[str]) -> None:
             assert found.isprintable()
 
 
+def test_a_link_to_a_file_is_the_file(tmp_path: Path) -> None:
+    _put(tmp_path, {"blobs/1": "weights", "m/config.pbtxt": ""})
+    (tmp_path / "m/model.onnx").symlink_to("../blobs/1")
+    (tmp_path / "m/.cache").symlink_to("../blobs")
+    assert sorted(from_folder(tmp_path / "m", name=None, version=None).files) == ["model.onnx"]
+
+
+@pytest.mark.parametrize("to", ["../other", "nothing", "deep"])
+def test_no_link_is_left_out_silently(tmp_path: Path, to: str) -> None:
+    _put(tmp_path, {"other/x": "", "m/config.pbtxt": "", "m/model.onnx": "x", "m/deep/y": ""})
+    (tmp_path / "m/deep/link").symlink_to(to)
+    with pytest.raises(Refused, match=r"/m has a link to a folder, or to nothing: deep/link; put there what it is"):
+        from_folder(tmp_path / "m", name=None, version=None)
+
+
+def test_a_version_folder_may_be_a_link(tmp_path: Path) -> None:
+    _put(tmp_path, {"v2/model.onnx": "x", "m/config.pbtxt": "", "m/1/model.onnx": "y"})
+    (tmp_path / "m/2").symlink_to("../v2")
+    found = from_folder(tmp_path / "m", name=None, version=2)
+    assert {path: file.read_text() for path, file in found.files.items()} == {"model.onnx": "x"}
+
+
 def test_a_flat_folder_becomes_the_version_folder(tmp_path: Path) -> None:
     folder = _put(tmp_path / "churn", {
         "config.pbtxt": 'backend: "python"', "model.py": "x", "deep/weights.bin": "y", ".DS_Store": "z",

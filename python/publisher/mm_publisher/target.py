@@ -27,7 +27,8 @@ def open_target(target: str, owner: str = "reader") -> Storage:
         Unavailable: the store cannot be used.
     """
     if not target.startswith("s3://"):
-        if "://" in target:
+        # An empty one, such as of a variable that is not set, would be the working directory.
+        if not target or "://" in target:
             raise UsageError(f"the target is {target!r}; expected s3://BUCKET/PREFIX or the path of a folder")
         return Folder(Path(target).expanduser(), owner)
     found = _S3.fullmatch(target)
