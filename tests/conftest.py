@@ -12,6 +12,7 @@ from devstack.models import write_repository
 from devstack.triton import Triton
 from devstack.triton_site import triton_site
 from serving import KEY, Proxy, proxy
+from triton_proxy import link
 
 
 @pytest.fixture(scope="session")
@@ -40,3 +41,10 @@ def domino() -> Iterator[DominoStandIn]:
 def serving(triton: Triton, domino: DominoStandIn) -> Iterator[Proxy]:
     with proxy(triton.grpc_url, domino.url) as served:
         yield served
+
+
+@pytest.fixture(params=[False, True], ids=["shared", "own"])
+def either_connection(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Inferences go as small ones do, then as large ones: whatever their size, they are to end the same."""
+    if request.param:
+        monkeypatch.setattr(link, "_WORTH_A_CONNECTION_BYTES", 0)

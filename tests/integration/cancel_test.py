@@ -19,6 +19,7 @@ from mm_client_api import ApiKey, CallError, DeadlineExceeded, InferenceRequest,
 from multimodal_contract import pb
 from serving import CREDENTIAL, KEY, TIMEOUT, Proxy, error_of, open_stream, packet, until, write_model
 
+pytestmark = pytest.mark.usefixtures("either_connection")
 MODEL = "witness"
 # Longer than any test waits: what ends sooner was cancelled.
 FOR_EVER = 1000.0

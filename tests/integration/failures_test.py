@@ -60,6 +60,7 @@ def until(stream: OpenStream, status: pb.StatusCode.ValueType) -> pb.Ack:
         seq += 1
 
 
+@pytest.mark.usefixtures("either_connection")
 def test_a_triton_that_stops_does_not_wait_for_the_proxy(mortal_triton: Triton, domino: DominoStandIn) -> None:
     with proxy(mortal_triton.grpc_url, domino.url) as served:
         until(open_stream(served), pb.OK)
@@ -71,6 +72,7 @@ def test_a_triton_that_stops_does_not_wait_for_the_proxy(mortal_triton: Triton, 
             time.sleep(0.05)
 
 
+@pytest.mark.usefixtures("either_connection")
 def test_triton_killed_and_restarted_under_traffic(mortal_triton: Triton, domino: DominoStandIn) -> None:
     with proxy(mortal_triton.grpc_url, domino.url) as served:
         stream = open_stream(served)

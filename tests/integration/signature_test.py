@@ -103,7 +103,7 @@ class Both:
         for name in outputs:
             request.outputs.add(name=name)
         try:
-            raw = self.link.infer(request.SerializeToString(), timeout_secs=TIMEOUT).result()
+            raw = self.link.infer([request.SerializeToString()], timeout_secs=TIMEOUT).result()
         except grpc.RpcError as error:
             if error.code() is not grpc.StatusCode.INVALID_ARGUMENT:
                 raise

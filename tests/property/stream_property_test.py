@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import struct
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -31,6 +32,7 @@ GOOD = served_packets().map(lambda made: (made.SerializeToString(), None))
 BAD = st.one_of(bad_packets(served_packets()), unreadable())
 
 
+@pytest.mark.usefixtures("either_connection")
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(drawn=st.lists(st.one_of(GOOD, BAD), max_size=20))
 def test_each_packet_its_own_answer(serving: Proxy, triton: Triton, drawn: list[tuple[bytes, Expected | None]]) -> None:

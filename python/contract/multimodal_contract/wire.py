@@ -16,7 +16,7 @@ from typing import TypeAlias
 from google.protobuf.descriptor import Descriptor
 from google.protobuf.message import Message
 
-Buffer: TypeAlias = bytes | memoryview
+Buffer: TypeAlias = bytes | bytearray | memoryview
 # Below it protobuf's own parser, which is no Python, is faster than not copying.
 WORTHWHILE_BYTES = 16 * 1024
 _VARINT, _DELIMITED = 0, 2
@@ -85,7 +85,7 @@ class Lifter:
                 descriptor = described.message_type or descriptor
             node.leaf = place
 
-    def lift(self, raw: bytes) -> Lifted | None:
+    def lift(self, raw: Buffer) -> Lifted | None:
         """Parts a message; None where protobuf has to parse it whole, which may also find that it is none.
 
         Args:
@@ -99,7 +99,7 @@ class Lifter:
             return None
         return Lifted(b"".join(parts), data)
 
-    def parse(self, raw: bytes, message: Message) -> tuple[list[memoryview], ...] | None:
+    def parse(self, raw: Buffer, message: Message) -> tuple[list[memoryview], ...] | None:
         """Parses a message, without the fields to be lifted where it is large enough for that to pay.
 
         Args:
@@ -113,7 +113,7 @@ class Lifter:
             DecodeError: it is no message of this type.
         """
         lifted = self.lift(raw) if len(raw) >= WORTHWHILE_BYTES else None
-        message.ParseFromString(raw if lifted is None else lifted.rest)
+        message.ParseFromString(bytes(raw) if lifted is None else lifted.rest)
         return None if lifted is None else lifted.data
 
 

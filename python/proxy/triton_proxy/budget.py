@@ -8,7 +8,7 @@ from collections import deque
 from triton_proxy.limits import LimitExceeded
 
 _MB = 1024 * 1024
-# While Triton does not take a request, our own and gRPC's.
+# While Triton does not take a request, our own and, of a small one or over TLS, gRPC's.
 PACKET_COPIES = 2
 
 
@@ -30,9 +30,9 @@ class Budget:
     so that with them more may be handed out than there is; nobody gets anything then.
 
     What this bounds: a packet is measured once it was read, so that each open stream may hold one more, which waits.
-    While Triton does not take a request, there are two copies of it, one being gRPC's, and it has room for both; the
-    one answer that a stream is sending exists as it came, as an Ack, and as gRPC's copy of that. The C library's memory
-    is in pieces that do not fit together, by less than 150 MiB here.
+    While Triton does not take a request, there are up to two copies of it, one being gRPC's, and it has room for both;
+    the one answer that a stream is sending exists as it came, as an Ack, and as gRPC's copy of that. The C library's
+    memory is in pieces that do not fit together, by less than 150 MiB here.
 
         bytes <= MAX_MB_IN_FLIGHT
                  + open streams * (largest packet + 2 * largest answer + HTTP/2 window of 8 MiB)

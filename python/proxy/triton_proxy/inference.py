@@ -13,7 +13,7 @@ from google.protobuf.message import DecodeError, Message
 from tritonclient.grpc import service_pb2
 
 from multimodal_contract.wire import Buffer, Lifter
-from triton_proxy.link import StreamCall
+from triton_proxy.link import StreamCall, UnaryCall
 from triton_proxy.reply import Output
 
 _INFERRED = Lifter(service_pb2.ModelInferResponse.DESCRIPTOR, "raw_output_contents")
@@ -122,7 +122,7 @@ class _Unary(Inference):
 
     decoupled = False
 
-    def __init__(self, call: grpc.Future[bytes], limit: TimeLimit) -> None:
+    def __init__(self, call: UnaryCall, limit: TimeLimit) -> None:
         self._call = call
         self._limit = limit
         self._clock = _Clock()
@@ -133,7 +133,7 @@ class _Unary(Inference):
         return self._clock.milliseconds
 
     def add_done_callback(self, callback: Callable[[int], None]) -> None:
-        def done(call: grpc.Future[bytes]) -> None:
+        def done(call: UnaryCall) -> None:
             callback(len(call.result()) if not call.cancelled() and call.exception() is None else 0)
 
         self._call.add_done_callback(done)
@@ -219,7 +219,7 @@ class _Streamed(Inference):
         return Answer(self._model_version, answer.outputs, final=final)
 
 
-def unary(call: grpc.Future[bytes], limit: TimeLimit) -> Inference:
+def unary(call: UnaryCall, limit: TimeLimit) -> Inference:
     """An inference by ModelInfer.
 
     Args:
@@ -240,7 +240,7 @@ def streamed(call: StreamCall, limit: TimeLimit, model_version: str) -> Inferenc
     return _Streamed(call, limit, model_version)
 
 
-def _parse(lifter: Lifter, raw: bytes, message: Message) -> tuple[list[memoryview], ...] | None:
+def _parse(lifter: Lifter, raw: Buffer, message: Message) -> tuple[list[memoryview], ...] | None:
     try:
         return lifter.parse(raw, message)
     except DecodeError:

@@ -5,14 +5,16 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import grpc
 from tritonclient.grpc import service_pb2
 
 from multimodal_contract import FRAME_BYTES
+from multimodal_contract.wire import Buffer
+from triton_proxy.calls import Calls
 from triton_proxy.tls import Certificates, channel_credentials
 
 _LOG = logging.getLogger(__name__)
@@ -27,6 +29,10 @@ _CHECK_SECS = 10.0
 _LONGEST_GOODBYE_SECS = 3600.0
 # A little more than the time between two questions whether Triton is ready, each of which begins another.
 _HELD_SECS = 3.0
+# What the proxy's own settings allow by default.
+_MOST_CALLS = 512
+# From here on what copies nothing pays; many small ones are better off with the one thread that grpc has for all.
+_WORTH_A_CONNECTION_BYTES = 256 * 1024
 _ANSWER_WINDOW_BYTES = 8 * 1024 * 1024
 
 
@@ -40,6 +46,25 @@ class StreamCall(Protocol):
         """Calls back when the call is over; False, and no callback, where it is already."""
 
     def cancel(self) -> bool:
+        """Ends the call."""
+
+
+class UnaryCall(Protocol):
+    """A call with one answer, serialized: what is common to grpc's own and `Call`."""
+
+    def result(self) -> Buffer:
+        """Waits for the answer; raises grpc.RpcError where the call fails, grpc.FutureCancelledError after `cancel`."""
+
+    def exception(self) -> BaseException | None:
+        """What `result` raises, or None."""
+
+    def cancelled(self) -> bool:
+        """Whether `cancel` came before the answer."""
+
+    def add_done_callback(self, callback: Callable[[Any], None], /) -> None:
+        """Calls back, with the call, when it is over, at once where it is already."""
+
+    def cancel(self) -> object:
         """Ends the call."""
 
 
@@ -114,6 +139,7 @@ class Link:
         url: str,
         *,
         max_message_bytes: int,
+        most_calls: int = _MOST_CALLS,
         certificates: Certificates | None = None,
         server_name: str = "",
         check_secs: float = _CHECK_SECS,
@@ -123,6 +149,7 @@ class Link:
         Args:
             url: `HOST:PORT` of its gRPC endpoint.
             max_message_bytes: largest answer.
+            most_calls: inferences at once.
             certificates: for TLS; None is plaintext.
             server_name: the name that Triton's certificate must have; "" for the host of `url`.
             check_secs: how often to look whether the certificates' files have changed.
@@ -140,6 +167,10 @@ class Link:
         ]
         if server_name:
             self._options.append(("grpc.ssl_target_name_override", server_name))
+        # Over TLS every byte would be copied anyway: docs/adr/0014.
+        self._calls = (
+            Calls(url, _INFER, max_message_bytes=max_message_bytes, most=most_calls) if certificates is None else None
+        )
         self._lock = threading.Lock()
         self._replaced: list[_Replaced] = []
         self._closed = threading.Event()
@@ -156,12 +187,16 @@ class Link:
             channels = [self._channel, *(replaced.channel for replaced in self._replaced)]
         for channel in channels:
             channel.close()
+        if self._calls is not None:
+            self._calls.close()
 
-    def infer(self, request: bytes, *, timeout_secs: float) -> grpc.Future[bytes]:
-        """Begins one inference: a serialized ModelInferRequest for a ModelInferResponse."""
+    def infer(self, request: Sequence[Buffer], *, timeout_secs: float) -> UnaryCall:
+        """Begins one inference: a serialized ModelInferRequest, in parts, for a ModelInferResponse."""
+        if self._calls is not None and sum(map(len, request)) >= _WORTH_A_CONNECTION_BYTES:
+            return self._calls.begin(request, timeout_secs=timeout_secs)
         channel = self._begin()
         try:
-            call = channel.infer.future(request, timeout=timeout_secs)
+            call = channel.infer.future(b"".join(request), timeout=timeout_secs)
         except BaseException:
             self._end(channel)
             raise
@@ -217,6 +252,8 @@ class Link:
                 channel.hold()
             return ready
         except grpc.RpcError:
+            if self._calls is not None:
+                self._calls.forget()
             return False
         finally:
             self._end(channel)

@@ -64,7 +64,9 @@ def presenting(pair: Pair, clients: bytes | None = None) -> grpc.ServerCredentia
 
 def begin(link: Link, model: str = "m") -> grpc.Future[bytes]:
     request = service_pb2.ModelInferRequest(model_name=model).SerializeToString()
-    return link.infer(request, timeout_secs=TIMEOUT)
+    call = link.infer([request], timeout_secs=TIMEOUT)
+    assert isinstance(call, grpc.Future)
+    return call
 
 
 def version(call: grpc.Future[bytes]) -> str:

@@ -71,6 +71,7 @@ class Server:
         link = Link(
             settings.triton_url,
             max_message_bytes=settings.max_message_bytes,
+            most_calls=settings.max_streams * settings.stream_window,
             certificates=self._triton_certificates,
             server_name=settings.triton_server_name,
         )

@@ -24,6 +24,8 @@ from triton_proxy.work import Work, too_large
 
 _LOG = logging.getLogger(__name__)
 _ENDED_WELL = Ending(grpc.StatusCode.OK, "")
+# The deadline of a call ends it for both sides, and with it its inferences: an Ack that says so would come between.
+_AFTER_CALL_SECS = 0.5
 _FAILED = Ending(grpc.StatusCode.INTERNAL, "the proxy failed on this stream; its log says why")
 
 
@@ -249,7 +251,9 @@ class Stream:
         else:
             limit = TimeLimit(self._settings.default_timeout_secs, "DEFAULT_TIMEOUT_SECS")
         left = self._context.time_remaining()
-        return limit if left is None or left > limit.secs else TimeLimit(max(left, 0), "the call's deadline")
+        if left is None or left > limit.secs:
+            return limit
+        return TimeLimit(max(left, 0) + _AFTER_CALL_SECS, "the call's deadline")
 
     def _inferred(self, slot: Slot[Work], answer_size: int) -> None:
         slot.item.room.resize(answer_size)

@@ -79,9 +79,9 @@ class Triton:
             decoupled: whether the model gives any number of answers.
             serving: the version that is thought to serve, for a decoupled model that gives no answer at all.
         """
-        request = b"".join(_request(model, model_version, inputs, outputs, cid, step, decoupled))
+        request = list(_request(model, model_version, inputs, outputs, cid, step, decoupled))
         if decoupled:
-            return streamed(self._link.infer_stream(request, timeout_secs=limit.secs), limit, serving)
+            return streamed(self._link.infer_stream(b"".join(request), timeout_secs=limit.secs), limit, serving)
         return unary(self._link.infer(request, timeout_secs=limit.secs), limit)
 
 

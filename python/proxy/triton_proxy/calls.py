@@ -1,0 +1,202 @@
+"""Inferences under way on plaintext connections, a connection and a thread for each."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, InvalidStateError, ThreadPoolExecutor
+
+import grpc
+
+from multimodal_contract.wire import Buffer
+from triton_proxy.http2 import Connection
+from triton_proxy.http2_socket import CallFailed
+
+# Connections without a call that are kept. What is above it is a peak's.
+_MOST_IDLE = 64
+# A server, or whatever is between, may forget a connection that says nothing.
+_LONGEST_IDLE_SECS = 60.0
+
+
+class Call:
+    """One unary call; as far as it is used here, what `grpc.Future` is."""
+
+    def __init__(self) -> None:
+        """Nothing has begun."""
+        self._future: Future[Buffer] = Future()
+        self._lock = threading.Lock()
+        self._connection: Connection | None = None
+
+    def result(self, timeout: float | None = None) -> Buffer:
+        """Waits for the serialized answer.
+
+        Args:
+            timeout: longest wait in seconds; None for ever.
+
+        Raises:
+            CallFailed: there is none.
+            grpc.FutureCancelledError: `cancel` came first.
+            TimeoutError: not within `timeout`.
+        """
+        return self._future.result(timeout)
+
+    def exception(self) -> BaseException | None:
+        """Waits for the outcome: what `result` raises, or None."""
+        return self._future.exception()
+
+    def done(self) -> bool:
+        """Whether there is an outcome."""
+        return self._future.done()
+
+    def cancelled(self) -> bool:
+        """Whether `cancel` came before the answer."""
+        return self._future.done() and isinstance(self._future.exception(), grpc.FutureCancelledError)
+
+    def add_done_callback(self, callback: Callable[[Call], None]) -> None:
+        """Calls back when there is an outcome, at once where there is one already."""
+        self._future.add_done_callback(lambda _: callback(self))
+
+    def cancel(self) -> None:
+        """Ends the call; Triton takes the end of its connection for it."""
+        self.fail(grpc.FutureCancelledError())
+
+    def fail(self, error: BaseException) -> None:
+        """Ends the call with this outcome, unless it has one."""
+        try:
+            self._future.set_exception(error)
+        except InvalidStateError:
+            return
+        with self._lock:
+            if self._connection is not None:
+                self._connection.abort()
+
+    def run(self, connection: Connection, message: Sequence[Buffer], timeout_secs: float) -> None:
+        """Makes the call in this thread; the outcome is told to those who wait.
+
+        Raises:
+            CallFailed: it came to nothing and may be made anew: the server has not looked at it.
+        """
+        with self._lock:
+            if self._future.done():
+                return
+            self._connection = connection
+        try:
+            answer = connection.call(message, timeout_secs=timeout_secs)
+        except CallFailed as error:
+            if error.unprocessed and not self._future.done():
+                raise
+            self.fail(error)
+        except BaseException as error:
+            connection.close()
+            self.fail(error)
+            raise
+        else:
+            self._succeed(answer)
+        finally:
+            with self._lock:
+                self._connection = None
+
+    def _succeed(self, answer: Buffer) -> None:
+        # It may have been cancelled meanwhile.
+        with contextlib.suppress(InvalidStateError):
+            self._future.set_result(answer)
+
+
+class Calls:
+    """All calls of one method of one server."""
+
+    def __init__(self, url: str, method: str, *, max_message_bytes: int, most: int) -> None:
+        """Connects when there is something to ask.
+
+        Args:
+            url: HOST:PORT.
+            method: the unary method's path.
+            max_message_bytes: largest answer.
+            most: calls at once; further ones wait.
+        """
+        self._url = url
+        self._method = method
+        self._max_message_bytes = max_message_bytes
+        self._threads = ThreadPoolExecutor(most, thread_name_prefix="inference")
+        self._lock = threading.Lock()
+        self._idle: list[tuple[float, Connection]] = []
+        self._under_way: set[Call] = set()
+        self._closed = False
+
+    def begin(self, message: Sequence[Buffer], *, timeout_secs: float) -> Call:
+        """Begins a call.
+
+        Args:
+            message: the serialized request, in parts that must not change before it is over.
+            timeout_secs: its deadline, from now.
+        """
+        call = Call()
+        with self._lock:
+            if self._closed:
+                call.fail(CallFailed(grpc.StatusCode.CANCELLED, "Channel closed!"))
+                return call
+            self._under_way.add(call)
+        self._threads.submit(self._make, call, message, time.monotonic() + timeout_secs)
+        return call
+
+    def close(self) -> None:
+        """Ends what is under way."""
+        with self._lock:
+            self._closed = True
+            under_way = list(self._under_way)
+        for call in under_way:
+            call.fail(CallFailed(grpc.StatusCode.CANCELLED, "Channel closed!"))
+        self.forget()
+        self._threads.shutdown(wait=False)
+
+    def forget(self) -> None:
+        """Closes the connections that nobody uses: the server at their other end may be gone."""
+        with self._lock:
+            idle, self._idle = self._idle, []
+        for _, connection in idle:
+            connection.close()
+
+    def _make(self, call: Call, message: Sequence[Buffer], deadline: float) -> None:
+        try:
+            try:
+                self._make_once(call, message, deadline, self._take())
+            except CallFailed:
+                # The server was about to close the connection; it has not looked at the call.
+                self._make_once(call, message, deadline, None)
+        except CallFailed as error:
+            call.fail(error)
+        finally:
+            with self._lock:
+                self._under_way.discard(call)
+
+    def _make_once(self, call: Call, message: Sequence[Buffer], deadline: float, connection: Connection | None) -> None:
+        left = max(deadline - time.monotonic(), 0)
+        if connection is None:
+            connection = Connection(
+                self._url, self._method, max_message_bytes=self._max_message_bytes, timeout_secs=left
+            )
+            left = max(deadline - time.monotonic(), 0)
+        try:
+            call.run(connection, message, left)
+        finally:
+            self._give_back(connection)
+
+    def _take(self) -> Connection | None:
+        """A connection that is ready for a call: the one used last, whose memory is warm."""
+        while True:
+            with self._lock:
+                if not self._idle:
+                    return None
+                since, connection = self._idle.pop()
+            if time.monotonic() - since < _LONGEST_IDLE_SECS and connection.rested():
+                return connection
+            connection.close()
+
+    def _give_back(self, connection: Connection) -> None:
+        with self._lock:
+            if connection.usable and not self._closed and len(self._idle) < _MOST_IDLE:
+                self._idle.append((time.monotonic(), connection))
+                return
+        connection.close()
