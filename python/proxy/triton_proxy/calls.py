@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -11,9 +12,10 @@ from concurrent.futures import Future, InvalidStateError, ThreadPoolExecutor
 import grpc
 
 from multimodal_contract.wire import Buffer
-from triton_proxy.http2 import Connection
+from triton_proxy.http2 import LONGEST_SECS, Connection
 from triton_proxy.http2_socket import CallFailed
 
+_LOG = logging.getLogger(__name__)
 # Connections without a call that are kept. What is above it is a peak's.
 _MOST_IDLE = 64
 # A server, or whatever is between, may forget a connection that says nothing.
@@ -88,10 +90,6 @@ class Call:
             if error.unprocessed and not self._future.done():
                 raise
             self.fail(error)
-        except BaseException as error:
-            connection.close()
-            self.fail(error)
-            raise
         else:
             self._succeed(answer)
         finally:
@@ -138,7 +136,7 @@ class Calls:
                 call.fail(CallFailed(grpc.StatusCode.CANCELLED, "Channel closed!"))
                 return call
             self._under_way.add(call)
-        self._threads.submit(self._make, call, message, time.monotonic() + timeout_secs)
+        self._threads.submit(self._make, call, message, time.monotonic() + min(timeout_secs, LONGEST_SECS))
         return call
 
     def close(self) -> None:
@@ -167,6 +165,9 @@ class Calls:
                 self._make_once(call, message, deadline, None)
         except CallFailed as error:
             call.fail(error)
+        except Exception:  # noqa: BLE001 - whatever it is, who waits for the call must hear of its end
+            _LOG.exception("asking Triton failed")
+            call.fail(CallFailed(grpc.StatusCode.INTERNAL, "the proxy failed to ask Triton; its log says why"))
         finally:
             with self._lock:
                 self._under_way.discard(call)

@@ -228,3 +228,18 @@ def test_a_call_that_was_not_heard_is_made_again() -> None:
         with calls_to(f"127.0.0.1:{server.getsockname()[1]}") as calls:
             assert answer(calls) == b"x"
         served.result(TIMEOUT)
+
+
+def test_the_longest_deadline_is_no_error() -> None:
+    with echo() as server, calls_to(server.url) as calls:
+        # Of the float that control.timeout_secs is.
+        for secs in (3.4e38, 1e9, 123_456.0):
+            assert calls.begin([b"x"], timeout_secs=secs).result(TIMEOUT) == b"x"
+
+
+def test_a_failure_of_our_own_is_heard_of_and_logged(caplog: pytest.LogCaptureFixture) -> None:
+    with calls_to("nonsense") as calls:
+        error = calls.begin([b"x"], timeout_secs=TIMEOUT).exception()
+        assert isinstance(error, CallFailed)
+        assert str(error) == "INTERNAL: the proxy failed to ask Triton; its log says why"
+        assert "ValueError" in caplog.text

@@ -28,7 +28,8 @@ _PREFIX = struct.Struct(">BI")
 # Given back to the server's sending window at once, when so much of it is used up.
 _WINDOW_GIVEN_BACK = 1 << 30
 _LONGEST_HEADERS = 64 * 1024
-_LONGEST_MS = 99_999_999
+# What gRPC's header for a deadline has digits for, in milliseconds and in seconds.
+_LONGEST_MS = LONGEST_SECS = 99_999_999
 # To read the rest of a frame that came while no call was under way.
 _REST_SECS = 1.0
 _STATUSES = {code.value[0]: code for code in grpc.StatusCode}
@@ -124,7 +125,7 @@ class Connection:
 
         Args:
             message: the serialized request, in parts.
-            timeout_secs: its deadline.
+            timeout_secs: its deadline, at most LONGEST_SECS.
 
         Returns:
             The serialized answer.
@@ -141,10 +142,10 @@ class Connection:
             self._send(message, timeout_secs, answer)
             while not answer.ended:
                 self._read_frame(answer)
-        except CallFailed:
+        except BaseException as error:
             self.usable = False
             # Triton, who was told of it, may be the one to end the call.
-            if time.monotonic() >= deadline:
+            if isinstance(error, CallFailed) and time.monotonic() >= deadline:
                 raise late() from None
             raise
         if answer.failure is not None:
@@ -287,7 +288,7 @@ class Connection:
 def _timeout(secs: float) -> bytes:
     # Rounded up, as grpc does: the server is not to give up before us.
     millis = max(math.ceil(secs * 1000), 1)
-    return b"%dm" % millis if millis <= _LONGEST_MS else b"%dS" % min(millis // 1000, _LONGEST_MS)
+    return b"%dm" % millis if millis <= _LONGEST_MS else b"%dS" % (millis // 1000)
 
 
 def _failure(fields: dict[bytes, bytes], *, ended: bool) -> CallFailed | None:

@@ -16,6 +16,8 @@ _READ_BYTES = 64 * 1024
 _MOST_PARTS = 1000
 # Data that nobody acknowledges for so long: the other end is gone, and has not said so.
 _UNACKNOWLEDGED_MS = 20_000
+# While an answer is waited for, the kernel asks after so long whether the other end is still there.
+_SILENT_SECS = 20
 
 
 class CallFailed(grpc.RpcError):
@@ -87,6 +89,8 @@ class Socket:
             ) from None
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _UNACKNOWLEDGED_MS)
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, _SILENT_SECS)
         self._buffer = memoryview(bytearray(_READ_BYTES))
         self._start = self._end = 0
 
