@@ -12,7 +12,7 @@ from concurrent.futures import Future, InvalidStateError, ThreadPoolExecutor
 import grpc
 
 from multimodal_contract.wire import Buffer
-from triton_proxy.http2 import LONGEST_SECS, Connection
+from triton_proxy.http2 import Connection
 from triton_proxy.http2_socket import CallFailed
 
 _LOG = logging.getLogger(__name__)
@@ -128,7 +128,7 @@ class Calls:
 
         Args:
             message: the serialized request, in parts that must not change before it is over.
-            timeout_secs: its deadline, from now.
+            timeout_secs: its deadline, from now; at most http2.LONGEST_SECS.
         """
         call = Call()
         with self._lock:
@@ -136,7 +136,7 @@ class Calls:
                 call.fail(CallFailed(grpc.StatusCode.CANCELLED, "Channel closed!"))
                 return call
             self._under_way.add(call)
-        self._threads.submit(self._make, call, message, time.monotonic() + min(timeout_secs, LONGEST_SECS))
+        self._threads.submit(self._make, call, message, time.monotonic() + timeout_secs)
         return call
 
     def close(self) -> None:

@@ -13,6 +13,7 @@ from tritonclient.grpc import service_pb2
 
 from proxy_testing.asking import LARGEST, LIMIT, TIMEOUT, begin, connected, response, streamed
 from proxy_testing.triton import StandIn
+from triton_proxy import link
 from triton_proxy.inference import Answer, Inference, TimeLimit, TritonError
 from triton_proxy.reply import Output
 
@@ -66,6 +67,13 @@ def never_answering(decoupled: bool, limit: TimeLimit = LIMIT) -> Iterator[tuple
 
 
 EITHER = pytest.mark.parametrize("decoupled", [False, True])
+
+
+@pytest.fixture(autouse=True, params=[False, True], ids=["shared", "own"])
+def _connection(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each test goes the way of small requests, then that of large ones."""
+    if request.param:
+        monkeypatch.setattr(link, "_WORTH_A_CONNECTION_BYTES", 0)
 
 
 @SIZES
@@ -144,6 +152,15 @@ def test_what_triton_says_instead(decoupled: bool, code: grpc.StatusCode, text: 
     with aborting(decoupled, code, text) as inference, pytest.raises(TritonError) as caught:
         list(inference.answers())
     assert (caught.value.code, str(caught.value)) == (code, expected or text)
+
+
+@EITHER
+@pytest.mark.parametrize("secs", [1e9, 3.4e38])
+def test_the_longest_limit_is_none_that_has_passed(decoupled: bool, secs: float) -> None:
+    with connected() as (stand_in, triton):
+        stand_in.infer_stream = lambda request, context: iter([streamed(b"1", final=True)])
+        answers = begin(triton, decoupled=decoupled, limit=TimeLimit(secs, "control.timeout_secs")).answers()
+        assert [answer.final for answer in answers] == [True]
 
 
 @EITHER

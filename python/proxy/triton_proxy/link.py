@@ -15,6 +15,7 @@ from tritonclient.grpc import service_pb2
 from multimodal_contract import FRAME_BYTES
 from multimodal_contract.wire import Buffer
 from triton_proxy.calls import Calls
+from triton_proxy.http2 import LONGEST_SECS
 from triton_proxy.tls import Certificates, channel_credentials
 
 _LOG = logging.getLogger(__name__)
@@ -192,6 +193,7 @@ class Link:
 
     def infer(self, request: Sequence[Buffer], *, timeout_secs: float) -> UnaryCall:
         """Begins one inference: a serialized ModelInferRequest, in parts, for a ModelInferResponse."""
+        timeout_secs = min(timeout_secs, LONGEST_SECS)
         if self._calls is not None and sum(map(len, request)) >= _WORTH_A_CONNECTION_BYTES:
             return self._calls.begin(request, timeout_secs=timeout_secs)
         channel = self._begin()
@@ -207,7 +209,7 @@ class Link:
         """Begins one inference: a serialized ModelInferRequest for any number of ModelStreamInferResponses."""
         channel = self._begin()
         try:
-            call = channel.infer_stream(request, timeout=timeout_secs)
+            call = channel.infer_stream(request, timeout=min(timeout_secs, LONGEST_SECS))
         except BaseException:
             self._end(channel)
             raise
