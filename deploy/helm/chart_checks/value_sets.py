@@ -53,6 +53,7 @@ publisher:
   claim: publisher-models
   env: {MLFLOW_TRACKING_URI: "http://mlflow.domino-platform:80"}
   envSecretName: publisher-credentials
+  caConfigMap: proxy-ca
   egress:
     - {peers: [{namespace: domino-platform}], ports: [5000]}
     - {cidrs: [52.216.0.0/15], ports: [443]}
