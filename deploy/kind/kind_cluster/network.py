@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 import shutil
+import socket
 from pathlib import Path
 
 from kind_cluster import files
@@ -49,7 +50,7 @@ def put_back() -> None:
             _remove_chains(program, table)
         run([program, "-w", *shlex.split(policy)])
         (_SETTINGS / _FAMILIES[program]).write_text(forwarding, encoding="ascii")
-    if Path("/sys/class/net", BRIDGE).exists() and shutil.which("ip"):
+    if BRIDGE in (name for _, name in socket.if_nameindex()) and shutil.which("ip"):
         run(["ip", "link", "delete", BRIDGE])
     _note().unlink()
 
