@@ -47,4 +47,4 @@ def serving(triton: Triton, domino: DominoStandIn) -> Iterator[Proxy]:
 def either_connection(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Inferences go as small ones do, then as large ones: whatever their size, they are to end the same."""
     if request.param:
-        monkeypatch.setattr(link, "_WORTH_A_CONNECTION_BYTES", 0)
+        monkeypatch.setattr(link, "LARGE_BYTES", 0)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, InvalidStateError, ThreadPoolExecutor
+from typing import Any, Protocol
 
 import grpc
 
@@ -20,6 +22,25 @@ _LOG = logging.getLogger(__name__)
 _MOST_IDLE = 64
 # A server, or whatever is between, may forget a connection that says nothing.
 _LONGEST_IDLE_SECS = 60.0
+
+
+class UnaryCall(Protocol):
+    """A call with one answer, serialized: what is common to grpc's own and `Call`."""
+
+    def result(self) -> Buffer:
+        """Waits for the answer; raises grpc.RpcError where the call fails, grpc.FutureCancelledError after `cancel`."""
+
+    def exception(self) -> BaseException | None:
+        """What `result` raises, or None."""
+
+    def cancelled(self) -> bool:
+        """Whether `cancel` came before the answer."""
+
+    def add_done_callback(self, callback: Callable[[Any], None], /) -> None:
+        """Calls back, with the call, when it is over, at once where it is already."""
+
+    def cancel(self) -> object:
+        """Ends the call."""
 
 
 class Call:
@@ -58,7 +79,9 @@ class Call:
 
     def add_done_callback(self, callback: Callable[[Call], None]) -> None:
         """Calls back when there is an outcome, at once where there is one already."""
-        self._future.add_done_callback(lambda _: callback(self))
+        # The future would keep it, and with it the answer, for as long as it takes Python to find the circle.
+        pending = [functools.partial(callback, self)]
+        self._future.add_done_callback(lambda _: pending.pop()())
 
     def cancel(self) -> None:
         """Ends the call; Triton takes the end of its connection for it."""
@@ -66,6 +89,9 @@ class Call:
 
     def fail(self, error: BaseException) -> None:
         """Ends the call with this outcome, unless it has one."""
+        if isinstance(error, CallFailed):
+            # One that was raised keeps what it went by, the request included.
+            error = CallFailed(error.code(), error.details())
         try:
             self._future.set_exception(error)
         except InvalidStateError:
@@ -128,15 +154,23 @@ class Calls:
 
         Args:
             message: the serialized request, in parts that must not change before it is over.
-            timeout_secs: its deadline, from now; at most http2.LONGEST_SECS.
+            timeout_secs: its deadline, from now; at most http2_status.LONGEST_SECS.
         """
         call = Call()
         with self._lock:
-            if self._closed:
-                call.fail(CallFailed(grpc.StatusCode.CANCELLED, "Channel closed!"))
-                return call
-            self._under_way.add(call)
-        self._threads.submit(self._make, call, message, time.monotonic() + timeout_secs)
+            closed = self._closed
+            if not closed:
+                self._under_way.add(call)
+        if closed:
+            call.fail(CallFailed(grpc.StatusCode.CANCELLED, "Channel closed!"))
+            return call
+        try:
+            self._threads.submit(self._make, call, message, time.monotonic() + timeout_secs)
+        except RuntimeError as error:
+            # It may be in the queue all the same, and is not made there, since it is over.
+            call.fail(CallFailed(grpc.StatusCode.RESOURCE_EXHAUSTED, f"the proxy can't ask Triton just now: {error}"))
+            with self._lock:
+                self._under_way.discard(call)
         return call
 
     def close(self) -> None:
@@ -158,11 +192,8 @@ class Calls:
 
     def _make(self, call: Call, message: Sequence[Buffer], deadline: float) -> None:
         try:
-            try:
-                self._make_once(call, message, deadline, self._take())
-            except CallFailed:
-                # The server was about to close the connection; it has not looked at the call.
-                self._make_once(call, message, deadline, None)
+            if not call.done():
+                self._make_once_or_twice(call, message, deadline)
         except CallFailed as error:
             call.fail(error)
         except Exception:  # noqa: BLE001 - whatever it is, who waits for the call must hear of its end
@@ -172,15 +203,21 @@ class Calls:
             with self._lock:
                 self._under_way.discard(call)
 
-    def _make_once(self, call: Call, message: Sequence[Buffer], deadline: float, connection: Connection | None) -> None:
-        left = max(deadline - time.monotonic(), 0)
-        if connection is None:
-            connection = Connection(
-                self._url, self._method, max_message_bytes=self._max_message_bytes, timeout_secs=left
-            )
-            left = max(deadline - time.monotonic(), 0)
+    def _make_once_or_twice(self, call: Call, message: Sequence[Buffer], deadline: float) -> None:
+        connection = self._take() or self._connect(deadline)
         try:
-            call.run(connection, message, left)
+            self._run(call, message, deadline, connection)
+        except CallFailed:
+            # The server was about to close the connection; it has not looked at the call.
+            self._run(call, message, deadline, self._connect(deadline))
+
+    def _connect(self, deadline: float) -> Connection:
+        left = deadline - time.monotonic()
+        return Connection(self._url, self._method, max_message_bytes=self._max_message_bytes, timeout_secs=left)
+
+    def _run(self, call: Call, message: Sequence[Buffer], deadline: float, connection: Connection) -> None:
+        try:
+            call.run(connection, message, deadline - time.monotonic())
         finally:
             self._give_back(connection)
 
@@ -196,8 +233,14 @@ class Calls:
             connection.close()
 
     def _give_back(self, connection: Connection) -> None:
+        now = time.monotonic()
         with self._lock:
-            if connection.usable and not self._closed and len(self._idle) < _MOST_IDLE:
-                self._idle.append((time.monotonic(), connection))
-                return
-        connection.close()
+            keep = connection.usable and not self._closed and len(self._idle) < _MOST_IDLE
+            if keep:
+                self._idle.append((now, connection))
+            old = [each for each in self._idle if now - each[0] >= _LONGEST_IDLE_SECS]
+            del self._idle[: len(old)]
+        if not keep:
+            connection.close()
+        for _, unused in old:
+            unused.close()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import socket
 import struct
 import threading
+import weakref
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -15,14 +17,14 @@ import hpack
 import pytest
 
 from triton_proxy import http2_frames as frames
-from triton_proxy.calls import Calls
-from triton_proxy.http2 import LONGEST_SECS
+from triton_proxy.calls import Call, Calls
 from triton_proxy.http2_frames import Flag, Kind
 from triton_proxy.http2_socket import CallFailed
+from triton_proxy.http2_status import LONGEST_SECS
 
 METHOD = "/test.Echo/Echo"
 TIMEOUT = 30
-SLOW = b"slow"
+SLOW, REFUSED = b"slow", b"refused"
 
 
 class Echo:
@@ -48,6 +50,8 @@ class Echo:
 
     def _answer(self, request: bytes, context: grpc.ServicerContext) -> bytes:
         self.peers.append(context.peer())
+        if request == REFUSED:
+            context.abort(grpc.StatusCode.NOT_FOUND, "refused")
         if request == SLOW:
             ended = threading.Event()
             context.add_callback(ended.set)
@@ -243,3 +247,32 @@ def test_a_failure_of_our_own_is_heard_of_and_logged(caplog: pytest.LogCaptureFi
         assert isinstance(error, CallFailed)
         assert str(error) == "INTERNAL: the proxy failed to ask Triton; its log says why"
         assert "ValueError" in caplog.text
+
+
+@pytest.mark.parametrize("kind", ["answered", "refused", "late", "cancelled"])
+def test_nothing_is_kept_of_a_call_that_is_over_but_what_it_came_to(kind: str) -> None:
+    class Request(bytearray):
+        """Bytes that a weak reference may name."""
+
+    gc.disable()
+    try:
+        with echo() as server, calls_to(server.url, most=1) as calls:
+            request = Request(SLOW if kind in ("late", "cancelled") else REFUSED if kind == "refused" else b"x")
+            call = calls.begin([request], timeout_secs=0.2 if kind == "late" else TIMEOUT)
+            told: list[Call] = []
+            call.add_done_callback(told.append)
+            if kind == "cancelled":
+                assert server.begun.acquire(timeout=TIMEOUT)
+                call.cancel()
+            call.exception() if kind != "answered" else call.result(TIMEOUT)
+            kept, made = weakref.ref(request), weakref.ref(call)
+            del request
+            # Its one thread has gone on to the next.
+            assert answer(calls) == b"x"
+            assert kept() is None
+            assert told == [call]
+            told.clear()
+            del call
+            assert made() is None
+    finally:
+        gc.enable()

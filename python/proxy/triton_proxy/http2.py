@@ -8,12 +8,10 @@ Sources: RFC 9113, and gRPC's "gRPC over HTTP2" page for the message's prefix, t
 
 from __future__ import annotations
 
-import math
 import struct
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from urllib.parse import unquote
 
 import grpc
 import hpack
@@ -21,6 +19,7 @@ import hpack
 from multimodal_contract import FRAME_BYTES
 from multimodal_contract.wire import Buffer
 from triton_proxy import http2_frames as frames
+from triton_proxy import http2_status
 from triton_proxy.http2_frames import Flag, Kind, Setting
 from triton_proxy.http2_socket import CallFailed, Socket, late, unavailable
 
@@ -28,11 +27,14 @@ _PREFIX = struct.Struct(">BI")
 # Given back to the server's sending window at once, when so much of it is used up.
 _WINDOW_GIVEN_BACK = 1 << 30
 _LONGEST_HEADERS = 64 * 1024
-# What gRPC's header for a deadline has digits for, in milliseconds and in seconds.
-_LONGEST_MS = LONGEST_SECS = 99_999_999
 # To read the rest of a frame that came while no call was under way.
 _REST_SECS = 1.0
-_STATUSES = {code.value[0]: code for code in grpc.StatusCode}
+# RFC 9113, 6.5.2.
+_SETTING_VALUES: dict[int, range] = {
+    Setting.INITIAL_WINDOW_SIZE: range(frames.LARGEST_WINDOW + 1),
+    Setting.MAX_FRAME_SIZE: range(frames.FIRST_FRAME_BYTES, 1 << 24),
+}
+_ANY = range(1 << 32)
 # No gRPC server sends these to a client, or such headers as do not fit into one frame.
 _UNEXPECTED = (Kind.PUSH_PROMISE, Kind.CONTINUATION)
 _UNEXPECTED_FLAGS = {Kind.DATA: Flag.PADDED, Kind.HEADERS: Flag.PADDED | Flag.PRIORITY}
@@ -47,14 +49,14 @@ class _Answer:
         message: where the message goes, once its length is known.
         filled: how much of it is there.
         ended: whether nothing more comes.
-        failure: the status, where it is not OK.
+        failure: the status and the server's words, where it is not OK.
     """
 
     prefix: bytes = b""
     message: bytearray | None = None
     filled: int = 0
     ended: bool = False
-    failure: CallFailed | None = None
+    failure: tuple[grpc.StatusCode, str] | None = None
 
 
 class Connection:
@@ -113,8 +115,8 @@ class Connection:
     def rested(self) -> bool:
         """Reads what came while no call was under way; False where the connection has ended, or is about to."""
         try:
+            self._socket.deadline = time.monotonic() + _REST_SECS
             while self.usable and self._socket.readable():
-                self._socket.deadline = time.monotonic() + _REST_SECS
                 self._read_frame(_Answer())
         except CallFailed:
             self.usable = False
@@ -125,7 +127,7 @@ class Connection:
 
         Args:
             message: the serialized request, in parts.
-            timeout_secs: its deadline, at most LONGEST_SECS.
+            timeout_secs: its deadline, at most http2_status.LONGEST_SECS.
 
         Returns:
             The serialized answer.
@@ -139,7 +141,15 @@ class Connection:
         self._stream_window = self._first_window
         answer = _Answer()
         try:
-            self._send(message, timeout_secs, answer)
+            try:
+                self._send(message, timeout_secs, answer)
+            except CallFailed:
+                # It may have said why it goes away, or answered, before it went.
+                while not answer.ended and self._socket.readable():
+                    self._read_frame(answer)
+                if not answer.ended:
+                    raise
+                self.usable = False
             while not answer.ended:
                 self._read_frame(answer)
         except BaseException as error:
@@ -149,7 +159,7 @@ class Connection:
                 raise late() from None
             raise
         if answer.failure is not None:
-            raise answer.failure
+            raise CallFailed(*answer.failure)
         if answer.message is None or answer.filled < len(answer.message):
             raise CallFailed(grpc.StatusCode.INTERNAL, "Triton ended the call without a whole answer")
         return answer.message
@@ -171,7 +181,7 @@ class Connection:
     def _send(self, message: Sequence[Buffer], timeout_secs: float, answer: _Answer) -> None:
         size = sum(map(len, message))
         pieces = frames.Pieces([_PREFIX.pack(0, size), *message])
-        block = self._fields + frames.literal(b"grpc-timeout", _timeout(timeout_secs))
+        block = self._fields + frames.literal(b"grpc-timeout", http2_status.timeout(timeout_secs))
         parts: list[Buffer] = [frames.frame(Kind.HEADERS, Flag.END_HEADERS, self._stream, block)]
         left = size + _PREFIX.size
         while left and not answer.ended:
@@ -236,7 +246,7 @@ class Connection:
             answer.filled = end
         if flags & Flag.END_STREAM:
             answer.ended = True
-            answer.failure = CallFailed(grpc.StatusCode.UNKNOWN, "Triton ended the call without a status")
+            answer.failure = (grpc.StatusCode.UNKNOWN, "Triton ended the call without a status")
 
     def _room_for(self, prefix: bytes) -> bytearray:
         compressed, size = _PREFIX.unpack(prefix)
@@ -254,13 +264,22 @@ class Connection:
             fields = dict(self._decoder.decode(self._socket.read(length), raw=True))
         except hpack.HPACKError as error:
             raise unavailable(f"Triton's metadata can't be read: {error}") from None
-        if answer is not None:
-            answer.ended = bool(flags & Flag.END_STREAM)
-            answer.failure = _failure(fields, ended=answer.ended)
+        if answer is None:
+            return
+        http = fields.get(b":status", b"200")
+        if http != b"200":
+            raise CallFailed(
+                http2_status.of_http(http),
+                f"what answers instead of Triton says HTTP {http.decode('ascii', 'replace')}",
+            )
+        answer.ended = bool(flags & Flag.END_STREAM)
+        answer.failure = http2_status.of_trailers(fields) if answer.ended else None
 
     def _read_of_connection(self, kind: int, flags: int, payload: bytes, answer: _Answer) -> None:
         if kind == Kind.SETTINGS and not flags & Flag.ACK:
             for setting, value in frames.read_settings(payload):
+                if value not in _SETTING_VALUES.get(setting, _ANY):
+                    raise unavailable(f"Triton sent a setting that is not allowed: {setting} is {value}")
                 if setting == Setting.INITIAL_WINDOW_SIZE:
                     self._stream_window += value - self._first_window
                     self._first_window = value
@@ -282,23 +301,6 @@ class Connection:
         elif kind == Kind.RST_STREAM and mine:
             error = frames.read_number(payload)
             unprocessed = error == frames.REFUSED_STREAM
-            raise unavailable(f"Triton reset the call, HTTP/2 error {error}", unprocessed=unprocessed)
-
-
-def _timeout(secs: float) -> bytes:
-    # Rounded up, as grpc does: the server is not to give up before us.
-    millis = max(math.ceil(secs * 1000), 1)
-    return b"%dm" % millis if millis <= _LONGEST_MS else b"%dS" % (millis // 1000)
-
-
-def _failure(fields: dict[bytes, bytes], *, ended: bool) -> CallFailed | None:
-    """The failure that headers or trailers tell; None for none so far."""
-    if fields.get(b":status", b"200") != b"200":
-        return unavailable(f"what answers instead of Triton says HTTP {fields[b':status'].decode('ascii', 'replace')}")
-    if not ended:
-        return None
-    told = fields.get(b"grpc-status", b"")
-    code = _STATUSES.get(int(told) if told.isdigit() else -1, grpc.StatusCode.UNKNOWN)
-    if code is grpc.StatusCode.OK:
-        return None
-    return CallFailed(code, unquote(fields.get(b"grpc-message", b"").decode("ascii", "replace")))
+            raise CallFailed(
+                http2_status.of_reset(error), f"Triton reset the call, HTTP/2 error {error}", unprocessed=unprocessed
+            )

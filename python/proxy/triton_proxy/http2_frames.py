@@ -18,8 +18,8 @@ CONNECTION = 0
 LARGEST_STREAM = LARGEST_WINDOW = (1 << 31) - 1
 # What holds for both ends until their settings say otherwise.
 FIRST_WINDOW, FIRST_FRAME_BYTES = 65535, 16384
-# The error of a stream that was not looked at.
-REFUSED_STREAM = 0x7
+# Errors of streams; the first is that of one that was not looked at.
+REFUSED_STREAM, CANCEL, ENHANCE_YOUR_CALM = 0x7, 0x8, 0xB
 _HEADER = struct.Struct(">BHBBI")
 
 

@@ -14,8 +14,8 @@ from multimodal_contract.wire import Buffer
 _READ_BYTES = 64 * 1024
 # Parts that one system call takes; Linux has 1024.
 _MOST_PARTS = 1000
-# Data that nobody acknowledges for so long: the other end is gone, and has not said so.
-_UNACKNOWLEDGED_MS = 20_000
+# For all addresses of the other end together.
+_CONNECT_SECS = 2.0
 # While an answer is waited for, the kernel asks after so long whether the other end is still there.
 _SILENT_SECS = 20
 
@@ -78,21 +78,35 @@ class Socket:
         """
         self._url = url
         self.deadline = deadline
-        host, _, port = url.rpartition(":")
-        try:
-            self._socket = socket.create_connection((host.strip("[]"), int(port)), self._left())
-        except TimeoutError:
-            raise late() from None
-        except OSError as error:
-            raise unavailable(
-                f"failed to connect to Triton at {url}: {error.strerror or error}", unprocessed=True
-            ) from None
+        self._socket = self._connected(min(deadline, time.monotonic() + _CONNECT_SECS))
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _UNACKNOWLEDGED_MS)
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, _SILENT_SECS)
         self._buffer = memoryview(bytearray(_READ_BYTES))
         self._start = self._end = 0
+
+    def _connected(self, deadline: float) -> socket.socket:
+        host, _, port = self._url.rpartition(":")
+        why = "timed out"
+        try:
+            addresses = socket.getaddrinfo(host.strip("[]"), int(port), type=socket.SOCK_STREAM)
+        except OSError as error:
+            addresses, why = [], error.strerror or str(error)
+        for family, kind, protocol, _, address in addresses:
+            left = deadline - time.monotonic()
+            if left <= 0:
+                break
+            made = socket.socket(family, kind, protocol)
+            made.settimeout(left)
+            try:
+                made.connect(address)
+            except OSError as error:
+                made.close()
+                why = error.strerror or str(error)
+                continue
+            return made
+        self._left()
+        raise unavailable(f"failed to connect to Triton at {self._url}: {why}", unprocessed=True)
 
     def close(self) -> None:
         """Ends the connection."""

@@ -179,6 +179,7 @@ def data(message: bytes, flags: Flag = Flag.NONE, compressed: int = 0) -> bytes:
 START = frames.settings({})
 END = headers(WELL, Flag.END_STREAM)
 RESET = struct.pack(">I", 2)
+UNIMPLEMENTED = grpc.StatusCode.UNIMPLEMENTED
 UNAVAILABLE, INTERNAL, UNKNOWN = grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN
 
 
@@ -208,9 +209,13 @@ def test_an_answer_may_come_in_any_pieces() -> None:
         ([frames.frame(Kind.DATA, Flag.PADDED, 1, b"abc")], (UNAVAILABLE, "a frame that is not expected: type 0")),
         ([frames.frame(Kind.DATA, stream=3, payload=b"abc")], (UNAVAILABLE, "data on a stream that has ended")),
         ([frames.frame(Kind.HEADERS, Flag.END_HEADERS, 1, b"\xff" * 9)], (UNAVAILABLE, "metadata can't be read")),
+        ([headers([(":status", "502")]), data(b"<html>")], (UNAVAILABLE, "answers instead of Triton says HTTP 502")),
+        ([headers([(":status", "404")]), data(b"", Flag.END_STREAM)], (UNIMPLEMENTED, "Triton says HTTP 404")),
+        ([frames.settings({Setting.MAX_FRAME_SIZE: 0})], (UNAVAILABLE, "a setting that is not allowed: 5 is 0")),
+        ([frames.settings({Setting.INITIAL_WINDOW_SIZE: 1 << 31})], (UNAVAILABLE, "not allowed: 4 is 2147483648")),
         ([frames.frame(Kind.SETTINGS, payload=b"abc")], (UNAVAILABLE, "a frame of a wrong length: type 4, 3 bytes")),
         ([frames.frame(Kind.WINDOW_UPDATE, payload=b"")], (UNAVAILABLE, "of a wrong length: type 8, 0 bytes")),
-        ([frames.frame(Kind.RST_STREAM, stream=1, payload=RESET)], (UNAVAILABLE, "reset the call, HTTP/2 error 2")),
+        ([frames.frame(Kind.RST_STREAM, stream=1, payload=RESET)], (INTERNAL, "reset the call, HTTP/2 error 2")),
     ],
 )  # fmt: skip
 def test_what_no_grpc_server_should_say_is_a_clear_failure(
@@ -226,6 +231,7 @@ def test_what_no_grpc_server_should_say_is_a_clear_failure(
 
 
 EXPECTED = [START, headers(OK), data(b"a"), END]
+SETTINGS = st.dictionaries(st.sampled_from(Setting), st.integers(0, (1 << 32) - 1)).map(frames.settings)
 FRAMES = st.builds(
     lambda kind, flags, stream, payload: frames.frame(kind, flags, stream, payload),
     st.integers(0, 11),
@@ -293,7 +299,6 @@ def test_a_server_that_says_goodbye_says_whether_it_has_heard_the_call(goodbye: 
     with saying(START, goodbye) as url, closing(connect(url)) as connection:
         with pytest.raises(CallFailed) as caught:
             connection.call([b"x"], timeout_secs=TIMEOUT)
-        assert caught.value.code() is UNAVAILABLE
         assert caught.value.unprocessed is unprocessed
         assert not connection.usable
 

@@ -13,7 +13,8 @@ from google.protobuf.message import DecodeError, Message
 from tritonclient.grpc import service_pb2
 
 from multimodal_contract.wire import Buffer, Lifter
-from triton_proxy.link import StreamCall, UnaryCall
+from triton_proxy.calls import UnaryCall
+from triton_proxy.link import StreamCall
 from triton_proxy.reply import Output
 
 _INFERRED = Lifter(service_pb2.ModelInferResponse.DESCRIPTOR, "raw_output_contents")

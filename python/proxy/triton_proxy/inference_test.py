@@ -73,7 +73,7 @@ EITHER = pytest.mark.parametrize("decoupled", [False, True])
 def _connection(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each test goes the way of small requests, then that of large ones."""
     if request.param:
-        monkeypatch.setattr(link, "_WORTH_A_CONNECTION_BYTES", 0)
+        monkeypatch.setattr(link, "LARGE_BYTES", 0)
 
 
 @SIZES

@@ -7,15 +7,15 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import grpc
 from tritonclient.grpc import service_pb2
 
 from multimodal_contract import FRAME_BYTES
 from multimodal_contract.wire import Buffer
-from triton_proxy.calls import Calls
-from triton_proxy.http2 import LONGEST_SECS
+from triton_proxy.calls import Calls, UnaryCall
+from triton_proxy.http2_status import LONGEST_SECS
 from triton_proxy.tls import Certificates, channel_credentials
 
 _LOG = logging.getLogger(__name__)
@@ -30,10 +30,9 @@ _CHECK_SECS = 10.0
 _LONGEST_GOODBYE_SECS = 3600.0
 # A little more than the time between two questions whether Triton is ready, each of which begins another.
 _HELD_SECS = 3.0
-# What the proxy's own settings allow by default.
 _MOST_CALLS = 512
 # From here on what copies nothing pays; many small ones are better off with the one thread that grpc has for all.
-_WORTH_A_CONNECTION_BYTES = 256 * 1024
+LARGE_BYTES = 256 * 1024
 _ANSWER_WINDOW_BYTES = 8 * 1024 * 1024
 
 
@@ -47,25 +46,6 @@ class StreamCall(Protocol):
         """Calls back when the call is over; False, and no callback, where it is already."""
 
     def cancel(self) -> bool:
-        """Ends the call."""
-
-
-class UnaryCall(Protocol):
-    """A call with one answer, serialized: what is common to grpc's own and `Call`."""
-
-    def result(self) -> Buffer:
-        """Waits for the answer; raises grpc.RpcError where the call fails, grpc.FutureCancelledError after `cancel`."""
-
-    def exception(self) -> BaseException | None:
-        """What `result` raises, or None."""
-
-    def cancelled(self) -> bool:
-        """Whether `cancel` came before the answer."""
-
-    def add_done_callback(self, callback: Callable[[Any], None], /) -> None:
-        """Calls back, with the call, when it is over, at once where it is already."""
-
-    def cancel(self) -> object:
         """Ends the call."""
 
 
@@ -150,7 +130,7 @@ class Link:
         Args:
             url: `HOST:PORT` of its gRPC endpoint.
             max_message_bytes: largest answer.
-            most_calls: inferences at once.
+            most_calls: inferences of large requests at once; further ones wait.
             certificates: for TLS; None is plaintext.
             server_name: the name that Triton's certificate must have; "" for the host of `url`.
             check_secs: how often to look whether the certificates' files have changed.
@@ -191,10 +171,19 @@ class Link:
         if self._calls is not None:
             self._calls.close()
 
-    def infer(self, request: Sequence[Buffer], *, timeout_secs: float) -> UnaryCall:
-        """Begins one inference: a serialized ModelInferRequest, in parts, for a ModelInferResponse."""
+    def infer(self, request: Sequence[Buffer], *, timeout_secs: float, pinned: bool = False) -> UnaryCall:
+        """Begins one inference.
+
+        Args:
+            request: a serialized ModelInferRequest, in parts.
+            timeout_secs: its deadline.
+            pinned: whether it has to reach the Triton that those before it reached, where there are several.
+
+        Returns:
+            The call for a serialized ModelInferResponse.
+        """
         timeout_secs = min(timeout_secs, LONGEST_SECS)
-        if self._calls is not None and sum(map(len, request)) >= _WORTH_A_CONNECTION_BYTES:
+        if self._calls is not None and not pinned and sum(map(len, request)) >= LARGE_BYTES:
             return self._calls.begin(request, timeout_secs=timeout_secs)
         channel = self._begin()
         try:

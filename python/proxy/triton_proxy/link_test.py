@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -143,6 +144,21 @@ def test_requests_one_after_another_start_no_thread_each() -> None:
         for _ in range(20):
             assert works(link)
         assert threads_named() == before + 1
+
+
+def test_what_has_to_reach_one_triton_goes_by_one_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(link_module, "LARGE_BYTES", 0)
+    peers: list[str] = []
+
+    def infer(request: Any, context: grpc.ServicerContext) -> bytes:
+        peers.append(context.peer())
+        return b""
+
+    with triton_stand_in() as stand_in, linked(stand_in.url, None) as link:
+        stand_in.infer = infer
+        for pinned in (True, False, True):
+            link.infer([b""], timeout_secs=TIMEOUT, pinned=pinned).result()
+    assert peers[0] == peers[2] != peers[1]
 
 
 def test_a_model_is_described_in_one_round_trip() -> None:

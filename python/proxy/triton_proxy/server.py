@@ -20,13 +20,13 @@ from triton_proxy.auth.http import Client
 from triton_proxy.auth.jwks import Keys
 from triton_proxy.auth.keycloak import KeycloakTokens
 from triton_proxy.auth.tree import AnyOf, Deny
-from triton_proxy.budget import Budget
+from triton_proxy.budget import PACKET_COPIES, Budget
 from triton_proxy.chat import Chat
 from triton_proxy.door import Door
 from triton_proxy.gate import Gate
 from triton_proxy.health import Health, HealthListener
 from triton_proxy.limits import Limits
-from triton_proxy.link import Link
+from triton_proxy.link import LARGE_BYTES, Link
 from triton_proxy.model_cache import Models
 from triton_proxy.settings import Settings
 from triton_proxy.triton import Triton
@@ -45,9 +45,10 @@ _SETTLE_SECS = 1.0
 # For callers to read their last Acks and hang up, as they do once all their calls have ended. To be hung up on while
 # they still send packets would cost them what they have not read yet.
 _HANG_UP_SECS = 5.0
+_MB = 1024 * 1024
 # What a client may send before it is read, for each stream: the next frame comes in while the one before is looked at.
 # At 4 MiB one stream of 5 MB frames was 5 % slower; at 16 MiB, a few percent faster, 64 streams would take a gigabyte.
-_WINDOW_BYTES = 8 * 1024 * 1024
+_WINDOW_BYTES = 8 * _MB
 # Below a realm's issuer, by Keycloak's own layout.
 _KEYS_PATH = "/protocol/openid-connect/certs"
 
@@ -71,7 +72,8 @@ class Server:
         link = Link(
             settings.triton_url,
             max_message_bytes=settings.max_message_bytes,
-            most_calls=settings.max_streams * settings.stream_window,
+            # Each has room for so much in the budget.
+            most_calls=max(settings.max_mb_in_flight * _MB // (PACKET_COPIES * LARGE_BYTES), 1),
             certificates=self._triton_certificates,
             server_name=settings.triton_server_name,
         )

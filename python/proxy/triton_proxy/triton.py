@@ -82,7 +82,8 @@ class Triton:
         request = list(_request(model, model_version, inputs, outputs, cid, step, decoupled))
         if decoupled:
             return streamed(self._link.infer_stream(b"".join(request), timeout_secs=limit.secs), limit, serving)
-        return unary(self._link.infer(request, timeout_secs=limit.secs), limit)
+        call = self._link.infer(request, timeout_secs=limit.secs, pinned=step is not None)
+        return unary(call, limit)
 
 
 def _request(
