@@ -110,17 +110,21 @@ class Call:
             if self._future.done():
                 return
             self._connection = connection
+        answer, failure = None, None
         try:
             answer = connection.call(message, timeout_secs=timeout_secs)
         except CallFailed as error:
             if error.unprocessed and not self._future.done():
                 raise
-            self.fail(error)
-        else:
-            self._succeed(answer)
+            failure = CallFailed(error.code(), error.details())
         finally:
+            # From here on nobody ends this call by ending the connection, which may serve the next.
             with self._lock:
                 self._connection = None
+        if failure is not None:
+            self.fail(failure)
+        elif answer is not None:
+            self._succeed(answer)
 
     def _succeed(self, answer: Buffer) -> None:
         # It may have been cancelled meanwhile.

@@ -91,6 +91,16 @@ def test_one_call_after_another_is_one_connection() -> None:
         assert len(set(server.peers)) == 1
 
 
+def test_a_refused_call_costs_no_connection() -> None:
+    with echo() as server, calls_to(server.url) as calls:
+        for _ in range(3):
+            error = calls.begin([REFUSED], timeout_secs=TIMEOUT).exception()
+            assert isinstance(error, CallFailed)
+            assert str(error) == "NOT_FOUND: refused"
+            assert answer(calls) == b"x"
+        assert len(set(server.peers)) == 1
+
+
 def test_calls_at_once_get_their_own_answers() -> None:
     with echo() as server, calls_to(server.url) as calls, ThreadPoolExecutor(8) as callers:
         messages = [bytes([number]) * 40_000 for number in range(200)]
