@@ -101,32 +101,21 @@ class Call:
                 self._connection.abort()
 
     def run(self, connection: Connection, message: Sequence[Buffer], timeout_secs: float) -> None:
-        """Makes the call in this thread; the outcome is told to those who wait.
+        """Makes the call in this thread, unless it is over; an answer is told to those who wait.
 
         Raises:
-            CallFailed: it came to nothing and may be made anew: the server has not looked at it.
+            CallFailed: there is no answer.
         """
         with self._lock:
             if self._future.done():
                 return
             self._connection = connection
-        answer, failure = None, None
         try:
             answer = connection.call(message, timeout_secs=timeout_secs)
-        except CallFailed as error:
-            if error.unprocessed and not self._future.done():
-                raise
-            failure = CallFailed(error.code(), error.details())
         finally:
             # From here on nobody ends this call by ending the connection, which may serve the next.
             with self._lock:
                 self._connection = None
-        if failure is not None:
-            self.fail(failure)
-        elif answer is not None:
-            self._succeed(answer)
-
-    def _succeed(self, answer: Buffer) -> None:
         # It may have been cancelled meanwhile.
         with contextlib.suppress(InvalidStateError):
             self._future.set_result(answer)
@@ -211,7 +200,9 @@ class Calls:
         connection = self._take() or self._connect(deadline)
         try:
             self._run(call, message, deadline, connection)
-        except CallFailed:
+        except CallFailed as error:
+            if not error.unprocessed or call.done():
+                raise
             # The server was about to close the connection; it has not looked at the call.
             self._run(call, message, deadline, self._connect(deadline))
 

@@ -15,7 +15,6 @@ from tritonclient.grpc import service_pb2
 from multimodal_contract import FRAME_BYTES
 from multimodal_contract.wire import Buffer
 from triton_proxy.calls import Calls, UnaryCall
-from triton_proxy.http2_status import LONGEST_SECS
 from triton_proxy.tls import Certificates, channel_credentials
 
 _LOG = logging.getLogger(__name__)
@@ -182,7 +181,6 @@ class Link:
         Returns:
             The call for a serialized ModelInferResponse.
         """
-        timeout_secs = min(timeout_secs, LONGEST_SECS)
         if self._calls is not None and not pinned and sum(map(len, request)) >= LARGE_BYTES:
             return self._calls.begin(request, timeout_secs=timeout_secs)
         channel = self._begin()
@@ -198,7 +196,7 @@ class Link:
         """Begins one inference: a serialized ModelInferRequest for any number of ModelStreamInferResponses."""
         channel = self._begin()
         try:
-            call = channel.infer_stream(request, timeout=min(timeout_secs, LONGEST_SECS))
+            call = channel.infer_stream(request, timeout=timeout_secs)
         except BaseException:
             self._end(channel)
             raise

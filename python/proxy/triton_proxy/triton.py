@@ -9,6 +9,7 @@ from functools import lru_cache
 from tritonclient.grpc import service_pb2
 
 from multimodal_contract.wire import Buffer, field
+from triton_proxy.http2_status import LONGEST_SECS
 from triton_proxy.inference import Inference, TimeLimit, streamed, unary
 from triton_proxy.link import Link
 from triton_proxy.packet import Input
@@ -80,10 +81,10 @@ class Triton:
             serving: the version that is thought to serve, for a decoupled model that gives no answer at all.
         """
         request = list(_request(model, model_version, inputs, outputs, cid, step, decoupled))
+        timeout_secs = min(limit.secs, LONGEST_SECS)
         if decoupled:
-            return streamed(self._link.infer_stream(b"".join(request), timeout_secs=limit.secs), limit, serving)
-        call = self._link.infer(request, timeout_secs=limit.secs, pinned=step is not None)
-        return unary(call, limit)
+            return streamed(self._link.infer_stream(b"".join(request), timeout_secs=timeout_secs), limit, serving)
+        return unary(self._link.infer(request, timeout_secs=timeout_secs, pinned=step is not None), limit)
 
 
 def _request(
