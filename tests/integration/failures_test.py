@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import re
@@ -170,6 +171,17 @@ def test_sigterm_answers_what_was_accepted(triton: Triton, domino: DominoStandIn
         assert heard(triton, "slow_identity", before, 3) == 3
         assert KEY not in "".join(run.log)
         assert any("drained" in line for line in run.log)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_to_end_is_heard_whichever_thread_it_comes_to(number: signal.Signals, domino: DominoStandIn) -> None:
+    with ProxyProcess(TRITON_URL="127.0.0.1:1", DOMINO_HOST=domino.url) as run:
+        assert run.address
+        pid = run.process.pid
+        newest = max(int(name) for name in os.listdir(f"/proc/{pid}/task"))
+        assert newest != pid
+        assert ctypes.CDLL(None).tgkill(pid, newest, int(number)) == 0
+        assert run.process.wait(TIMEOUT) == 0
 
 
 def test_help_prints_the_settings_and_a_wrong_one_stops_the_start() -> None:

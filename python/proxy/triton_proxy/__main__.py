@@ -7,7 +7,6 @@ import logging
 import os
 import signal
 import sys
-import threading
 
 from multimodal_contract.allocator import keep_freed_memory
 from triton_proxy import check_policy
@@ -48,10 +47,13 @@ def main() -> int:
 
     # Before there are threads: each would get an arena of its own.
     keep_freed_memory(up_to_bytes=_KEPT_BYTES, arenas=_ARENAS)
-    # Before the server: a signal during the start must not be lost.
-    ended = threading.Event()
+    # Before the server: a signal during the start must not be lost. Python runs a handler only when the main thread is
+    # done waiting, which a signal does not end that comes just before the wait, or to another thread; a pipe does.
+    ended, ends = os.pipe()
+    os.set_blocking(ends, False)
+    signal.set_wakeup_fd(ends)
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: ended.set())
+        signal.signal(number, lambda *_: None)
     try:
         server = Server(settings, authenticator_for(settings))
     except PolicyError as error:
@@ -61,7 +63,7 @@ def main() -> int:
         sys.stderr.write(f"triton_proxy: {error}\n")
         return 1
     server.start()
-    ended.wait()
+    os.read(ended, 1)
     server.drain()
     return 0
 
