@@ -51,7 +51,7 @@ def door(domino_host: str) -> grpc.GenericRpcHandler:
     """The same behind the proxy's own door, with its audit log."""
     settings = load({"TRITON_URL": "127.0.0.1:1", "DOMINO_HOST": domino_host})
     gate = gate_for(settings, authenticator_for(settings), Audit(Sink(os.open(os.devnull, os.O_WRONLY))))
-    return Door(gate, {_METHOD: echo})
+    return Door(gate, {_METHOD: echo}, {}, ThreadPoolExecutor(1))
 
 
 def serve(domino_host: str | None, pipe: Connection) -> None:

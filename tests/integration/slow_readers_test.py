@@ -10,7 +10,7 @@ import pytest
 
 from devstack.domino import DominoStandIn
 from devstack.triton import Triton
-from multimodal_contract import pb
+from multimodal_contract import SEND_UNARY_METHOD, pb
 from proxy_testing.open_stream import OpenStream
 from serving import CREDENTIAL, TIMEOUT, UNLIMITED, Proxy, heard, packet, proxy, slow
 from triton_proxy import chat
@@ -52,6 +52,24 @@ def test_one_that_stalls_makes_room_for_others(small: Proxy, triton: Triton) -> 
         with pytest.raises(grpc.RpcError) as caught:
             list(stalled.call)
         assert caught.value.code() is grpc.StatusCode.CANCELLED
+
+
+def test_unary_calls_that_stall_make_room_too(small: Proxy, triton: Triton) -> None:
+    before = heard(triton, MODEL)
+    options = [*UNLIMITED, *TAKES_LITTLE, ("grpc.use_local_subchannel_pool", 1)]
+    with grpc.insecure_channel(small.address, options) as channel:
+        # As a stream, whose answer stays unread until somebody asks for it.
+        method = channel.stream_stream(SEND_UNARY_METHOD, pb.DataPacket.SerializeToString, pb.Ack.FromString)
+        stalled = [method(iter([packet(MODEL, FRAME)]), metadata=CREDENTIAL, timeout=2 * TIMEOUT) for _ in range(3)]
+        assert heard(triton, MODEL, before, 3) == 3
+        ack = small.ask(packet(MODEL, FRAME, cid="of somebody else"))
+        assert ack.status == pb.OK, ack.message
+        codes = []
+        for call in stalled:
+            with contextlib.suppress(grpc.RpcError):
+                list(call)
+            codes.append(call.code())
+        assert grpc.StatusCode.CANCELLED in codes
 
 
 def test_one_that_is_in_nobodys_way_may_take_its_time(small: Proxy, triton: Triton) -> None:

@@ -76,16 +76,24 @@ class Budget:
                 None,
             )
         with self._lock:
-            if share.finished:
-                return None
-            if not self._waiters and size <= self._free:
-                self._free -= size
-                share.held += size
-                return Room(self, share, size)
+            room = self._take(share, size)
+            if room is not None or share.finished:
+                return room
             waiter = _Waiter(share, size)
             self._waiters.append(waiter)
         waiter.decided.wait()
         return Room(self, share, size) if waiter.granted else None
+
+    def _reserve_at_once(self, share: Share, size: int) -> Room | None:
+        with self._lock:
+            return self._take(share, size)
+
+    def _take(self, share: Share, size: int) -> Room | None:
+        if share.finished or self._waiters or size > self._free:
+            return None
+        self._free -= size
+        share.held += size
+        return Room(self, share, size)
 
     def _resize(self, room: Room, size: int, *, closed: bool) -> None:
         with self._lock:
@@ -138,6 +146,14 @@ class Share:
             LimitExceeded: it is larger than the whole budget.
         """
         return self._budget._reserve(self, size)
+
+    def reserve_at_once(self, size: int) -> Room | None:
+        """Room for a packet, if there is some that nobody waits for; None otherwise.
+
+        Args:
+            size: bytes of all its copies.
+        """
+        return self._budget._reserve_at_once(self, size)
 
     def finish(self) -> None:
         """Reserves nothing any more, and wakes whoever waits; what is held stays until it is given back."""

@@ -183,6 +183,16 @@ class Streams(RuleBasedStateMachine):
             self.queue.append((share, size, asking))
             until(lambda: self.budget.waiting == len(self.queue))
 
+    @precondition(lambda self: self.held)
+    @rule(data=st.data(), size=SIZES | st.just(5 * MB))
+    def reserve_at_once(self, data: st.DataObject, size: int) -> None:
+        share = data.draw(st.sampled_from(list(self.held)))
+        room = share.reserve_at_once(size)
+        fits = share not in self.finished and not self.queue and self.in_use() + size <= MB
+        assert (room is not None) == fits
+        if room is not None:
+            self.held[share][room] = size
+
     @precondition(lambda self: any(self.held.values()))
     @rule(data=st.data(), size=SIZES | st.just(5 * MB))
     def resize(self, data: st.DataObject, size: int) -> None:

@@ -1,4 +1,4 @@
-"""All streams: how many there are, that none outlives its caller's rights, and how they end in a drain."""
+"""All calls: how many there are, that none outlives its caller's rights, and how they end in a drain."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from concurrent.futures import Future, ThreadPoolExecutor
 import grpc
 
 from multimodal_contract import ADMITTED
+from triton_proxy.event_call import EventCall
 from triton_proxy.gate import Ending, Passage
-from triton_proxy.model_cache import Models
-from triton_proxy.settings import Settings
+from triton_proxy.intake import Shared
 from triton_proxy.stream import Stream
-from triton_proxy.triton import Triton
+from triton_proxy.unary import Unary
 
 _DRAINING = Ending(
     grpc.StatusCode.UNAVAILABLE,
@@ -28,15 +28,19 @@ _STALLED_SECS = 10.0
 
 
 class Chat:
-    """Serves `Chat` and `SendUnary`, which differ in how many packets the caller sends only."""
+    """Serves `Chat` and `SendUnary`; of both together, MAX_STREAMS calls at once."""
 
-    def __init__(self, triton: Triton, models: Models, settings: Settings) -> None:
-        """Nothing is served yet."""
-        self._triton = triton
-        self._models = models
-        self._settings = settings
-        self._readers = ThreadPoolExecutor(settings.max_streams, thread_name_prefix="reader")
-        self._streams: set[Stream] = set()
+    def __init__(self, shared: Shared) -> None:
+        """Nothing is served yet.
+
+        Args:
+            shared: what all calls share.
+        """
+        self._shared = shared
+        self._most = shared.settings.max_streams
+        # One for each call: where packets are read, or where a unary call waits.
+        self._threads = ThreadPoolExecutor(self._most, thread_name_prefix="reader")
+        self._streams: set[Stream | Unary] = set()
         self._lock = threading.Condition()
         self._draining = False
         self._confirmers = ThreadPoolExecutor(_CONFIRMERS, thread_name_prefix="confirm")
@@ -44,9 +48,16 @@ class Chat:
         self._watcher = threading.Thread(target=self._watch_streams, name="streams", daemon=True)
         self._watcher.start()
 
-    def unary(self, requests: Iterator[bytes], passage: Passage, context: grpc.ServicerContext) -> Iterator[bytes]:
-        """Answers one serialized DataPacket; the arguments are those of `stream`."""
-        return self._serve(Stream(requests, passage, context, self._triton, self._models, self._settings, unary=True))
+    def unary(self, call: EventCall, passage: Passage) -> None:
+        """Answers one serialized DataPacket with a serialized Ack.
+
+        Args:
+            call: grpc's side of it; aborted when MAX_STREAMS are open, its packet is refused or the proxy shuts down.
+            passage: what the call may do; closed when the call ends.
+        """
+        unary = Unary(call, passage, self._shared, self._threads, self._discard)
+        self._enter(unary)
+        unary.receive()
 
     def stream(self, requests: Iterator[bytes], passage: Passage, context: grpc.ServicerContext) -> Iterator[bytes]:
         """Answers a stream of serialized DataPackets with serialized Acks.
@@ -56,37 +67,34 @@ class Chat:
             passage: what the call may do; closed when the call ends.
             context: of the call; aborted when MAX_STREAMS are open, a packet is refused or the proxy shuts down.
         """
-        stream = Stream(requests, passage, context, self._triton, self._models, self._settings, unary=False)
+        stream = Stream(requests, passage, context, self._shared)
         # A client that has to open its stream anew sends nothing before it knows that somebody is there to accept it.
         context.send_initial_metadata((ADMITTED,))
-        return self._serve(stream)
-
-    def _serve(self, stream: Stream) -> Iterator[bytes]:
-        most = self._settings.max_streams
-        with self._lock:
-            if len(self._streams) >= most:
-                stream.end(
-                    Ending(
-                        grpc.StatusCode.RESOURCE_EXHAUSTED,
-                        f"{most} calls are being served already, as many as MAX_STREAMS={most} allows; try again later",
-                        retry_after_secs=1.0,
-                    )
-                )
-            else:
-                self._streams.add(stream)
-            if self._draining:
-                stream.end(_DRAINING)
+        self._enter(stream)
         try:
-            if stream.unary:
-                # Its one packet is on its way already, and to wake a thread for it is much of what it costs.
-                stream.read()
-            else:
-                self._readers.submit(stream.read)
+            self._threads.submit(stream.read)
             yield from stream.answers()
         finally:
-            with self._lock:
-                self._streams.discard(stream)
-                self._lock.notify_all()
+            self._discard(stream)
+
+    def _enter(self, stream: Stream | Unary) -> None:
+        with self._lock:
+            full, draining = len(self._streams) >= self._most, self._draining
+            if not full:
+                self._streams.add(stream)
+        if full:
+            text = (
+                f"{self._most} calls are being served already, as many as MAX_STREAMS={self._most} allows; "
+                "try again later"
+            )
+            stream.end(Ending(grpc.StatusCode.RESOURCE_EXHAUSTED, text, retry_after_secs=1.0))
+        elif draining:
+            stream.end(_DRAINING)
+
+    def _discard(self, stream: Stream | Unary) -> None:
+        with self._lock:
+            self._streams.discard(stream)
+            self._lock.notify_all()
 
     def drain(self, longest_secs: float) -> None:
         """Accepts no more packets; those accepted are answered, then the streams end with UNAVAILABLE.
@@ -94,12 +102,13 @@ class Chat:
         Args:
             longest_secs: how long to wait for that.
         """
+        deadline = time.monotonic() + longest_secs
         with self._lock:
             self._draining = True
             streams = set(self._streams)
-            for stream in streams:
-                stream.end(_DRAINING)
-            deadline = time.monotonic() + longest_secs
+        for stream in streams:
+            stream.end(_DRAINING)
+        with self._lock:
             self._lock.wait_for(lambda: not self._streams, longest_secs)
         for stream in streams:
             stream.over.wait(max(deadline - time.monotonic(), 0))
@@ -108,7 +117,7 @@ class Chat:
         """Gives the threads back; call it when no stream is left."""
         self._closed.set()
         self._watcher.join()
-        self._readers.shutdown(wait=False)
+        self._threads.shutdown(wait=False)
         self._confirmers.shutdown(wait=False)
 
     def _watch_streams(self) -> None:
@@ -116,7 +125,7 @@ class Chat:
 
         And for those whose callers take no Acks, while others wait for the memory that these hold.
         """
-        asked: dict[Stream, Future[None]] = {}
+        asked: dict[Stream | Unary, Future[None]] = {}
         while not self._closed.wait(_WATCH_EVERY_SECS):
             asked = {stream: answer for stream, answer in asked.items() if not answer.done()}
             with self._lock:

@@ -3,41 +3,54 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Executor
+from functools import partial
 
 import grpc
 
+from triton_proxy.event_call import EventCall, handler
 from triton_proxy.gate import Gate, Passage, Refusal
 
 # Serialized requests in, serialized replies out. The method closes the passage once the call has ended, and not before:
 # the caller would wait for that.
 Method = Callable[[Iterator[bytes], Passage, grpc.ServicerContext], Iterator[bytes]]
+# Likewise; called in any thread, and must not wait.
+UnaryMethod = Callable[[EventCall, Passage], None]
 
 
 class Door(grpc.GenericRpcHandler):
     """Leads calls to the methods behind it, once the caller is known.
 
-    Every method is served as a stream, which on the wire a unary method is too. That way nothing of a request is
-    read, let alone parsed, before the caller is known.
+    Nothing of a request is read, let alone parsed, before the caller is known. That is why a method that does not exist
+    is served as a stream, which on the wire a unary method is too.
     """
 
-    def __init__(self, gate: Gate, methods: Mapping[str, Method]) -> None:
+    def __init__(
+        self, gate: Gate, methods: Mapping[str, Method], unary_methods: Mapping[str, UnaryMethod], threads: Executor
+    ) -> None:
         """A door to the methods.
 
         Args:
             gate: says who is calling.
-            methods: by full name, such as `/multimodal.MultimodalService/Chat`.
+            methods: with streams, by full name, such as `/multimodal.MultimodalService/Chat`.
+            unary_methods: with one message each way, by full name.
+            threads: where to wait until it is known who makes a unary call.
         """
         self._gate = gate
         self._methods = dict(methods)
+        self._threads = threads
+        self._unary = {name: handler(partial(self._begin, name, method)) for name, method in unary_methods.items()}
 
     @property
     def methods(self) -> frozenset[str]:
         """Full names of the methods behind the door."""
-        return frozenset(self._methods)
+        return frozenset(self._methods) | frozenset(self._unary)
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler[bytes, bytes]:
         """The handler for any method name whatever."""
         name = handler_call_details.method
+        if name in self._unary:
+            return self._unary[name]
 
         def behave(requests: Iterator[bytes], context: grpc.ServicerContext) -> Iterator[bytes]:
             try:
@@ -54,3 +67,26 @@ class Door(grpc.GenericRpcHandler):
             yield from method(requests, passage, context)
 
         return grpc.stream_stream_rpc_method_handler(behave)
+
+    def _begin(self, name: str, method: UnaryMethod, call: EventCall) -> None:
+        try:
+            passage = self._gate.enter_at_once(name, call.context)
+        except Refusal as refusal:
+            _refuse(call, refusal)
+            return
+        if passage is None:
+            self._threads.submit(call.guard, self._ask, name, method, call)
+        else:
+            method(call, passage)
+
+    def _ask(self, name: str, method: UnaryMethod, call: EventCall) -> None:
+        try:
+            passage = self._gate.enter(name, call.context)
+        except Refusal as refusal:
+            _refuse(call, refusal)
+            return
+        method(call, passage)
+
+
+def _refuse(call: EventCall, refusal: Refusal) -> None:
+    call.abort(refusal.ending.code, refusal.ending.text, refusal.ending.trailing_metadata)

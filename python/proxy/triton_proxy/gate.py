@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
 import grpc
 
@@ -13,7 +15,7 @@ from triton_proxy.access import Access, Denied
 from triton_proxy.audit import Audit
 from triton_proxy.auth import IdentityUnavailable, Kind, NotAuthenticated, Principal
 from triton_proxy.auth.caller import Caller
-from triton_proxy.auth.credential import UnusableCredential, from_metadata
+from triton_proxy.auth.credential import Credential, UnusableCredential, from_metadata
 from triton_proxy.auth.decisions import Decisions
 from triton_proxy.budget import PACKET_COPIES, Budget, Room
 from triton_proxy.limits import LimitExceeded, Limits
@@ -22,6 +24,7 @@ from triton_proxy.reply import Request
 _LOG = logging.getLogger(__name__)
 # Authenticators have shorter limits of their own; this one bounds a wait for somebody else's question.
 _LONGEST_SECS = 60.0
+_D = TypeVar("_D")
 
 
 @dataclass(frozen=True)
@@ -73,7 +76,7 @@ class Gate:
     audit: Audit
 
     def enter(self, method: str, context: grpc.ServicerContext) -> Passage:
-        """Lets a call in whose caller is known.
+        """Lets a call in whose caller is known, or can be found out.
 
         Args:
             method: full name of the method.
@@ -82,14 +85,35 @@ class Gate:
         Raises:
             Refusal: the caller is not known; it was written down.
         """
-        began = time.monotonic()
         left = context.time_remaining()
-        deadline = began + (_LONGEST_SECS if left is None else min(left, _LONGEST_SECS))
+        deadline = time.monotonic() + (_LONGEST_SECS if left is None else min(left, _LONGEST_SECS))
+        credential, decision = self._decided(method, context, lambda asked: self.decisions.decide(asked, deadline))
+        return Passage(self, Caller(self.decisions, credential, decision), method, context.peer())
+
+    def enter_at_once(self, method: str, context: grpc.ServicerContext) -> Passage | None:
+        """Lets a call in whose caller is remembered; None where `enter` would have to ask who it is.
+
+        Args:
+            method: full name of the method.
+            context: of the call.
+
+        Raises:
+            Refusal: it is remembered that nobody knows the caller; it was written down.
+        """
+        credential, decision = self._decided(method, context, self.decisions.recall)
+        if decision is None:
+            return None
+        return Passage(self, Caller(self.decisions, credential, decision), method, context.peer())
+
+    def _decided(
+        self, method: str, context: grpc.ServicerContext, decide: Callable[[Credential], _D]
+    ) -> tuple[Credential, _D]:
+        began = time.monotonic()
         kind: Kind | None = None
         try:
             credential = from_metadata(context.invocation_metadata())
             kind = credential.kind
-            caller = Caller(self.decisions, credential, deadline)
+            return credential, decide(credential)
         except Exception as error:  # noqa: BLE001 - whatever it is, it means no
             ending = _identity_ending(error)
             self.audit.refused(
@@ -101,7 +125,6 @@ class Gate:
                 latency_secs=time.monotonic() - began,
             )
             raise Refusal(ending) from None
-        return Passage(self, caller, method, context.peer())
 
 
 class Passage:
@@ -156,9 +179,28 @@ class Passage:
                 self._quota.release(size)
                 raise
         except LimitExceeded as limit:
-            raise Refusal(Ending(grpc.StatusCode.RESOURCE_EXHAUSTED, str(limit), limit.retry_after_secs)) from None
+            raise _over_limit(limit) from None
         if room is None:
             self._quota.release(size)
+        return room
+
+    def admit_at_once(self, size: int) -> Room | None:
+        """Room for a packet, as `admit` gives it, if there is some; None, and nothing else, where it would wait.
+
+        Args:
+            size: its bytes.
+
+        Raises:
+            Refusal: it is over a limit of the principal's.
+        """
+        room = self._share.reserve_at_once(PACKET_COPIES * size)
+        if room is None:
+            return None
+        try:
+            self._quota.admit(size)
+        except LimitExceeded as limit:
+            room.close()
+            raise _over_limit(limit) from None
         return room
 
     @property
@@ -229,6 +271,10 @@ class Passage:
         self._share.close()
         self._quota.close()
         self._record.close(code, text)
+
+
+def _over_limit(limit: LimitExceeded) -> Refusal:
+    return Refusal(Ending(grpc.StatusCode.RESOURCE_EXHAUSTED, str(limit), limit.retry_after_secs))
 
 
 def _identity_ending(error: Exception) -> Ending:

@@ -107,16 +107,23 @@ class Models:
             return None
         with self._lock:
             now = self._clock()
-            entry = self._known.get(key)
+            entry = self._recall(key, now)
             if entry is not None:
-                self._known.move_to_end(key)
-                if now - entry.asked_at > _REFRESH_SECS and not self._asked_in_vain(key, now):
-                    self._ask(key, now)
                 return entry
             if self._asked_in_vain(key, now):
                 return None
             question = self._ask(key, now)
         return _answer_to(question, timeout_secs)
+
+    def recall(self, model: str, model_version: str) -> Entry | None:
+        """What is known of a model, as `get` gives it; None where that would wait, or nothing is known.
+
+        Args:
+            model: name in Triton's repository.
+            model_version: a version, or "" for Triton's choice.
+        """
+        with self._lock:
+            return self._recall((model, model_version), self._clock())
 
     def confirm(self, entry: Entry, *, timeout_secs: float) -> Entry | None:
         """What is known of an entry's model since a second ago at most; to be called before a packet is refused.
@@ -151,6 +158,14 @@ class Models:
                 del self._known[key]
                 # Asked before the contradiction was seen.
                 self._questions.pop(key, None)
+
+    def _recall(self, key: _Key, now: float) -> Entry | None:
+        entry = self._known.get(key)
+        if entry is not None:
+            self._known.move_to_end(key)
+            if now - entry.asked_at > _REFRESH_SECS and not self._asked_in_vain(key, now):
+                self._ask(key, now)
+        return entry
 
     def _asked_in_vain(self, key: _Key, now: float) -> bool:
         unanswered_at = self._unanswered.get(key)

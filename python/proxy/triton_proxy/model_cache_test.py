@@ -51,6 +51,22 @@ def test_a_model_is_asked_for_once_and_then_known() -> None:
         assert asked.keys == [("m", "1"), ("m", "")]
 
 
+def test_what_is_known_is_recalled_and_what_is_not_is_not_asked_for() -> None:
+    with cached() as (models, asked):
+        assert models.recall("m", "1") is None
+        assert asked.keys == []
+        entry = known(models)
+        asked.may_answer.clear()
+        for later in (0, 9, 2):
+            asked.now += later
+            assert models.recall("m", "1") is entry
+        # It is old by now: it is asked for anew, and nobody waits for that.
+        until(lambda: len(asked.keys) == 2)
+        asked.reloads += 1
+        asked.may_answer.set()
+        until(lambda: models.recall("m", "1") is not entry)
+
+
 def test_many_who_ask_at_once_are_one_question() -> None:
     with cached() as (models, asked), ThreadPoolExecutor(16) as callers:
         asked.may_answer.clear()

@@ -114,8 +114,22 @@ class Planner:
             if entry is None:
                 return Plan()
             unfit = self._unfit(entry, accepted)
-        if unfit is not None:
-            return unfit
+        return unfit or self._fit(entry, accepted)
+
+    def plan_at_once(self, accepted: packets.Accepted) -> Plan | None:
+        """How to ask for the packet's inference, as `plan` says it; None where `plan` would ask Triton first.
+
+        Args:
+            accepted: the packet.
+        """
+        control = accepted.packet.control
+        entry = self._models.recall(control.model, control.model_version)
+        if entry is None or _lacks_output(entry, control) or self._unfit(entry, accepted) is not None:
+            return None
+        return self._fit(entry, accepted)
+
+    def _fit(self, entry: Entry, accepted: packets.Accepted) -> Plan:
+        control = accepted.packet.control
         outputs = signature.wanted_outputs(entry.signature, [spec.name for spec in control.outputs])
         if not entry.signature.stateful:
             return Plan(entry, outputs)

@@ -110,6 +110,34 @@ def test_a_plain_model(described: Described) -> None:
     assert (plan.entry.model, plan.sequence, plan.step, plan.decoupled) == (PLAIN, None, None, False)
 
 
+@given(
+    model=st.sampled_from([PLAIN, STATEFUL, DECOUPLED, UNKNOWN]),
+    elements=st.sampled_from([2, 3]),
+    outputs=st.sampled_from([["y"], ["z", "y"], ["other"]]),
+    event=st.sampled_from(sorted(pb.StreamEvent.values())),
+    known=st.booleans(),
+)
+def test_a_plan_at_once_is_the_plan_and_asks_nobody(
+    model: str, elements: int, outputs: list[str], event: pb.StreamEvent.ValueType, known: bool
+) -> None:
+    described = Described()
+    described.dims = [2]
+    if known:
+        described.models.get(model, "1", timeout_secs=TIMEOUT)
+    asked = described.asked
+    packet = accepted(model, event, elements=elements, outputs=outputs)
+    at_once = Planner(described.models, unary=True).plan_at_once(packet)
+    assert described.asked == asked
+    plan = Planner(described.models, unary=True).plan(packet, timeout_secs=TIMEOUT)
+    if not known or outputs == ["other"] or isinstance(plan, Refused) or plan.entry is None:
+        assert at_once is None
+    else:
+        assert at_once is not None
+        assert (at_once.entry, at_once.outputs) == (plan.entry, plan.outputs)
+        assert (at_once.step is None) == (plan.step is None)
+    described.models.close()
+
+
 def test_of_what_triton_does_not_describe_nothing_is_known(described: Described) -> None:
     planner = Planner(described.models, unary=True)
     plan = planned(planner, accepted(UNKNOWN, outputs=["y"]))

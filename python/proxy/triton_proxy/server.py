@@ -25,6 +25,7 @@ from triton_proxy.chat import Chat
 from triton_proxy.door import Door
 from triton_proxy.gate import Gate
 from triton_proxy.health import Health, HealthListener
+from triton_proxy.intake import Shared
 from triton_proxy.limits import Limits
 from triton_proxy.link import LARGE_BYTES, Link
 from triton_proxy.model_cache import Models
@@ -79,11 +80,12 @@ class Server:
         )
         self._triton = Triton(link)
         self._models = Models(link.describe)
-        self._chat = Chat(self._triton, self._models, settings)
+        self._chat = Chat(Shared(self._triton, self._models, settings))
         self._health = Health(self._triton)
         calls = settings.max_streams + _SPARE_CALLS
+        threads = ThreadPoolExecutor(calls, thread_name_prefix="call")
         self._server = grpc.server(
-            ThreadPoolExecutor(calls, thread_name_prefix="call"),
+            threads,
             maximum_concurrent_rpcs=calls,
             options=[
                 ("grpc.max_send_message_length", -1),  # `chat` holds Acks to the limit and says so.
@@ -99,9 +101,9 @@ class Server:
             ],
         )
         self._audit = Audit(Sink())
-        gate = gate_for(settings, authenticator, self._audit)
+        self._gate = gate_for(settings, authenticator, self._audit)
         self._server.add_generic_rpc_handlers(
-            (Door(gate, {CHAT_METHOD: self._chat.stream, SEND_UNARY_METHOD: self._chat.unary}),)
+            (Door(self._gate, {CHAT_METHOD: self._chat.stream}, {SEND_UNARY_METHOD: self._chat.unary}, threads),)
         )
         self._health.add_to(self._server)
         self.port = self._bind()

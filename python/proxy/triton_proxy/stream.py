@@ -9,31 +9,21 @@ from collections.abc import Iterator
 
 import grpc
 
-from multimodal_contract import pb
-from triton_proxy import packet as packets
-from triton_proxy.budget import PACKET_COPIES
 from triton_proxy.gate import Ending, Passage, Refusal
-from triton_proxy.inference import Inference, TimeLimit
+from triton_proxy.inference import Inference
+from triton_proxy.intake import Intake, Shared
 from triton_proxy.lane import Lane, Slot
-from triton_proxy.model_cache import Models
-from triton_proxy.plan import Planner
-from triton_proxy.reply import Request
-from triton_proxy.settings import Settings
-from triton_proxy.triton import Triton
-from triton_proxy.work import Work, too_large
+from triton_proxy.work import Work
 
 _LOG = logging.getLogger(__name__)
 _ENDED_WELL = Ending(grpc.StatusCode.OK, "")
-# The deadline of a call ends it for both sides, and with it its inferences: an Ack that says so would come between.
-_AFTER_CALL_SECS = 0.5
 _FAILED = Ending(grpc.StatusCode.INTERNAL, "the proxy failed on this stream; its log says why")
 
 
 class Stream:
-    """The two halves of a stream: `answers` in the call's thread, `read` in another one, or before it if it is unary.
+    """The two halves of a stream: `answers` in the call's thread, `read` in another one.
 
     Attributes:
-        unary: whether no more than one packet comes.
         passage: what the call may do.
         over: set when the call has ended, its status sent.
     """
@@ -43,11 +33,7 @@ class Stream:
         requests: Iterator[bytes],
         passage: Passage,
         context: grpc.ServicerContext,
-        triton: Triton,
-        models: Models,
-        settings: Settings,
-        *,
-        unary: bool,
+        shared: Shared,
     ) -> None:
         """Reads nothing yet.
 
@@ -55,19 +41,14 @@ class Stream:
             requests: serialized DataPackets; reading one may block.
             passage: what the call may do.
             context: of the call.
-            triton: whom to ask.
-            models: what is known of its models.
-            settings: what to run with.
-            unary: whether no more than one packet comes.
+            shared: what all calls share.
         """
-        self.unary = unary
-        self._planner = Planner(models, unary=unary)
         self.passage = passage
         self._requests = requests
         self._context = context
-        self._triton = triton
-        self._settings = settings
-        self._lane: Lane[Work] = Lane(settings.stream_window)
+        self._settings = shared.settings
+        self._intake = Intake(shared, passage, context, unary=False)
+        self._lane: Lane[Work] = Lane(shared.settings.stream_window)
         self._current: Work | None = None
         self._ending: Ending | None = None
         # All that the caller had to send was accepted: whatever comes to an end then, this call ends well.
@@ -87,7 +68,7 @@ class Stream:
                 raw = next(self._requests, None)
                 if raw is not None and not self._accept(raw):
                     break
-                self._complete = raw is None or self.unary
+                self._complete = raw is None
                 del raw  # Its megabytes would stay while the next one is waited for.
         except grpc.RpcError:
             pass  # The caller went away; `_over` cleans up.
@@ -172,41 +153,22 @@ class Stream:
 
     def _accept(self, raw: bytes) -> bool:
         """Begins the work on a packet; False when the call was ended meanwhile."""
-        arrived = time.perf_counter()
-        size = len(raw)
-        request: Request | None = None
-        try:
-            if size > self._settings.max_message_bytes:
-                text = too_large("packet", size, self._settings.max_message_bytes)
-                raise Refusal(Ending(grpc.StatusCode.RESOURCE_EXHAUSTED, text))
-            self.passage.confirm(time.monotonic() + self._settings.auth_timeout_secs)
-            room = self.passage.admit(size)
-            if room is None:
-                return False
-            outcome = packets.read(raw, require_model_version=self._settings.require_model_version)
-            request = Request(outcome.packet, size)
-            if isinstance(outcome, packets.Accepted):
-                self.passage.use(request.control.model, request.control.model_version)
-        except Refusal as refusal:
-            # One that is refused before it is parsed is known by its size alone.
-            request = request or Request(pb.DataPacket(), size)
-            self.passage.refused(refusal.ending, request, time.perf_counter() - arrived)
-            raise
+        admitted = self._intake.admit(raw, time.perf_counter())
         # Settled before anything is asked of Triton: a packet that was not accepted may be sent again.
-        if not self._lane.accept():
+        if admitted is None or not self._lane.accept():
             return False
-        self.passage.received(request)
-        work = Work(request, room, arrived)
+        self.passage.received(admitted.request)
+        work = Work(admitted.request, admitted.room, admitted.arrived)
         try:
-            work.outcome = self._begin(outcome, work)
+            work.outcome = self._intake.begin(admitted, work, answer_size=self._largest_answer)
         except BaseException:
             self._lane.withdraw()
             raise
         inference = work.outcome if isinstance(work.outcome, Inference) else None
         if inference is None:
-            room.resize(0)
-        # The Ack of a unary inference is waited for here only, not in `answers`: to wake a thread costs more than most
-        # of what is done for a small packet.
+            work.room.resize(0)
+        # An Ack is waited for here only, not in `answers`: to wake a thread costs more than most of what is done for a
+        # small packet.
         slot = self._lane.put(work, ready=inference is None or inference.decoupled)
         if slot is None:
             work.cancel()
@@ -214,46 +176,6 @@ class Stream:
         if inference is not None:
             inference.add_done_callback(lambda answer_size: self._inferred(slot, answer_size))
         return True
-
-    def _begin(
-        self, outcome: packets.Accepted | packets.Noted | packets.Refused, work: Work
-    ) -> Inference | packets.Noted | packets.Refused:
-        if isinstance(outcome, packets.Noted):
-            self._planner.noted(outcome.packet.event)
-        if not isinstance(outcome, packets.Accepted):
-            return outcome
-        control = work.request.control
-        plan = self._planner.plan(outcome, timeout_secs=self._limit(control).secs)
-        if isinstance(plan, packets.Refused):
-            return plan
-        if plan.sequence is not None and plan.sequence.latest is not None:
-            plan.sequence.latest.wait()
-        work.room.resize(PACKET_COPIES * work.request.bytes_seen + self._largest_answer)
-        inference = self._triton.infer(
-            control.model,
-            control.model_version,
-            outcome.inputs,
-            cid=work.request.cid,
-            limit=self._limit(control),
-            outputs=plan.outputs,
-            step=plan.step,
-            decoupled=plan.decoupled,
-            serving=plan.version(control.model_version),
-        )
-        if plan.sequence is not None:
-            plan.sequence.latest = inference
-        work.on_error = lambda error: self._planner.contradicted(plan, error)
-        return inference
-
-    def _limit(self, control: pb.Control) -> TimeLimit:
-        if control.timeout_secs:
-            limit = TimeLimit(control.timeout_secs, "control.timeout_secs")
-        else:
-            limit = TimeLimit(self._settings.default_timeout_secs, "DEFAULT_TIMEOUT_SECS")
-        left = self._context.time_remaining()
-        if left is None or left > limit.secs:
-            return limit
-        return TimeLimit(max(left, 0) + _AFTER_CALL_SECS, "the call's deadline")
 
     def _inferred(self, slot: Slot[Work], answer_size: int) -> None:
         slot.item.room.resize(answer_size)

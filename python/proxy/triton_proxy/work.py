@@ -11,6 +11,8 @@ from triton_proxy.budget import Room
 from triton_proxy.inference import Answer, Inference, TritonError
 from triton_proxy.reply import Reply, Request
 
+Outcome = Inference | packets.Refused | packets.Noted
+
 
 class Work:
     """One packet: either its inference, or an Ack that needs none.
@@ -33,7 +35,7 @@ class Work:
         """
         self.request = request
         self.room = room
-        self.outcome: Inference | packets.Refused | packets.Noted | None = None
+        self.outcome: Outcome | None = None
         self.on_error: Callable[[TritonError], None] = lambda _: None
         self.failed = False
         self._arrived = arrived

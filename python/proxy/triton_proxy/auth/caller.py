@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from triton_proxy.auth import NotAuthenticated, Principal
 from triton_proxy.auth.credential import Credential, Kind
-from triton_proxy.auth.decisions import Decisions
+from triton_proxy.auth.decisions import Decision, Decisions
 
 
 class Caller:
@@ -18,26 +18,22 @@ class Caller:
         self,
         decisions: Decisions,
         credential: Credential,
-        deadline: float,
+        decision: Decision,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Decides for the first time.
+        """Somebody who was let in.
 
         Args:
-            decisions: who decides.
+            decisions: who decides when that lapses.
             credential: what the call carries.
-            deadline: when the caller stops waiting, by `time.monotonic`.
+            decision: about it.
             clock: the time by which decisions stand.
-
-        Raises:
-            NotAuthenticated: the credential belongs to nobody.
-            IdentityUnavailable: it can't be decided now.
         """
         self._decisions = decisions
         self._credential = credential
         self._clock = clock
         self._lock = threading.Lock()
-        self._decision = decisions.decide(credential, deadline)
+        self._decision = decision
 
     @property
     def principal(self) -> Principal:

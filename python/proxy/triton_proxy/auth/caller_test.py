@@ -16,7 +16,8 @@ class Case:
         self.answer: Principal | Exception = Principal("ann", admin=False)
         self.calls = 0
         decisions = Decisions(self, positive_secs=60, clock=lambda: self.now)
-        self.caller = Caller(decisions, Credential(Kind.API_KEY, "k3y"), soon(), clock=lambda: self.now)
+        credential = Credential(Kind.API_KEY, "k3y")
+        self.caller = Caller(decisions, credential, decisions.decide(credential, soon()), clock=lambda: self.now)
 
     def authenticate(self, credential: Credential, deadline: float) -> Principal:
         self.calls += 1
@@ -65,15 +66,6 @@ def test_somebody_else_is_not_who_began() -> None:
         with pytest.raises(NotAuthenticated, match="belongs to somebody else by now; begin a new stream"):
             case.caller.confirm(soon())
         assert case.caller.principal.name == "ann"
-
-
-def test_nobody_gets_in_first_time_who_is_refused() -> None:
-    class Refuses:
-        def authenticate(self, credential: Credential, deadline: float) -> Principal:
-            raise NotAuthenticated("no")
-
-    with pytest.raises(NotAuthenticated):
-        Caller(Decisions(Refuses(), positive_secs=60), Credential(Kind.API_KEY, "k"), soon())
 
 
 def test_many_threads_of_one_stream_ask_once() -> None:

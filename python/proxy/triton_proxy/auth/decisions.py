@@ -106,9 +106,7 @@ class Decisions:
             NotAuthenticated: the credential belongs to nobody.
             IdentityUnavailable: it can't be decided now.
         """
-        # BLAKE2's own keyed mode (RFC 7693): a tenth of what HMAC over OpenSSL takes.
-        named = f"{credential.kind.value}:{credential.secret}".encode()
-        digest = hashlib.blake2b(named, key=self._key, digest_size=32).digest()
+        digest = self._digest(credential)
         while True:
             with self._lock:
                 known = self._known(digest)
@@ -126,6 +124,25 @@ class Decisions:
                 raise IdentityUnavailable(flight.outcome)
             if flight.outcome is not None:
                 return _decision(flight.outcome)
+
+    def recall(self, credential: Credential) -> Decision | None:
+        """The decision that is remembered; None where there is none that stands. Does not wait.
+
+        Args:
+            credential: what the call carries.
+
+        Raises:
+            NotAuthenticated: the credential belongs to nobody.
+        """
+        digest = self._digest(credential)
+        with self._lock:
+            known = self._known(digest)
+        return None if known is None else _decision(known)
+
+    def _digest(self, credential: Credential) -> bytes:
+        # BLAKE2's own keyed mode (RFC 7693): a tenth of what HMAC over OpenSSL takes.
+        named = f"{credential.kind.value}:{credential.secret}".encode()
+        return hashlib.blake2b(named, key=self._key, digest_size=32).digest()
 
     def _known(self, digest: bytes) -> _Yes | _No | None:
         now = self._clock()

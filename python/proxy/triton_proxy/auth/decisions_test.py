@@ -71,6 +71,24 @@ def test_a_yes_stands_for_its_time() -> None:
     assert (case.ask(), case.domino.calls) == ("NotAuthenticated", 2)
 
 
+def test_what_is_remembered_is_recalled_without_asking() -> None:
+    case = Case(positive_secs=60)
+    credential = Credential(Kind.API_KEY, "k")
+    assert case.decisions.recall(credential) is None
+    case.ask()
+    recalled = case.decisions.recall(credential)
+    assert recalled is not None
+    assert (recalled.principal, recalled.valid_until) == (ANN, case.clock.now + 60)
+    assert case.decisions.recall(Credential(Kind.TOKEN, "k")) is None
+    case.clock.now += 60
+    assert case.decisions.recall(credential) is None
+    case.domino.answer = NotAuthenticated("revoked")
+    case.ask()
+    with pytest.raises(NotAuthenticated, match="revoked"):
+        case.decisions.recall(credential)
+    assert case.domino.calls == 2
+
+
 def test_a_no_stands_for_five_seconds_and_keeps_its_reason() -> None:
     case = Case()
     case.domino.answer = NotAuthenticated("expired")

@@ -162,7 +162,9 @@ class Sequences(RuleBasedStateMachine):
     def somebody_opens_a_stream(self, who: Credential) -> None:
         told = self.world.told[who]
         try:
-            told.stream = Caller(self.decisions, who, time.monotonic() + 10, clock=self.clock)
+            told.stream = Caller(
+                self.decisions, who, self.decisions.decide(who, time.monotonic() + 10), clock=self.clock
+            )
         except (NotAuthenticated, IdentityUnavailable):
             return
         told.began_as = told.stream.principal.name

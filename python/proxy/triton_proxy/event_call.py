@@ -1,0 +1,143 @@
+"""Unary calls of grpc's server that no thread waits for.
+
+grpc's server gives each call to a thread of a pool, which waits for the message, for the answer and until that is sent;
+for a small request this is most of what it costs. The pool of these calls runs nothing: what grpc gives it is kept
+until there is an answer, and then sends that.
+
+This knows the inside of grpc, `grpc/_server.py` of 1.85: what a pool is given to run, and how a message is received.
+docs/adr/0015 has the reasons.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+import grpc
+from grpc import _server
+from grpc._cython import cygrpc  # type: ignore[attr-defined]  # it has no types
+
+_LOG = logging.getLogger(__name__)
+_Behavior = Callable[[object, grpc.ServicerContext], bytes]
+
+
+class EventCall:
+    """A unary call, whose methods may be called by any thread and do not wait.
+
+    Attributes:
+        context: of the call. It can't abort it; `abort` does.
+        ending: the status and text that it was ended with; None while it was not.
+    """
+
+    def __init__(self, respond: Callable[..., None], event: Any, state: Any) -> None:
+        """Made by `handler`.
+
+        Args:
+            respond: grpc's function that calls a behavior and sends what it returns.
+            event: grpc's, of the call's arrival.
+            state: grpc's, of the call.
+        """
+        self._respond = respond
+        self._event = event
+        self._state = state
+        self._lock = threading.Lock()
+        self.context: grpc.ServicerContext = _server._Context(event, state, None)
+        self.ending: tuple[grpc.StatusCode, str] | None = None
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether the caller went away, or was cut off, before it had its answer."""
+        return self._state.client is _server._CANCELLED
+
+    def receive(self, then: Callable[[bytes | None], None]) -> None:
+        """Asks for the call's message.
+
+        Args:
+            then: is called with it, in the thread in which all events of the server arrive: it must neither wait nor
+                take long. None where there is no message, or the call has ended.
+        """
+        arrived = _server._receive_message(self._state, self._event.call, None)
+
+        def received(event: Any) -> Any:
+            ended = arrived(event)
+            message, self._state.request = self._state.request, None
+            self.guard(then, message)
+            return ended
+
+        with self._state.condition:
+            if self.context.is_active():
+                self._event.call.start_server_batch((cygrpc.ReceiveMessageOperation(0),), received)
+                self._state.due.add(_server._RECEIVE_MESSAGE_TOKEN)
+
+    def answer(self, message: bytes) -> None:
+        """Ends the call with OK and its message, unless it has ended."""
+        self._end(grpc.StatusCode.OK, "", lambda *_: message)
+
+    def abort(self, code: grpc.StatusCode, text: str, trailing_metadata: tuple[tuple[str, str], ...] = ()) -> None:
+        """Ends the call with another status, unless it has ended.
+
+        Args:
+            code: anything but OK.
+            text: its details.
+            trailing_metadata: what goes along.
+        """
+
+        def refuse(_: object, context: grpc.ServicerContext) -> bytes:
+            context.set_trailing_metadata(trailing_metadata)
+            context.abort(code, text)
+
+        self._end(code, text, refuse)
+
+    def guard(self, step: Callable[..., None], *arguments: Any) -> None:
+        """Takes a step of the call's; one that raises ends the call: it would hang otherwise.
+
+        Args:
+            step: what to do.
+            arguments: its own.
+        """
+        try:
+            step(*arguments)
+        except Exception:  # noqa: BLE001 - nor may any end the thread that serves all calls
+            _LOG.exception("a unary call failed")
+            self.abort(grpc.StatusCode.INTERNAL, "the proxy failed on this call; its log says why")
+
+    def _end(self, code: grpc.StatusCode, text: str, behavior: _Behavior) -> None:
+        with self._lock:
+            if self.ending is not None:
+                return
+            self.ending = code, text
+        self._respond(self._event, self._state, behavior, tuple, None, None)
+
+
+class _Pool(ThreadPoolExecutor):
+    """Has no threads: begins each call where grpc's server hands it over, and is done with it when it has ended."""
+
+    def __init__(self, begin: Callable[[EventCall], None]) -> None:
+        super().__init__(1)
+        self._begin = begin
+
+    # What grpc submits: a context to run in, its function, and what that takes.
+    def submit(self, _run: Any, respond: Any, event: Any, state: Any, *_: Any) -> Future[None]:  # type: ignore[override]
+        over: Future[None] = Future()
+        call = EventCall(respond, event, state)
+        call.context.add_callback(lambda: over.set_result(None))
+        call.guard(self._begin, call)
+        return over
+
+
+def handler(begin: Callable[[EventCall], None]) -> grpc.RpcMethodHandler[bytes, bytes]:
+    """The handler of a unary method.
+
+    Args:
+        begin: is given each call, in the thread in which all events of the server arrive: it must neither wait nor take
+            long.
+    """
+
+    def behavior(request: bytes, context: grpc.ServicerContext) -> bytes:
+        raise NotImplementedError  # grpc asks its pool only
+
+    behavior.experimental_thread_pool = _Pool(begin)  # type: ignore[attr-defined]  # grpc looks for it there
+    return grpc.unary_unary_rpc_method_handler(behavior)

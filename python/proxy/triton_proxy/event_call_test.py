@@ -1,0 +1,188 @@
+"""Unary calls without threads, of grpc's own server and with grpc's own client."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+
+import grpc
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from triton_proxy.event_call import EventCall, handler
+
+TIMEOUT = 30
+MOST_CALLS = 8
+METHOD = "/a.Service/Method"
+
+
+class OneMethod(grpc.GenericRpcHandler):
+    def __init__(self, begin: Callable[[EventCall], None]) -> None:
+        self.handler = handler(begin)
+
+    def service(self, handler_call_details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler[bytes, bytes]:
+        return self.handler
+
+
+@contextmanager
+def served(begin: Callable[[EventCall], None]) -> Iterator[tuple[grpc.Server, grpc.Channel]]:
+    server = grpc.server(ThreadPoolExecutor(1), maximum_concurrent_rpcs=MOST_CALLS)
+    server.add_generic_rpc_handlers((OneMethod(begin),))
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+        yield server, channel
+    server.stop(None).wait()
+
+
+def echo(call: EventCall) -> None:
+    call.receive(lambda message: call.answer(b"none" if message is None else message))
+
+
+def ask(channel: grpc.Channel, message: bytes = b"", *, timeout: float = TIMEOUT) -> bytes:
+    method: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(METHOD)
+    return method(message, timeout=timeout)
+
+
+def refused(channel: grpc.Channel, message: bytes = b"") -> tuple[grpc.StatusCode, str]:
+    with pytest.raises(grpc.RpcError) as caught:
+        ask(channel, message)
+    return caught.value.code(), caught.value.details() or ""
+
+
+def test_messages_come_and_go() -> None:
+    with served(echo) as (_, channel):
+
+        @given(st.binary(max_size=100_000))
+        def same(message: bytes) -> None:
+            assert ask(channel, message) == message
+
+        same()
+
+
+def test_one_call_after_another_and_at_once_frees_its_place() -> None:
+    with served(echo) as (_, channel), ThreadPoolExecutor(MOST_CALLS) as callers:
+        messages = [str(number).encode() for number in range(50 * MOST_CALLS)]
+        assert list(callers.map(lambda message: ask(channel, message), messages)) == messages
+
+
+def test_an_answer_may_come_from_any_thread_and_the_first_counts() -> None:
+    def begin(call: EventCall) -> None:
+        def answer() -> None:
+            call.answer(b"first")
+            call.answer(b"second")
+            call.abort(grpc.StatusCode.ABORTED, "third")
+
+        call.receive(lambda _: threading.Thread(target=answer).start())
+
+    with served(begin) as (_, channel):
+        assert ask(channel) == b"first"
+
+
+def test_a_call_is_aborted_in_words_before_its_message_is_read() -> None:
+    calls: list[EventCall] = []
+
+    def begin(call: EventCall) -> None:
+        calls.append(call)
+        call.abort(grpc.StatusCode.PERMISSION_DENIED, "not you: ünknown", (("why", "because"),))
+
+    with served(begin) as (_, channel):
+        with pytest.raises(grpc.RpcError) as caught:
+            ask(channel)
+        assert (caught.value.code(), caught.value.details()) == (grpc.StatusCode.PERMISSION_DENIED, "not you: ünknown")
+        trailing = [(entry.key, str(entry.value)) for entry in caught.value.trailing_metadata() or ()]
+        assert ("why", "because") in trailing
+        assert calls[0].ending == (grpc.StatusCode.PERMISSION_DENIED, "not you: ünknown")
+        # Nothing comes of it any more.
+        calls[0].receive(lambda _: pytest.fail("received"))
+
+
+@pytest.mark.parametrize("fails", ["begin", "receive"])
+def test_a_mistake_ends_its_call_alone(fails: str, caplog: pytest.LogCaptureFixture) -> None:
+    def fail(_: object) -> None:
+        raise ZeroDivisionError
+
+    def begin(call: EventCall) -> None:
+        if "yes" not in [value for _, value in call.context.invocation_metadata() or ()]:
+            echo(call)
+        elif fails == "begin":
+            fail(call)
+        else:
+            call.receive(fail)
+
+    with served(begin) as (_, channel):
+        method: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(METHOD)
+        for _ in range(2 * MOST_CALLS):
+            with pytest.raises(grpc.RpcError) as caught:
+                method(b"", metadata=(("wrong", "yes"),), timeout=TIMEOUT)
+            assert caught.value.code() is grpc.StatusCode.INTERNAL
+            assert caught.value.details() == "the proxy failed on this call; its log says why"
+            assert ask(channel, b"well") == b"well"
+    assert "ZeroDivisionError" in caplog.text
+
+
+def test_a_call_without_a_message_has_none() -> None:
+    with served(echo) as (_, channel):
+        method: grpc.StreamStreamMultiCallable[bytes, bytes] = channel.stream_stream(METHOD)
+        assert list(method(iter(()), timeout=TIMEOUT)) == [b"none"]
+
+
+def test_who_goes_away_is_cancelled_and_what_comes_then_is_not_sent() -> None:
+    begun, over = threading.Event(), threading.Event()
+    calls: list[EventCall] = []
+
+    def begin(call: EventCall) -> None:
+        calls.append(call)
+        call.context.add_callback(over.set)
+        call.receive(lambda _: begun.set())
+
+    with served(begin) as (_, channel):
+        method: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(METHOD)
+        for _ in range(2 * MOST_CALLS):
+            begun.clear()
+            over.clear()
+            asked = method.future(b"", timeout=TIMEOUT)
+            assert begun.wait(TIMEOUT)
+            cancelled = [calls[-1].cancelled]
+            asked.cancel()
+            assert over.wait(TIMEOUT)
+            assert [*cancelled, calls[-1].cancelled] == [False, True]
+            calls[-1].answer(b"late")
+
+
+def test_a_server_that_stops_ends_its_calls() -> None:
+    begun, over = threading.Event(), threading.Event()
+
+    def begin(call: EventCall) -> None:
+        call.context.add_callback(over.set)
+        call.receive(lambda _: begun.set())
+
+    with served(begin) as (server, channel):
+        method: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(METHOD)
+        asked = method.future(b"", timeout=TIMEOUT)
+        assert begun.wait(TIMEOUT)
+        assert server.stop(None).wait(TIMEOUT)
+        assert over.is_set()
+        assert asked.exception() is not None
+
+
+def test_more_calls_than_the_server_allows_are_refused() -> None:
+    held: list[EventCall] = []
+    all_there = threading.Event()
+
+    def begin(call: EventCall) -> None:
+        held.append(call)
+        if len(held) == MOST_CALLS:
+            all_there.set()
+
+    with served(begin) as (_, channel):
+        method: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(METHOD)
+        asked = [method.future(b"", timeout=TIMEOUT) for _ in range(MOST_CALLS)]
+        assert all_there.wait(TIMEOUT)
+        assert refused(channel) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "Concurrent RPC limit exceeded!")
+        for call in held:
+            call.answer(b"done")
+        assert [one.result(TIMEOUT) for one in asked] == [b"done"] * MOST_CALLS
