@@ -15,7 +15,7 @@ from grpc_health.v1 import health_pb2
 
 from multimodal_contract import NOT_ACCEPTED, SEND_UNARY_METHOD, pb, pb_grpc
 from proxy_testing.triton import SLOW, SLOW_TO_DESCRIBE, StandIn, triton_stand_in
-from triton_proxy import model_cache
+from triton_proxy import chat, model_cache
 from triton_proxy.auth import Credential, NotAuthenticated, Principal
 from triton_proxy.server import Server
 from triton_proxy.settings import Settings, load
@@ -60,12 +60,15 @@ class Served:
 
 
 class Unsent:
-    """A call whose packet never comes."""
+    """A call whose packet does not come with it."""
 
     def __init__(self, proxy: Served) -> None:
         self._packets: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
         method: grpc.StreamStreamMultiCallable[bytes, bytes] = proxy.channel.stream_stream(SEND_UNARY_METHOD)
         self._call = method(iter(self._packets.get, None), metadata=ANN, timeout=TIMEOUT)
+
+    def send(self, packet: pb.DataPacket) -> None:
+        self._packets.put(packet.SerializeToString())
 
     def end(self) -> None:
         self._packets.put(None)
@@ -149,6 +152,51 @@ def test_a_call_ends_with_its_callers_rights_before_its_packet_comes() -> None:
         proxy.domino.knows_ann = False
         refusal = call.refusal()
         assert (refusal.code(), refusal.details()) == (grpc.StatusCode.UNAUTHENTICATED, "not any more")
+
+
+def test_a_packet_that_comes_after_its_callers_rights_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    # By itself the proxy looks after calls that wait, and would be first.
+    monkeypatch.setattr(chat, "_WATCH_EVERY_SECS", 60.0)
+    with served(auth_cache_secs=0.5) as proxy:
+        proxy.ask(NOTE)
+        call = Unsent(proxy)
+        until(lambda: any(one.passage.lapsed for one in proxy.server._chat._streams))
+        proxy.domino.knows_ann = False
+        call.send(packet(SLOW))
+        refusal = call.refusal()
+        assert (refusal.code(), refusal.details()) == (grpc.StatusCode.UNAUTHENTICATED, "not any more")
+        assert not proxy.triton.begun.is_set()
+
+
+def test_what_was_accepted_is_answered_whatever_ends() -> None:
+    with served(auth_cache_secs=0.1, drain_secs=TIMEOUT) as proxy:
+        waiting = proxy.begin(packet(SLOW))
+        assert proxy.triton.begun.wait(TIMEOUT)
+        proxy.domino.knows_ann = False
+        until(lambda: all(one.passage.lapsed for one in proxy.server._chat._streams))
+        draining = threading.Thread(target=proxy.server.drain)
+        draining.start()
+        until(lambda: proxy.server._chat._draining)
+        proxy.triton.finish.set()
+        assert waiting.result(TIMEOUT).status == pb.OK
+        draining.join()
+
+
+def test_triton_hears_of_a_cancelled_call() -> None:
+    gone = threading.Event()
+
+    def infer(_: object, context: grpc.ServicerContext) -> bytes:
+        context.add_callback(gone.set)
+        proxy.triton.begun.set()
+        proxy.triton.finish.wait(TIMEOUT)
+        return b""
+
+    with served() as proxy:
+        proxy.triton.infer = infer
+        waiting = proxy.begin(packet("m"))
+        assert proxy.triton.begun.wait(TIMEOUT)
+        waiting.cancel()
+        assert gone.wait(TIMEOUT)
 
 
 def test_where_nothing_is_remembered_everything_is_asked_for() -> None:
