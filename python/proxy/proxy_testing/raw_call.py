@@ -5,11 +5,12 @@ from __future__ import annotations
 import contextlib
 import socket
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 _PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 _DATA, _HEADERS, _SETTINGS = 0, 1, 4
 _END_STREAM, _END_HEADERS = 1, 4
+_INITIAL_WINDOW_SIZE = 4
 
 
 def raw_call(port: int, method: str, headers: Sequence[tuple[bytes, bytes]], message: bytes) -> bytes:
@@ -24,22 +25,42 @@ def raw_call(port: int, method: str, headers: Sequence[tuple[bytes, bytes]], mes
     Returns:
         All bytes that come back within a second of silence.
     """
+    answer = b""
+    with socket.create_connection(("127.0.0.1", port), timeout=1) as connection, contextlib.suppress(TimeoutError):
+        connection.sendall(_PREFACE + _frame(_SETTINGS, 0, 0, b"") + _call(1, method, headers, message))
+        while piece := connection.recv(65536):
+            answer += piece
+    return answer
+
+
+@contextlib.contextmanager
+def unread_calls(
+    port: int, method: str, headers: Sequence[tuple[bytes, bytes]], message: bytes, count: int
+) -> Iterator[None]:
+    """Calls a unary method so many times, and takes no byte of any answer until it leaves.
+
+    Args:
+        port: as in `raw_call`, and so are method, headers and message.
+        method: see there.
+        headers: see there.
+        message: see there.
+        count: how many calls.
+    """
+    no_window = struct.pack(">HI", _INITIAL_WINDOW_SIZE, 0)
+    with socket.create_connection(("127.0.0.1", port)) as connection:
+        connection.sendall(_PREFACE + _frame(_SETTINGS, 0, 0, no_window))
+        for number in range(count):
+            connection.sendall(_call(2 * number + 1, method, headers, message))
+        yield
+
+
+def _call(stream: int, method: str, headers: Sequence[tuple[bytes, bytes]], message: bytes) -> bytes:
     usual = [(b":method", b"POST"), (b":scheme", b"http"), (b":path", method.encode()), (b":authority", b"a")]
     usual += [(b"content-type", b"application/grpc"), (b"te", b"trailers")]
     # HPACK (RFC 7541, 6.2.2): literals without indexing, not Huffman-coded.
     block = b"".join(b"\x00" + _text(name) + _text(value) for name, value in [*usual, *headers])
     body = b"\x00" + struct.pack(">I", len(message)) + message
-    answer = b""
-    with socket.create_connection(("127.0.0.1", port), timeout=1) as connection, contextlib.suppress(TimeoutError):
-        connection.sendall(
-            _PREFACE
-            + _frame(_SETTINGS, 0, 0, b"")
-            + _frame(_HEADERS, _END_HEADERS, 1, block)
-            + _frame(_DATA, _END_STREAM, 1, body)
-        )
-        while piece := connection.recv(65536):
-            answer += piece
-    return answer
+    return _frame(_HEADERS, _END_HEADERS, stream, block) + _frame(_DATA, _END_STREAM, stream, body)
 
 
 def _frame(kind: int, flags: int, stream: int, payload: bytes) -> bytes:

@@ -34,20 +34,26 @@ class Access:
         """
         self._file = file
 
-    def check(self, principal: Principal, model: str, version: str) -> None:
+    @property
+    def due(self) -> bool:
+        """Whether the next check looks at the file, which may take its time."""
+        return self._file is not None and self._file.due
+
+    def check(self, principal: Principal, model: str, version: str, *, look: bool = True) -> None:
         """Returns where the principal may use the model.
 
         Args:
             principal: who is calling.
             model: the model's name, as the caller gave it.
             version: its version, as the caller gave it; "" leaves the choice to Triton.
+            look: whether to look at the file when that is due.
 
         Raises:
             Denied: no rule allows it.
         """
         if self._file is None:
             return
-        policy = self._file.policy
+        policy = self._file.policy if look else self._file.standing
         if not policy.allows(principal, model, version):
             raise Denied(policy.denial(principal, model, version))
 
@@ -80,6 +86,16 @@ class PolicyFile:
             raise PolicyError(f"access policy {path} can't be used:\n{error}") from None
         self._trouble: str | None = None
         _LOG.info("access policy %s: %d rules", path, len(self._policy.rules))
+
+    @property
+    def due(self) -> bool:
+        """Whether `policy` would look at the file."""
+        return self._clock() >= self._next_look and not self._looking.locked()
+
+    @property
+    def standing(self) -> Policy:
+        """The policy as it was when the file was last looked at."""
+        return self._policy
 
     @property
     def policy(self) -> Policy:

@@ -63,7 +63,10 @@ class Call:
             grpc.FutureCancelledError: `cancel` came first.
             TimeoutError: not within `timeout`.
         """
-        return self._future.result(timeout)
+        error = self._future.exception(timeout)
+        if error is not None:
+            raise _unraised(error)
+        return self._future.result()
 
     def exception(self) -> BaseException | None:
         """Waits for the outcome: what `result` raises, or None."""
@@ -89,11 +92,8 @@ class Call:
 
     def fail(self, error: BaseException) -> None:
         """Ends the call with this outcome, unless it has one."""
-        if isinstance(error, CallFailed):
-            # One that was raised keeps what it went by, the request included.
-            error = CallFailed(error.code(), error.details())
         try:
-            self._future.set_exception(error)
+            self._future.set_exception(_unraised(error))
         except InvalidStateError:
             return
         with self._lock:
@@ -119,6 +119,11 @@ class Call:
         # It may have been cancelled meanwhile.
         with contextlib.suppress(InvalidStateError):
             self._future.set_result(answer)
+
+
+def _unraised(error: BaseException) -> BaseException:
+    """The same failure anew: one that was raised keeps what it went by, the request included."""
+    return CallFailed(error.code(), error.details()) if isinstance(error, CallFailed) else type(error)(*error.args)
 
 
 class Calls:

@@ -55,8 +55,10 @@ class Chat:
             call: grpc's side of it; aborted when MAX_STREAMS are open, its packet is refused or the proxy shuts down.
             passage: what the call may do; closed when the call ends.
         """
-        unary = Unary(call, passage, self._shared, self._threads, self._discard)
+        unary = Unary(call, passage, self._shared, self._threads)
         self._enter(unary)
+        # Not before no thread is at work on it, of which there is one for each place.
+        call.gone.add_done_callback(lambda _: self._discard(unary))
         unary.receive()
 
     def stream(self, requests: Iterator[bytes], passage: Passage, context: grpc.ServicerContext) -> Iterator[bytes]:

@@ -75,7 +75,7 @@ class Door(grpc.GenericRpcHandler):
             _refuse(call, refusal)
             return
         if passage is None:
-            self._threads.submit(call.guard, self._ask, name, method, call)
+            call.later(self._threads, self._ask, name, method, call)
         else:
             method(call, passage)
 

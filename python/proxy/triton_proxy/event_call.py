@@ -13,13 +13,16 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from typing import Any
 
 import grpc
 from grpc import _server
 from grpc._cython import cygrpc  # type: ignore[attr-defined]  # it has no types
 
+from multimodal_contract import NOT_ACCEPTED
+
+FAILED = grpc.StatusCode.INTERNAL, "the proxy failed on this call; its log says why"
 _LOG = logging.getLogger(__name__)
 _Behavior = Callable[[object, grpc.ServicerContext], bytes]
 
@@ -30,6 +33,9 @@ class EventCall:
     Attributes:
         context: of the call. It can't abort it; `abort` does.
         ending: the status and text that it was ended with; None while it was not.
+        fail: ends the call after a mistake of ours; may be replaced by what is better for the call.
+        answered: done when the call has been ended or is over, and no thread is at work on it.
+        gone: done when the call is over, its status sent, and no thread is at work on it.
     """
 
     def __init__(self, respond: Callable[..., None], event: Any, state: Any) -> None:
@@ -44,8 +50,14 @@ class EventCall:
         self._event = event
         self._state = state
         self._lock = threading.Lock()
+        self._steps = 0
+        self._over = False
+        self._settled: set[Future[None]] = set()
         self.context: grpc.ServicerContext = _server._Context(event, state, None)
         self.ending: tuple[grpc.StatusCode, str] | None = None
+        self.fail: Callable[[], None] = self._failed
+        self.answered: Future[None] = Future()
+        self.gone: Future[None] = Future()
 
     @property
     def cancelled(self) -> bool:
@@ -102,7 +114,48 @@ class EventCall:
             step(*arguments)
         except Exception:  # noqa: BLE001 - nor may any end the thread that serves all calls
             _LOG.exception("a unary call failed")
-            self.abort(grpc.StatusCode.INTERNAL, "the proxy failed on this call; its log says why")
+            self.fail()
+
+    def later(self, threads: Executor, step: Callable[..., None], *arguments: Any) -> None:
+        """Takes a step of the call's in a thread, unless the call has ended by then.
+
+        Args:
+            threads: where.
+            step: what to do.
+            arguments: its own.
+        """
+        with self._lock:
+            self._steps += 1
+        # Whoever takes it lets the step go: one that could be given no thread may get one later all the same.
+        mine = [step]
+
+        def run() -> None:
+            try:
+                if mine and self.context.is_active():
+                    self.guard(step, *arguments)
+            finally:
+                self._let_go(mine)
+
+        try:
+            threads.submit(run)
+        except RuntimeError:
+            _LOG.exception("a unary call got no thread")
+            self.fail()
+            self._let_go(mine)
+
+    def over(self) -> None:
+        """The call is over; grpc says so."""
+        self._over = True
+        self._settle()
+
+    def _failed(self) -> None:
+        self.abort(*FAILED, (NOT_ACCEPTED,))
+
+    def _let_go(self, mine: list[Callable[..., None]]) -> None:
+        with self._lock:
+            self._steps -= len(mine)
+            mine.clear()
+        self._settle()
 
     def _end(self, code: grpc.StatusCode, text: str, behavior: _Behavior) -> None:
         with self._lock:
@@ -110,6 +163,18 @@ class EventCall:
                 return
             self.ending = code, text
         self._respond(self._event, self._state, behavior, tuple, None, None)
+        self._settle()
+
+    def _settle(self) -> None:
+        with self._lock:
+            if self._steps:
+                return
+            now = [self.gone] if self._over else []
+            now += [self.answered] if self._over or self.ending is not None else []
+            now = [each for each in now if each not in self._settled]
+            self._settled.update(now)
+        for each in now:
+            each.set_result(None)
 
 
 class _Pool(ThreadPoolExecutor):
@@ -121,11 +186,12 @@ class _Pool(ThreadPoolExecutor):
 
     # What grpc submits: a context to run in, its function, and what that takes.
     def submit(self, _run: Any, respond: Any, event: Any, state: Any, *_: Any) -> Future[None]:  # type: ignore[override]
-        over: Future[None] = Future()
         call = EventCall(respond, event, state)
-        call.context.add_callback(lambda: over.set_result(None))
         call.guard(self._begin, call)
-        return over
+        # Last of all that is to happen then.
+        call.context.add_callback(call.over)
+        # Not when it is over: whoever reads nothing would keep its place, which is everybody's, known or not.
+        return call.answered
 
 
 def handler(begin: Callable[[EventCall], None]) -> grpc.RpcMethodHandler[bytes, bytes]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -12,11 +13,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from triton_proxy.event_call import EventCall, handler
+from multimodal_contract import NOT_ACCEPTED
+from proxy_testing.raw_call import unread_calls
+from triton_proxy.event_call import FAILED, EventCall, handler
 
 TIMEOUT = 30
 MOST_CALLS = 8
 METHOD = "/a.Service/Method"
+# Of the servers so far.
+PORTS: list[int] = []
 
 
 class OneMethod(grpc.GenericRpcHandler):
@@ -33,6 +38,7 @@ def served(begin: Callable[[EventCall], None]) -> Iterator[tuple[grpc.Server, gr
     server.add_generic_rpc_handlers((OneMethod(begin),))
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()
+    PORTS.append(port)
     with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
         yield server, channel
     server.stop(None).wait()
@@ -45,6 +51,12 @@ def echo(call: EventCall) -> None:
 def ask(channel: grpc.Channel, message: bytes = b"", *, timeout: float = TIMEOUT) -> bytes:
     method: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(METHOD)
     return method(message, timeout=timeout)
+
+
+def refused_or_late(channel: grpc.Channel) -> grpc.StatusCode:
+    with pytest.raises(grpc.RpcError) as caught:
+        ask(channel, timeout=0.1)
+    return caught.value.code()
 
 
 def refused(channel: grpc.Channel, message: bytes = b"") -> tuple[grpc.StatusCode, str]:
@@ -186,3 +198,66 @@ def test_more_calls_than_the_server_allows_are_refused() -> None:
         for call in held:
             call.answer(b"done")
         assert [one.result(TIMEOUT) for one in asked] == [b"done"] * MOST_CALLS
+
+
+def test_who_takes_no_answer_takes_no_place() -> None:
+    with served(echo) as (server, channel), unread_calls(PORTS[-1], METHOD, [], b"yes", 4 * MOST_CALLS):
+        calls = server._state.rpc_states  # type: ignore[attr-defined]  # grpc's own
+        deadline = time.monotonic() + TIMEOUT
+        while len(calls) < MOST_CALLS:
+            assert time.monotonic() < deadline
+        assert ask(channel, b"mine") == b"mine"
+
+
+def test_a_call_has_its_place_until_no_thread_is_at_work_on_it() -> None:
+    may_go_on = threading.Event()
+    all_there = threading.Semaphore(0)
+
+    def step() -> None:
+        all_there.release()
+        may_go_on.wait(TIMEOUT)
+
+    with ThreadPoolExecutor(MOST_CALLS) as threads, served(lambda call: call.later(threads, step)) as (_, channel):
+        method: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(METHOD)
+        asked = [method.future(b"", timeout=TIMEOUT) for _ in range(MOST_CALLS)]
+        for _ in asked:
+            assert all_there.acquire(timeout=TIMEOUT)
+        for one in asked:
+            one.cancel()
+        assert refused(channel) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "Concurrent RPC limit exceeded!")
+        may_go_on.set()
+        deadline = time.monotonic() + TIMEOUT
+        while refused_or_late(channel) is grpc.StatusCode.RESOURCE_EXHAUSTED:
+            assert time.monotonic() < deadline
+
+
+def test_a_step_of_a_call_that_has_ended_is_not_taken() -> None:
+    over, gone = threading.Event(), threading.Event()
+    taken: list[str] = []
+    with ThreadPoolExecutor(1) as threads:
+        first = threads.submit(over.wait, TIMEOUT)
+
+        def begin(call: EventCall) -> None:
+            call.gone.add_done_callback(lambda _: gone.set())
+            call.later(threads, taken.append, "step")
+            call.abort(grpc.StatusCode.ABORTED, "ended")
+
+        with served(begin) as (_, channel):
+            assert refused(channel) == (grpc.StatusCode.ABORTED, "ended")
+            assert not gone.is_set()
+            over.set()
+            assert first.result(TIMEOUT)
+            assert gone.wait(TIMEOUT)
+            assert taken == []
+
+
+def test_a_call_that_gets_no_thread_fails_and_may_be_sent_again(caplog: pytest.LogCaptureFixture) -> None:
+    threads = ThreadPoolExecutor(1)
+    threads.shutdown()
+    with served(lambda call: call.later(threads, pytest.fail)) as (_, channel):
+        for _ in range(2 * MOST_CALLS):
+            with pytest.raises(grpc.RpcError) as caught:
+                ask(channel)
+            assert (caught.value.code(), caught.value.details()) == FAILED
+            assert NOT_ACCEPTED in [(entry.key, str(entry.value)) for entry in caught.value.trailing_metadata() or ()]
+    assert "cannot schedule new futures after shutdown" in caplog.text

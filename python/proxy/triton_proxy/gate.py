@@ -208,18 +208,24 @@ class Passage:
         """Whether a packet of anybody's waits for room."""
         return self._gate.budget.waiting > 0
 
-    def use(self, model: str, model_version: str) -> None:
+    @property
+    def stands(self) -> bool:
+        """Whether `confirm` and `use` have nothing to ask or look at first."""
+        return not self.lapsed and not self._gate.access.due
+
+    def use(self, model: str, model_version: str, *, look: bool = True) -> None:
         """Makes sure that the caller may use a model.
 
         Args:
             model: its name.
             model_version: its version; may be empty.
+            look: whether to look at the policy's file when that is due.
 
         Raises:
             Refusal: the policy does not allow it.
         """
         try:
-            self._gate.access.check(self.principal, model, model_version)
+            self._gate.access.check(self.principal, model, model_version, look=look)
         except Denied as denied:
             raise Refusal(Ending(grpc.StatusCode.PERMISSION_DENIED, str(denied))) from None
 

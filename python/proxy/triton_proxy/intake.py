@@ -98,13 +98,13 @@ class Intake:
                 self._passage.confirm(time.monotonic() + self._settings.auth_timeout_secs)
                 room = self._passage.admit(size)
             else:
-                room = None if self._passage.lapsed else self._passage.admit_at_once(size)
+                room = self._passage.admit_at_once(size) if self._passage.stands else None
             if room is None:
                 return None
             outcome = packets.read(raw, require_model_version=self._settings.require_model_version)
             request = Request(outcome.packet, size)
             if isinstance(outcome, packets.Accepted):
-                self._passage.use(request.control.model, request.control.model_version)
+                self._passage.use(request.control.model, request.control.model_version, look=waiting)
         except Refusal as refusal:
             # One that is refused before it is parsed is known by its size alone.
             request = request or Request(pb.DataPacket(), size)

@@ -10,7 +10,7 @@ from typing import Any
 
 import grpc
 
-from triton_proxy.event_call import EventCall
+from triton_proxy.event_call import FAILED, EventCall
 from triton_proxy.gate import Ending, Passage, Refusal
 from triton_proxy.inference import Inference
 from triton_proxy.intake import Admitted, Intake, Shared
@@ -29,9 +29,7 @@ class Unary:
         over: set when the call has ended, its status sent.
     """
 
-    def __init__(
-        self, call: EventCall, passage: Passage, shared: Shared, threads: Executor, left: Callable[[Unary], None]
-    ) -> None:
+    def __init__(self, call: EventCall, passage: Passage, shared: Shared, threads: Executor) -> None:
         """Receives nothing yet.
 
         Args:
@@ -39,7 +37,6 @@ class Unary:
             passage: what the call may do.
             shared: what all calls share.
             threads: for what has to wait.
-            left: is told when the call is over and no thread is at work on it.
         """
         self.passage = passage
         self.over = threading.Event()
@@ -47,12 +44,10 @@ class Unary:
         self._settings = shared.settings
         self._intake = Intake(shared, passage, call.context, unary=True)
         self._threads = threads
-        self._left = left
+        call.fail = self._fail
         self._lock = threading.Lock()
         self._accepted = False
         self._ended = False
-        self._steps = 0
-        self._gone = False
         self._work: Work | None = None
         self._sent = 0
         self._sending_since: float | None = None
@@ -119,7 +114,7 @@ class Unary:
     def _accept(self, admitted: Admitted, *, waiting: bool) -> None:
         # Settled before anything is asked of Triton: a packet that was not accepted may be sent again.
         with self._lock:
-            if self._ended:
+            if self._ended or self.over.is_set():
                 return
             self._accepted = True
         self.passage.received(admitted.request)
@@ -142,7 +137,8 @@ class Unary:
 
     def _inferred(self, work: Work, size: int) -> None:
         work.room.resize(size)
-        if size > _AT_ONCE_BYTES:
+        # An Ack names all outputs that the packet does, however little there is in them.
+        if max(size, work.request.bytes_seen) > _AT_ONCE_BYTES:
             self._later(self._answer, work)
         else:
             self._call.guard(self._answer, work)
@@ -168,23 +164,11 @@ class Unary:
             if work is not None and self._sent:
                 self.passage.answered(work.request, self._sent, ok=not work.failed)
             self.passage.close(*ending)
-        with self._lock:
-            self._gone = True
-            left = not self._steps
-        if left:
-            self._left(self)
+
+    def _fail(self) -> None:
+        """Also after a mistake a packet that was not accepted may be sent again, and the caller is told so."""
+        self.end(Ending(*FAILED))
+        self._call.abort(*FAILED)
 
     def _later(self, step: Callable[..., None], *arguments: Any) -> None:
-        with self._lock:
-            self._steps += 1
-        self._threads.submit(self._step, step, *arguments)
-
-    def _step(self, step: Callable[..., None], *arguments: Any) -> None:
-        try:
-            self._call.guard(step, *arguments)
-        finally:
-            with self._lock:
-                self._steps -= 1
-                left = self._gone and not self._steps
-            if left:
-                self._left(self)
+        self._call.later(self._threads, step, *arguments)

@@ -1,0 +1,193 @@
+"""Unary calls that wait for Domino, Triton, memory or a file hold up nobody else."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from grpc_health.v1 import health_pb2
+
+from multimodal_contract import NOT_ACCEPTED, SEND_UNARY_METHOD, pb
+from proxy_testing.raw_call import unread_calls
+from proxy_testing.triton import SLOW, SLOW_TO_DESCRIBE
+from proxy_testing.whole import BOB, NOTE, TIMEOUT, Served, packet, served, trailing, until
+from triton_proxy import access, model_cache
+from triton_proxy.event_call import FAILED
+from triton_proxy.reply import Reply, Request
+from triton_proxy.work import Work
+
+
+def healthy(channel: grpc.Channel) -> bool:
+    check = channel.unary_unary(
+        "/grpc.health.v1.Health/Check",
+        request_serializer=health_pb2.HealthCheckRequest.SerializeToString,
+        response_deserializer=health_pb2.HealthCheckResponse.FromString,
+    )
+    answer = check(health_pb2.HealthCheckRequest(), timeout=TIMEOUT)
+    return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
+
+
+def refused(proxy: Served) -> bool:
+    error = proxy.begin(NOTE).exception(TIMEOUT)
+    assert error is None or "as many as MAX_STREAMS=1 allows" in str(error)
+    return error is not None
+
+
+def test_who_waits_for_domino_holds_up_nobody() -> None:
+    with served() as proxy:
+        waiting = [proxy.begin(NOTE, BOB) for _ in range(8)]
+        assert proxy.domino.asked.acquire(timeout=TIMEOUT)
+        assert proxy.ask(NOTE).correlation_id == "note"
+        assert healthy(proxy.channel)
+        assert not any(one.done() for one in waiting)
+        proxy.domino.may_answer.set()
+        assert [one.result(TIMEOUT).correlation_id for one in waiting] == ["note"] * 8
+
+
+def test_who_leaves_while_domino_is_asked_keeps_the_place_until_it_has_answered() -> None:
+    with served(max_streams=1) as proxy:
+        state = proxy.server._server._state  # type: ignore[attr-defined]  # grpc's own count
+        waiting = [proxy.begin(NOTE, BOB) for _ in range(17)]  # 16 beside MAX_STREAMS
+        until(lambda: state.active_rpc_count == len(waiting))
+        for one in waiting:
+            one.cancel()
+        until(lambda: not state.rpc_states)
+        with pytest.raises(grpc.RpcError, match="Concurrent RPC limit exceeded!"):
+            healthy(proxy.channel)
+        proxy.domino.may_answer.set()
+        until(lambda: state.active_rpc_count == 0)
+        assert healthy(proxy.channel)
+
+
+@pytest.mark.parametrize("model", [SLOW, SLOW_TO_DESCRIBE])
+@pytest.mark.parametrize("size", [4, 100_000])
+def test_who_waits_for_triton_holds_up_nobody(model: str, size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(model_cache, "_ASK_SECS", TIMEOUT)
+    with served() as proxy:
+        waiting = [proxy.begin(packet(model, size)) for _ in range(8)]
+        assert proxy.triton.begun.wait(TIMEOUT)
+        assert proxy.ask(NOTE).correlation_id == "note"
+        assert healthy(proxy.channel)
+        assert not any(one.done() for one in waiting)
+        proxy.triton.finish.set()
+        assert {one.result(TIMEOUT).status for one in waiting} == {pb.OK}
+
+
+def test_who_waits_for_memory_gets_it_in_turn_and_holds_up_no_health_check() -> None:
+    with served(max_mb_in_flight=1) as proxy:
+        # Two copies of a packet count: there is room for one such.
+        first = proxy.begin(packet(SLOW, 400_000))
+        assert proxy.triton.begun.wait(TIMEOUT)
+        second = proxy.begin(packet("m", 400_000))
+        until(lambda: proxy.server._gate.budget.waiting == 1)
+        third = proxy.begin(NOTE)
+        until(lambda: proxy.server._gate.budget.waiting == 2)
+        assert healthy(proxy.channel)
+        proxy.triton.finish.set()
+        assert first.result(TIMEOUT).status == second.result(TIMEOUT).status == pb.OK
+        assert third.result(TIMEOUT).correlation_id == "note"
+        until(lambda: proxy.server._gate.budget.in_use == 0)
+
+
+def test_a_policy_that_takes_long_to_read_holds_up_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    looking, may_go_on = threading.Event(), threading.Event()
+    file = tmp_path / "policy.yaml"
+    file.write_text("rules: [{models: [m], allow: {users: [ann]}}]")
+    look = access._signature
+
+    def slow(path: str) -> tuple[int, int, int, int, int] | None:
+        looking.set()
+        assert may_go_on.wait(TIMEOUT)
+        return look(path)
+
+    with served(access_policy_file=str(file)) as proxy:
+        proxy.ask(NOTE)
+        monkeypatch.setattr(access, "_signature", slow)
+        until(lambda: proxy.server._gate.access.due)
+        waiting = proxy.begin(packet("m"))
+        assert looking.wait(TIMEOUT)
+        assert healthy(proxy.channel)
+        # Meanwhile the policy that stands is the policy.
+        assert proxy.ask(packet("m")).status == pb.OK
+        with pytest.raises(grpc.RpcError) as caught:
+            proxy.ask(packet("other"))
+        assert caught.value.code() is grpc.StatusCode.PERMISSION_DENIED
+        assert not waiting.done()
+        may_go_on.set()
+        assert waiting.result(TIMEOUT).status == pb.OK
+
+
+@pytest.mark.parametrize(("size", "thread"), [(4, "Thread"), (100_000, "reader")])
+def test_the_ack_of_a_large_packet_is_made_in_a_thread(size: int, thread: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    threads: list[str] = []
+    success = Request.success
+
+    def noted(*arguments: Any, **more: Any) -> Reply:
+        threads.append(threading.current_thread().name)
+        return success(*arguments, **more)
+
+    monkeypatch.setattr(Request, "success", noted)
+    with served() as proxy:
+        proxy.ask(packet("m"))  # From here on the model is known.
+        proxy.ask(packet("m", size))
+    assert threads[-1].startswith(thread)
+
+
+def test_who_takes_no_ack_keeps_a_place_among_max_streams() -> None:
+    with served(max_streams=1) as proxy:
+        proxy.ask(NOTE)
+        key = [(b"x-domino-api-key", b"ann")]
+        with unread_calls(proxy.server.port, SEND_UNARY_METHOD, key, NOTE.SerializeToString(), 1):
+            until(lambda: any(one.stalled_for(0) for one in list(proxy.server._chat._streams)))
+            assert refused(proxy)
+        until(lambda: not refused(proxy))
+
+
+def test_a_mistake_after_its_packet_was_accepted_does_not_ask_for_it_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    def replies(*_: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(Work, "replies", replies)
+    with served() as proxy:
+        for sent in (NOTE, packet("m"), packet("m", 100_000)):
+            with pytest.raises(grpc.RpcError) as caught:
+                proxy.ask(sent)
+            assert (caught.value.code(), caught.value.details()) == FAILED
+            assert NOT_ACCEPTED not in trailing(caught.value)
+
+
+def test_without_threads_a_call_fails_and_gives_its_place_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    def submit(*_: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with served(max_streams=1) as proxy:
+        proxy.ask(NOTE)
+        with monkeypatch.context() as without:
+            without.setattr(proxy.server._chat._threads, "submit", submit)
+            for _ in range(3):
+                with pytest.raises(grpc.RpcError) as caught:
+                    proxy.ask(packet("m", 100_000))
+                assert (caught.value.code(), caught.value.details()) == FAILED
+                assert NOT_ACCEPTED in trailing(caught.value)
+        assert proxy.ask(packet("m", 100_000)).status == pb.OK
+
+
+def test_a_cancelled_call_has_its_place_for_as_long_as_it_has_a_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(model_cache, "_ASK_SECS", TIMEOUT)
+    with served(max_streams=1) as proxy:
+        waiting = proxy.begin(packet(SLOW_TO_DESCRIBE))
+        assert proxy.triton.begun.wait(TIMEOUT)
+        waiting.cancel()
+        assert refused(proxy)
+        proxy.triton.finish.set()
+        until(lambda: not refused(proxy))
+        proxy.triton.finish.clear()
+        proxy.triton.begun.clear()
+        waiting = proxy.begin(packet(SLOW))
+        assert proxy.triton.begun.wait(TIMEOUT)
+        assert refused(proxy)
+        waiting.cancel()
+        until(lambda: not refused(proxy))
