@@ -16,6 +16,7 @@ from triton_proxy.gate import Gate, Passage, Refusal
 Method = Callable[[Iterator[bytes], Passage, grpc.ServicerContext], Iterator[bytes]]
 # Likewise; called in any thread, and must not wait.
 UnaryMethod = Callable[[EventCall, Passage], None]
+_Enter = Callable[[str, grpc.ServicerContext], Passage | None]
 
 
 class Door(grpc.GenericRpcHandler):
@@ -69,24 +70,15 @@ class Door(grpc.GenericRpcHandler):
         return grpc.stream_stream_rpc_method_handler(behave)
 
     def _begin(self, name: str, method: UnaryMethod, call: EventCall) -> None:
+        self._lead(self._gate.enter_at_once, name, method, call)
+
+    def _lead(self, enter: _Enter, name: str, method: UnaryMethod, call: EventCall) -> None:
         try:
-            passage = self._gate.enter_at_once(name, call.context)
+            passage = enter(name, call.context)
         except Refusal as refusal:
-            _refuse(call, refusal)
+            call.abort(refusal.ending.code, refusal.ending.text, refusal.ending.trailing_metadata)
             return
         if passage is None:
-            call.later(self._threads, self._ask, name, method, call)
+            call.later(self._threads, self._lead, self._gate.enter, name, method, call)
         else:
             method(call, passage)
-
-    def _ask(self, name: str, method: UnaryMethod, call: EventCall) -> None:
-        try:
-            passage = self._gate.enter(name, call.context)
-        except Refusal as refusal:
-            _refuse(call, refusal)
-            return
-        method(call, passage)
-
-
-def _refuse(call: EventCall, refusal: Refusal) -> None:
-    call.abort(refusal.ending.code, refusal.ending.text, refusal.ending.trailing_metadata)
