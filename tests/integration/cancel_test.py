@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import struct
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -24,7 +26,8 @@ MODEL = "witness"
 # Longer than any test waits: what ends sooner was cancelled.
 FOR_EVER = 1000.0
 # Takes as many seconds as it is told, unless it is cancelled; answers how often it was, and after how many seconds the
-# last time. One request at a time, so that its answer also shows that those before are over.
+# last time. One request at a time, so that its answer also shows that those before are over. It keeps a journal.
+JOURNAL = Path(tempfile.gettempdir()) / f"witness-{os.getpid()}"
 CODE = """
 import time
 import numpy
@@ -40,6 +43,7 @@ class TritonPythonModel:
         return [self.answer(request) for request in requests]
 
     def answer(self, request):
+        self.note("begins ")
         start = time.monotonic()
         seconds = float(pb_utils.get_input_tensor_by_name(request, "INPUT0").as_numpy()[0])
         while not request.is_cancelled() and time.monotonic() - start < seconds:
@@ -47,9 +51,14 @@ class TritonPythonModel:
         if request.is_cancelled():
             self.cancelled += 1
             self.after = time.monotonic() - start
+        self.note("ends ")
         return pb_utils.InferenceResponse(
             [pb_utils.Tensor("OUTPUT0", numpy.array([self.cancelled, self.after], numpy.float32))]
         )
+
+    def note(self, word):
+        with open(JOURNAL, "a") as journal:
+            journal.write(word)
 """
 CONFIG = """input [ { name: "INPUT0" data_type: TYPE_FP32 dims: [1] } ]
 output [ { name: "OUTPUT0" data_type: TYPE_FP32 dims: [2] } ]
@@ -73,9 +82,11 @@ def request(seconds: float) -> InferenceRequest:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def published(repository: Path, triton: Triton) -> None:
-    write_model(repository / MODEL, CONFIG, CODE)
+def published(repository: Path, triton: Triton) -> Iterator[None]:
+    write_model(repository / MODEL, CONFIG, f"JOURNAL = {str(JOURNAL)!r}\n{CODE}")
     triton.wait_ready([MODEL])
+    yield
+    JOURNAL.unlink()
 
 
 @pytest.fixture
@@ -93,7 +104,13 @@ def seen(proxy: Proxy) -> Seen:
 
 def busy(triton: Triton, waiting: int) -> None:
     """Waits until one request is at work and that many wait behind it."""
-    until(lambda: triton.pending_count(MODEL) == waiting)
+    # One that is not at work yet waits too.
+    until(lambda: at_work() and triton.pending_count(MODEL) == waiting)
+
+
+def at_work() -> bool:
+    noted = JOURNAL.read_text() if JOURNAL.exists() else ""
+    return noted.count("begins") > noted.count("ends")
 
 
 def test_a_cancelled_stream_cancels_all_of_its_requests(serving: Proxy, triton: Triton) -> None:
