@@ -58,7 +58,7 @@ class Chat:
         unary = Unary(call, passage, self._shared, self._threads)
         self._enter(unary)
         # Not before no thread is at work on it, of which there is one for each place.
-        call.gone.add_done_callback(lambda _: self._discard(unary))
+        call.when_gone(lambda: self._discard(unary))
         unary.receive()
 
     def stream(self, requests: Iterator[bytes], passage: Passage, context: grpc.ServicerContext) -> Iterator[bytes]:

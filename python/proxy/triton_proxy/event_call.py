@@ -33,9 +33,8 @@ class EventCall:
     Attributes:
         context: of the call. It can't abort it; `abort` does.
         ending: the status and text that it was ended with; None while it was not.
-        fail: ends the call after a mistake of ours; may be replaced by what is better for the call.
-        answered: done when the call has been ended or is over, and no thread is at work on it.
-        gone: done when the call is over, its status sent, and no thread is at work on it.
+        fail: ends the call after a mistake of ours, where there is something better than to abort it.
+        done: when the call was aborted or is over, and no thread is at work on it.
     """
 
     def __init__(self, respond: Callable[..., None], event: Any, state: Any) -> None:
@@ -51,13 +50,13 @@ class EventCall:
         self._state = state
         self._lock = threading.Lock()
         self._steps = 0
-        self._over = False
-        self._settled: set[Future[None]] = set()
+        self._over = self._done = False
+        # What refers to this call is dropped with it: Python would take its time to find the circle.
+        self._gone: Callable[[], None] | None = None
         self.context: grpc.ServicerContext = _server._Context(event, state, None)
         self.ending: tuple[grpc.StatusCode, str] | None = None
-        self.fail: Callable[[], None] = self._failed
-        self.answered: Future[None] = Future()
-        self.gone: Future[None] = Future()
+        self.fail: Callable[[], None] | None = None
+        self.done: Future[None] = Future()
 
     @property
     def cancelled(self) -> bool:
@@ -114,7 +113,7 @@ class EventCall:
             step(*arguments)
         except Exception:  # noqa: BLE001 - nor may any end the thread that serves all calls
             _LOG.exception("a unary call failed")
-            self.fail()
+            self._fail()
 
     def later(self, threads: Executor, step: Callable[..., None], *arguments: Any) -> None:
         """Takes a step of the call's in a thread, unless the call has ended by then.
@@ -140,7 +139,7 @@ class EventCall:
             threads.submit(run)
         except RuntimeError:
             _LOG.exception("a unary call got no thread")
-            self.fail()
+            self._fail()
             self._let_go(mine)
 
     def over(self) -> None:
@@ -148,14 +147,30 @@ class EventCall:
         self._over = True
         self._settle()
 
-    def _failed(self) -> None:
-        self.abort(*FAILED, (NOT_ACCEPTED,))
+    def when_gone(self, callback: Callable[[], None]) -> None:
+        """Calls back once, when the call is over, its status sent, and no thread is at work on it.
+
+        Args:
+            callback: must not wait.
+        """
+        self._gone = callback
+        self._settle()
+
+    def _fail(self) -> None:
+        if self.fail is not None:
+            self.fail()
+        else:
+            self.abort(*FAILED, (NOT_ACCEPTED,))
 
     def _let_go(self, mine: list[Callable[..., None]]) -> None:
         with self._lock:
             self._steps -= len(mine)
             mine.clear()
         self._settle()
+
+    @property
+    def _aborted(self) -> bool:
+        return self.ending is not None and self.ending[0] is not grpc.StatusCode.OK
 
     def _end(self, code: grpc.StatusCode, text: str, behavior: _Behavior) -> None:
         with self._lock:
@@ -166,15 +181,18 @@ class EventCall:
         self._settle()
 
     def _settle(self) -> None:
+        gone = None
         with self._lock:
             if self._steps:
                 return
-            now = [self.gone] if self._over else []
-            now += [self.answered] if self._over or self.ending is not None else []
-            now = [each for each in now if each not in self._settled]
-            self._settled.update(now)
-        for each in now:
-            each.set_result(None)
+            if self._over:
+                gone, self._gone, self.fail = self._gone, None, None
+            done = not self._done and (self._over or self._aborted)
+            self._done = self._done or done
+        if gone is not None:
+            gone()
+        if done:
+            self.done.set_result(None)
 
 
 class _Pool(ThreadPoolExecutor):
@@ -190,8 +208,9 @@ class _Pool(ThreadPoolExecutor):
         call.guard(self._begin, call)
         # Last of all that is to happen then.
         call.context.add_callback(call.over)
-        # Not when it is over: whoever reads nothing would keep its place, which is everybody's, known or not.
-        return call.answered
+        # Not only when it is over: one that is refused, and nobody need be known for that, would keep its place if
+        # nobody reads it.
+        return call.done
 
 
 def handler(begin: Callable[[EventCall], None]) -> grpc.RpcMethodHandler[bytes, bytes]:

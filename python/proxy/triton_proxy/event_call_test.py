@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -200,13 +202,17 @@ def test_more_calls_than_the_server_allows_are_refused() -> None:
         assert [one.result(TIMEOUT) for one in asked] == [b"done"] * MOST_CALLS
 
 
-def test_who_takes_no_answer_takes_no_place() -> None:
-    with served(echo) as (server, channel), unread_calls(PORTS[-1], METHOD, [], b"yes", 4 * MOST_CALLS):
+def test_who_reads_no_refusal_takes_no_place() -> None:
+    def begin(call: EventCall) -> None:
+        call.abort(grpc.StatusCode.PERMISSION_DENIED, "no" * 4000)
+
+    # More than the kernel takes for somebody who does not read.
+    with served(begin) as (server, channel), unread_calls(PORTS[-1], METHOD, [], b"", 3000):
         calls = server._state.rpc_states  # type: ignore[attr-defined]  # grpc's own
         deadline = time.monotonic() + TIMEOUT
-        while len(calls) < MOST_CALLS:
+        while len(calls) < 2 * MOST_CALLS:
             assert time.monotonic() < deadline
-        assert ask(channel, b"mine") == b"mine"
+        assert refused(channel) == (grpc.StatusCode.PERMISSION_DENIED, "no" * 4000)
 
 
 def test_a_call_has_its_place_until_no_thread_is_at_work_on_it() -> None:
@@ -238,7 +244,7 @@ def test_a_step_of_a_call_that_has_ended_is_not_taken() -> None:
         first = threads.submit(over.wait, TIMEOUT)
 
         def begin(call: EventCall) -> None:
-            call.gone.add_done_callback(lambda _: gone.set())
+            call.when_gone(gone.set)
             call.later(threads, taken.append, "step")
             call.abort(grpc.StatusCode.ABORTED, "ended")
 
@@ -261,3 +267,28 @@ def test_a_call_that_gets_no_thread_fails_and_may_be_sent_again(caplog: pytest.L
             assert (caught.value.code(), caught.value.details()) == FAILED
             assert NOT_ACCEPTED in [(entry.key, str(entry.value)) for entry in caught.value.trailing_metadata() or ()]
     assert "cannot schedule new futures after shutdown" in caplog.text
+
+
+def test_nothing_is_left_for_the_garbage_collector() -> None:
+    made: list[weakref.ref[EventCall]] = []
+
+    def begin(call: EventCall) -> None:
+        made.append(weakref.ref(call))
+        call.fail = lambda: call.abort(*FAILED)
+        call.when_gone(lambda: call.abort(*FAILED))
+        if len(made) % 2:
+            echo(call)
+        else:
+            call.later(threads, echo, call)
+
+    gc.disable()
+    try:
+        with ThreadPoolExecutor(1) as threads, served(begin) as (_, channel):
+            for _ in range(10):
+                assert ask(channel, b"message") == b"message"
+            deadline = time.monotonic() + TIMEOUT
+            # The last one is what grpc has at hand until the next comes.
+            while sum(each() is not None for each in made) > 1:
+                assert time.monotonic() < deadline
+    finally:
+        gc.enable()
