@@ -20,8 +20,8 @@ from benchmark.payload import SIZES
 from benchmark.rounds import measure_rounds
 from benchmark.worker_process import WorkerError
 from devstack.child import scratch_folder
-from devstack.interrupt import leave_on_signals
-from devstack.up import FAILED, START_ERRORS, say, user_path
+from devstack.command import leave_on_signals, user_path
+from devstack.up import FAILED, START_ERRORS, say
 
 _IN_FLIGHT = (1, 8, 64)
 _ROUNDS = 5

@@ -10,8 +10,9 @@ import sys
 from pathlib import Path
 
 from boundary import evidence
+from devstack.command import leave_on_signals, user_path
 from kind_cluster import docker, files, up
-from kind_cluster.command import KindError, leave_on_signals
+from kind_cluster.command import KindError
 from kind_cluster.machine import lacks, this_machine
 from kind_cluster.steps import say
 
@@ -33,7 +34,7 @@ def parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     words.add_argument("verb", choices=["ready", "leave"])
-    words.add_argument("--out", type=files.user_path, metavar="DIR", help="for a junit.xml that says what is missing")
+    words.add_argument("--out", type=user_path, metavar="DIR", help="for a junit.xml that says what is missing")
     return words
 
 

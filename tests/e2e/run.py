@@ -19,8 +19,9 @@ from boundary.probers import expected
 from boundary.site import Site
 from chart_checks.mutants import MUTANTS
 from devstack.child import scratch_folder
-from kind_cluster import cluster, down, files, up
-from kind_cluster.command import KindError, leave_on_signals
+from devstack.command import leave_on_signals, user_path
+from kind_cluster import cluster, down, up
+from kind_cluster.command import KindError
 from kind_cluster.docker import answers, client
 from kind_cluster.steps import Step, run_steps, say
 
@@ -48,7 +49,7 @@ def parser() -> argparse.ArgumentParser:
     )
     words.add_argument("--cluster", type=up.cluster_name, metavar="NAME", help="a kind cluster that runs already")
     words.add_argument("--keep", action="store_true", help="leave the cluster, and all that is on it, for a look")
-    words.add_argument("--out", type=files.user_path, metavar="DIR", help="for the results; default: a new one in /tmp")
+    words.add_argument("--out", type=user_path, metavar="DIR", help="for the results; default: a new one in /tmp")
     words.add_argument("--mutants", action="store_true", help="also show that mistakes in the policies turn claims red")
     return words
 

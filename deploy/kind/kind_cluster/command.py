@@ -4,27 +4,15 @@ from __future__ import annotations
 
 import os
 import shlex
-import signal
 import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import FrameType
 
 _TAIL_LINES = 25
 
 
 class KindError(Exception):
     """Something that keeps a cluster from being made or removed; the text says what to do."""
-
-
-def leave_on_signals() -> None:
-    """Lets SIGTERM and SIGHUP end this process as Ctrl-C does, so that what is half made is removed on the way out."""
-
-    def leave(number: int, _: FrameType | None) -> None:
-        raise SystemExit(128 + number)
-
-    for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(each, leave)
 
 
 def run(

@@ -7,8 +7,9 @@ import contextlib
 import sys
 from pathlib import Path
 
+from devstack.command import leave_on_signals
 from kind_cluster import cluster, docker, files
-from kind_cluster.command import KindError, leave_on_signals, run
+from kind_cluster.command import KindError, run
 from kind_cluster.node_image import LABEL
 from kind_cluster.steps import say
 from kind_cluster.up import cluster_name

@@ -29,8 +29,3 @@ def cache() -> Path:
     folder = Path(base) / "multimodal-kind"
     folder.mkdir(parents=True, exist_ok=True)
     return folder
-
-
-def user_path(text: str) -> Path:
-    """A path as the user means it, seen from where `bazel run` was called."""
-    return Path(os.environ.get("BUILD_WORKING_DIRECTORY", ".")).joinpath(Path(text).expanduser()).absolute()

@@ -9,8 +9,9 @@ import sys
 import time
 from pathlib import Path
 
+from devstack.command import leave_on_signals, user_path
 from kind_cluster import cluster, docker, enforcement, files, node_image
-from kind_cluster.command import KindError, leave_on_signals, run
+from kind_cluster.command import KindError, run
 from kind_cluster.machine import Machine, Mode, lacks, this_machine
 from kind_cluster.steps import Step, run_steps, say
 
@@ -57,7 +58,7 @@ def parser() -> argparse.ArgumentParser:
     )
     default = cluster.default_kubeconfig("NAME")
     words.add_argument(
-        "--kubeconfig", type=files.user_path, metavar="FILE", help=f"gets the context kind-NAME; default: {default}"
+        "--kubeconfig", type=user_path, metavar="FILE", help=f"gets the context kind-NAME; default: {default}"
     )
     source = words.add_mutually_exclusive_group()
     for mode, what in ((Mode.STOCK, "only kind's own node image"), (Mode.AIRGAP, "only a node image built here")):

@@ -16,10 +16,10 @@ from devstack import contact_sheet, report, video
 from devstack.accuracy import Accuracy
 from devstack.checks import run_checks
 from devstack.child import Child, scratch_folder
-from devstack.interrupt import leave_on_signals
+from devstack.command import leave_on_signals, user_path
 from devstack.proxy import python_environment
 from devstack.stack import Stack, running_stack
-from devstack.up import START_ERRORS, repository_path, say, user_path
+from devstack.up import START_ERRORS, repository_path, say
 from mm_client.options import VIDEO_OPTIONS, UsageError, read_options
 
 FAILED, WRONG_USE = 1, 2

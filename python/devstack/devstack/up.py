@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import os
 import shlex
 import sys
 import time
 from pathlib import Path
 
 from devstack.child import scratch_folder
-from devstack.interrupt import leave_on_signals
+from devstack.command import leave_on_signals, user_path
 from devstack.proxy import ProxyError
 from devstack.stack import Stack, running_stack
 from devstack.triton import TritonError
@@ -35,11 +34,6 @@ exit status: 1 if something did not start or ended by itself; 2 for wrong argume
 def say(text: str) -> None:
     """Writes a line of progress to standard error."""
     print(f"• {text}", file=sys.stderr, flush=True)
-
-
-def user_path(text: str) -> Path:
-    """Reads a path as the user means it: from where they stand, which is not where Bazel runs us."""
-    return Path(os.environ.get("BUILD_WORKING_DIRECTORY", ".")).absolute() / Path(text).expanduser()
 
 
 def repository_path(text: str) -> Path:
