@@ -44,7 +44,7 @@ def folder(tmp_path: Path) -> Folder:
 @pytest.fixture
 def s3(aws: ObjectStore, request: pytest.FixtureRequest) -> S3:
     """A prefix of its own for each test."""
-    return S3("models", f"triton/{request.node.name.replace('[', '-').replace(']', '')}/models")
+    return S3("models", f"triton/{request.node.name.replace('[', '-').replace(']', '')}/models", OWNER)
 
 
 @pytest.fixture(params=["folder", "s3"])

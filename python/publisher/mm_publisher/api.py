@@ -10,12 +10,12 @@ from pathlib import Path
 from mm_publisher import registry
 from mm_publisher.checks import Checked, check
 from mm_publisher.config import ModelConfig
-from mm_publisher.errors import Refused, Unavailable, UsageError
+from mm_publisher.errors import Busy, Refused, Unavailable, UsageError
 from mm_publisher.lease import DEFAULT_SECS, Lease, me
 from mm_publisher.plan import DEFAULT_KEEP, Plan, make_plan
 from mm_publisher.progress import Progress
 from mm_publisher.report import Action, PublishReport, size_text, versions_text
-from mm_publisher.repository import differences, look
+from mm_publisher.repository import differences, look, look_again
 from mm_publisher.serving import Server
 from mm_publisher.source import Source, check_name, from_folder
 from mm_publisher.state import File, Manifest, Records, Switch, now
@@ -98,7 +98,7 @@ def publish(
             server.check(found.name, found.version or (plan.version if plan else 1), checked.config)
         lease = Lease(storage, found.name, secs=lease_secs, wait_secs=lease_wait_secs, say=progress.say)
         with lease:
-            storage.sweep(lease_secs)
+            storage.fence()
             switcher = Switcher(storage, lease, found.name, server, progress.say)
             switcher.recover()
             # What was found before the lease may have changed.
@@ -109,8 +109,10 @@ def publish(
             before = plan.before
             if plan.pinned is not None and before is not None:
                 before = switcher.pin(plan.pinned, before)
-            change = Change(plan.version, found.text, plan.config, before, plan.upload, plan.stops)
+            writes = plan.files if plan.upload else ()
+            change = Change(plan.version, found.text, plan.config, before, writes, plan.stops)
             switch, seen = switcher.switch(change, _preparation(storage, lease, found, plan, progress))
+            look_again(storage, found.name, switch.version, plan.files, switch.config)
         return report("published", plan, switch.config, seen)
 
 
@@ -147,7 +149,7 @@ def rollback(
     storage = open_target(target, check_name(model))
     lease = Lease(storage, model, secs=lease_secs, wait_secs=lease_wait_secs, say=progress.say)
     with lease:
-        storage.sweep(lease_secs)
+        storage.fence()
         switcher = Switcher(storage, lease, model, server, progress.say)
         switcher.recover()
         earlier = _earlier(switcher.journal.switches, model, to_version)
@@ -165,6 +167,7 @@ def rollback(
         stops = tuple(version for version in present.serving if version not in serving)
         change = Change(earlier.version, "rollback", wanted.with_versions(serving), present.config_text, stops=stops)
         switch, seen = switcher.switch(change)
+        look_again(storage, model, switch.version, manifest.files, switch.config)
     return PublishReport(
         action="rolled back to",
         model=model,
@@ -239,7 +242,7 @@ def _plan(storage: Storage, source: Source, checked: Checked, files: tuple[File,
     records = Records(storage)
     present, manifests = look(storage, source.name), records.manifests(source.name)
     pending = records.journal(source.name).pending
-    if pending is not None and pending.uploads and pending.switch.version not in manifests:
+    if pending is not None and pending.files and pending.switch.version not in manifests:
         # What somebody who was killed left incomplete is removed before anything else.
         present = present.without(pending.switch.version)
     plan = make_plan(present, checked.config, files, source.version, manifests, keep=keep)
@@ -259,8 +262,12 @@ def _preparation(storage: Storage, lease: Lease, source: Source, plan: Plan, pro
         if plan.upload:
             with progress.transfer(f"writing {storage.url}/{folder}, {size_text(plan.size)}", plan.size) as on_bytes:
                 for path, file in source.files.items():
-                    lease.check()
-                    storage.upload(f"{folder}/{path}", file, on_bytes)
+                    if not storage.create(f"{folder}/{path}", file, on_bytes, lease.check):
+                        lease.check()
+                        raise Busy(
+                            f"{storage.url}/{folder}/{path} appeared while this process wrote the version, and was "
+                            "left as it is. Look who else writes there, and publish again"
+                        )
         with progress.transfer("reading it back", plan.size) as on_bytes:
             wrong = differences(storage, source.name, plan.version, plan.files, on_bytes)
         if wrong and plan.upload:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -93,8 +94,9 @@ def test_without_room_nothing_is_written(root: Path, monkeypatch: pytest.MonkeyP
 
 def test_a_store_that_keeps_something_else_is_noticed(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     class _Forgetful(Folder):
-        def upload(self, path: str, source: Path, on_bytes: OnBytes) -> None:
+        def create(self, path: str, source: Path, on_bytes: OnBytes, confirm: Callable[[], None]) -> bool:
             self.write(path, source.read_bytes()[:-1] + b"?")
+            return True
 
     monkeypatch.setattr(api, "open_target", lambda *_: _Forgetful(root, NAME))
     with pytest.raises(Unavailable, match=r"does not hold what was written to it: adder/1/model.onnx has SHA-256"):

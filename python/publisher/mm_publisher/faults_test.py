@@ -28,8 +28,9 @@ from publisher_testing.models import CONFIG, NAME
 from publisher_testing.reader import Reader, files, served
 
 # What is met how often: with HYPOTHESIS_PROFILE=thorough all of it, which takes three minutes.
-_PATHS = ("/graph.bin", "/weights.bin", "/config.pbtxt", ".journal.", ".manifest.", ".lease.")
-_MOST = [("/graph.bin", 1), ("/config.pbtxt", 1), ("/config.pbtxt", 99), (".journal.", 1)]
+_BEGIN, _PART, _COMPLETE = "/graph.bin?uploads", "/graph.bin?partNumber", "/graph.bin?uploadId"
+_PATHS = (_BEGIN, _PART, _COMPLETE, "/weights.bin", "/config.pbtxt", ".journal.", ".manifest.", ".lease.")
+_MOST = [(_PART, 1), (_COMPLETE, 1), ("/config.pbtxt", 1), ("/config.pbtxt", 99), (".journal.", 1)]
 _ALL = [(part, times) for part in _PATHS for times in (1, 99)]
 _CASES = _ALL if os.environ.get("HYPOTHESIS_PROFILE") == "thorough" else _MOST
 
@@ -49,7 +50,7 @@ class _Store:
         self.part, self.fault, self.times = part, fault, times
 
     def choose(self, method: str, path: str) -> Fault | None:
-        if method != "PUT" or self.part not in path or not self.times:
+        if method not in ("PUT", "POST") or self.part not in path or not self.times:
             return None
         self.times -= 1
         return self.fault

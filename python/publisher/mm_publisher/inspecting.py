@@ -95,7 +95,11 @@ def verify(target: str, model: str | None = None, progress: Progress | None = No
     progress = progress or Progress()
     storage = open_target(target)
     records = Records(storage)
-    found = []
+    found = [
+        f"{item.path} is a link, or else no plain file; mm-publish writes none and follows none"
+        for item in storage.list("" if model is None else f"{model}")
+        if not item.plain and (model is None or f"{item.path}/".startswith(f"{model}/"))
+    ]
     for name in _names(storage, records, model):
         present, manifests = look(storage, name), records.manifests(name)
         for version, manifest in sorted(manifests.items()):

@@ -121,6 +121,9 @@ class Lease:
         if not self._storage.swap(self._path(number), self._text(released=False), was=None):
             return False
         if self._storage.swap(self._path(number), b"{}", was=None):
+            if self._highest() != number:
+                # This process slept so long that somebody else has taken it over and removed it.
+                return False
             raise Unavailable(
                 f"{self._storage.url} overwrites what it was told to create only (If-None-Match): it cannot keep two "
                 "publishers apart. Use a store with conditional writes, or publish through a mount of it"

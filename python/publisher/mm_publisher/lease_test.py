@@ -134,7 +134,7 @@ def careless(aws: ObjectStore, monkeypatch: pytest.MonkeyPatch) -> Iterator[S3]:
     assert port is not None
     with FaultyStore(port, lambda method, _: _IgnoresConditions() if method == "PUT" else None) as store:
         monkeypatch.setenv("AWS_ENDPOINT_URL_S3", store.url)
-        yield S3("models", "careless")
+        yield S3("models", "careless", "m")
 
 
 def test_a_store_without_conditional_writes_is_refused(careless: S3) -> None:

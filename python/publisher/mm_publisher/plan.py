@@ -124,6 +124,7 @@ def make_plan(
 
 
 def _needs_upload(present: Present, version: int, files: tuple[File, ...], manifest: Manifest | None) -> bool:
+    present.refuse_links(version)
     there = present.files(version)
     if manifest is not None and manifest.files != files:
         known = {file.path: file for file in manifest.files}

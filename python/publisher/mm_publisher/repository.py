@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from mm_publisher.config import FILE, ConfigError, ModelConfig
+from mm_publisher.errors import Busy, Unavailable
 from mm_publisher.source import versions_in
 from mm_publisher.state import File
 from mm_publisher.storage import Item, OnBytes, Storage
+from mm_publisher.storage.confined import not_plain
 
 
 @dataclass(frozen=True)
@@ -29,9 +31,9 @@ class Present:
 
     @property
     def versions(self) -> list[int]:
-        """Numbers of the version folders that hold files, sorted."""
-        below = (item.path.split("/", 2)[1:] for item in self.items)
-        return versions_in(parts[0] for parts in below if len(parts) == 2)
+        """Numbers of the version folders that hold files, and of links in their place, sorted."""
+        below = ((item, item.path.split("/", 2)[1:]) for item in self.items)
+        return versions_in(parts[0] for item, parts in below if len(parts) == 2 or not item.plain)
 
     @property
     def config(self) -> ModelConfig | None:
@@ -54,9 +56,20 @@ class Present:
         return dataclasses.replace(self, items=items)
 
     def files(self, version: int) -> dict[str, int]:
-        """Sizes of a version's files by their path in the version folder."""
+        """Sizes of a version's files by their path in the version folder, without links."""
         folder = f"{self.model}/{version}/"
-        return {item.path[len(folder) :]: item.size for item in self.items if item.path.startswith(folder)}
+        found = (item for item in self.items if item.plain and item.path.startswith(folder))
+        return {item.path[len(folder) :]: item.size for item in found}
+
+    def refuse_links(self, version: int) -> None:
+        """Makes sure that a version neither is nor holds a link.
+
+        Raises:
+            Refused: it does.
+        """
+        for item in self.items:
+            if not item.plain and f"{item.path}/".startswith(f"{self.model}/{version}/"):
+                raise not_plain(item.path)
 
 
 def config_path(model: str) -> str:
@@ -90,7 +103,7 @@ def differences(storage: Storage, model: str, version: int, files: Iterable[File
         A sentence for each file that is missing, too many, or not what it should be.
     """
     folder = f"{model}/{version}/"
-    sizes = {item.path[len(folder) :]: item.size for item in storage.list(folder)}
+    sizes = _version(storage, model, version).files(version)
     found = []
     for file in files:
         size = sizes.pop(file.path, None)
@@ -106,10 +119,78 @@ def differences(storage: Storage, model: str, version: int, files: Iterable[File
     return found + [f"{folder}{path} was not published" for path in sizes]
 
 
-def remove_version(storage: Storage, model: str, version: int) -> None:
-    """Removes all files of a version."""
-    for item in storage.list(f"{model}/{version}/"):
-        storage.delete(item.path)
+def look_again(storage: Storage, model: str, version: int, files: Iterable[File], config_text: str) -> None:
+    """Reads once more, after a switch: somebody who writes without a lease may have come between.
+
+    Args:
+        storage: the repository.
+        model: the model's name.
+        version: the version that was switched to.
+        files: what it consists of.
+        config_text: what config.pbtxt was made to say.
+
+    Raises:
+        Busy: config.pbtxt says something else now.
+        Unavailable: the version has other files now.
+    """
+    present = look(storage, model)
+    if present.config_text != config_text:
+        raise Busy(
+            f"{model} version {version} was switched to, and then somebody else changed {config_path(model)}; see "
+            "`mm-publish list` for what serves now"
+        )
+    if present.files(version) != {file.path: file.size for file in files}:
+        raise Unavailable(
+            f"{model} version {version} was switched to, and then somebody else changed its files; see `mm-publish "
+            "verify`"
+        )
+
+
+def remove_version(
+    storage: Storage,
+    model: str,
+    version: int,
+    confirm: Callable[[], None],
+    written: Sequence[File] | None = None,
+) -> list[str]:
+    """Removes a version's files.
+
+    Args:
+        storage: the repository.
+        model: the model's name.
+        version: its version.
+        confirm: makes sure, before each file, that this process still holds the model's lease.
+        written: what the publisher wrote, or began to: nothing else is removed; None for all there is.
+
+    Returns:
+        Paths of what was left.
+
+    Raises:
+        Refused: the version is or holds a link.
+        Busy: somebody else has taken the lease.
+    """
+    left, removed = [], ""
+    sizes = None if written is None else {file.path: file.size for file in written}
+    present = _version(storage, model, version)
+    present.refuse_links(version)
+    try:
+        for path, size in sorted(present.files(version).items()):
+            if sizes is None or size <= sizes.get(path, -1):
+                confirm()
+                removed = f"{model}/{version}/{path}"
+                storage.delete(removed)
+            else:
+                left.append(f"{model}/{version}/{path}")
+        confirm()
+    except Busy as lost:
+        # A store has nothing that removes a file only while a lease is held.
+        last = f" Its last step, the removal of {removed}, may have come after that: see `mm-publish verify`."
+        raise Busy(f"{lost}.{last if removed else ''}") from lost
+    return left
+
+
+def _version(storage: Storage, model: str, version: int) -> Present:
+    return Present(model, storage.list(f"{model}/{version}"), None)
 
 
 def _sha256(storage: Storage, path: str, on_bytes: OnBytes) -> str:

@@ -57,5 +57,5 @@ def test_each_difference_is_told(published: Storage) -> None:
 
 
 def test_a_version_is_removed_and_no_other(published: Storage) -> None:
-    remove_version(published, "m", 3)
+    assert remove_version(published, "m", 3, lambda: None) == []
     assert look(published, "m").versions == [12]

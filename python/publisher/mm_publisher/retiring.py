@@ -44,9 +44,10 @@ def retire(
     progress = progress or Progress()
     storage = open_target(target, check_name(model))
     with Lease(storage, model, secs=lease_secs, wait_secs=lease_wait_secs, say=progress.say) as lease:
-        storage.sweep(lease_secs)
+        storage.fence()
         records = Records(storage)
         present = look(storage, model)
+        present.refuse_links(version)
         files = present.files(version)
         if not files and records.manifest(model, version) is None:
             raise Refused(
@@ -72,6 +73,6 @@ def retire(
         lease.check()
         progress.say(f"removing {storage.url}/{model}/{version}")
         # The manifest last: until it is gone, the same command finishes what was begun.
-        remove_version(storage, model, version)
+        remove_version(storage, model, version, lease.check)
         records.delete_manifest(model, version)
         return sum(files.values())

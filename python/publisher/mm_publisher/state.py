@@ -12,19 +12,32 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar, get_args
 
 from mm_publisher.errors import Busy, Unavailable
 from mm_publisher.storage import Storage
+from mm_publisher.strict_json import (
+    DamagedError,
+    Reader,
+    many,
+    one_of,
+    optional,
+    record,
+    relative_path,
+    text,
+    whole_number,
+)
 
+_T = TypeVar("_T")
 FORMAT = 1
 Step = Literal["uploading", "switching"]
 Outcome = Literal["serving", "not awaited", "rolled back", "interrupted"]
 # More than anybody rolls back by.
 _SWITCHES_KEPT = 50
 _WRITES_AT_MOST = 3
-_MANIFEST = re.compile(r"\.mm-publish\.manifest\.(\d+)\.(.+)\.json")
-_JOURNAL = re.compile(r"\.mm-publish\.journal\.(.+)\.json")
+_ANOTHERS = "somebody else has written {path} meanwhile; run this again to see what is there now"
+_MANIFEST_NAME = re.compile(r"\.mm-publish\.manifest\.(\d+)\.(.+)\.json")
+_JOURNAL_NAME = re.compile(r"\.mm-publish\.journal\.(.+)\.json")
 
 
 def now() -> str:
@@ -106,13 +119,13 @@ class Pending:
         switch: the change, with the outcome it is to have.
         before: config.pbtxt as it was; None where there was none.
         step: "uploading" while the version folder is incomplete, "switching" once config.pbtxt may have changed.
-        uploads: whether the version's files are the publisher's own to write, and to remove again.
+        files: what the publisher itself writes, and may be removed again; none where the version was there before.
     """
 
     switch: Switch
     before: str | None
     step: Step
-    uploads: bool
+    files: tuple[File, ...]
 
 
 @dataclass(frozen=True)
@@ -170,14 +183,14 @@ class Records:
     def manifest(self, model: str, version: int) -> Manifest | None:
         """A version's manifest; None where it was not published, or not to the end: the manifest is cut off, too."""
         path = _manifest_path(model, version)
-        content = _content(self._storage.read(path), path)
-        return None if content is None else _manifest(content)
+        found = _content(self._storage.read(path), path, _MANIFEST)
+        return found if found is not None and (found.model, found.version) == (model, version) else None
 
     def manifests(self, model: str) -> dict[int, Manifest]:
         """All manifests of a model, by version."""
         found = {}
         for item in self._storage.list(".mm-publish.manifest."):
-            match = _MANIFEST.fullmatch(item.path)
+            match = _MANIFEST_NAME.fullmatch(item.path)
             if match and match[2] == model and (manifest := self.manifest(model, int(match[1]))) is not None:
                 found[int(match[1])] = manifest
         return found
@@ -185,20 +198,24 @@ class Records:
     def models(self) -> set[str]:
         """The models that have a manifest or a journal."""
         paths = [item.path for item in self._storage.list(".mm-publish.")]
-        manifests = (match[2] for match in map(_MANIFEST.fullmatch, paths) if match)
-        journals = (match[1] for match in map(_JOURNAL.fullmatch, paths) if match)
+        manifests = (match[2] for match in map(_MANIFEST_NAME.fullmatch, paths) if match)
+        journals = (match[1] for match in map(_JOURNAL_NAME.fullmatch, paths) if match)
         return {*manifests, *journals}
 
     def write_manifest(self, manifest: Manifest) -> None:
         """Writes a manifest, whose files were verified.
 
         Raises:
+            Busy: somebody else has written one.
             Unavailable: the store does not hold what was written.
         """
-        content = {"format": FORMAT, **dataclasses.asdict(manifest)}
+        data = _json({"format": FORMAT, **dataclasses.asdict(manifest)})
         path = _manifest_path(manifest.model, manifest.version)
-        self._storage.write(path, _json(content))
-        self._check(path, _json(content))
+        there = self._storage.read(path)
+        # One that was cut off is none.
+        if self.manifest(manifest.model, manifest.version) is not None or not self._storage.swap(path, data, was=there):
+            raise Busy(_ANOTHERS.format(path=path))
+        self._check(path, data, _MANIFEST)
 
     def delete_manifest(self, model: str, version: int) -> None:
         """Forgets a version, whose files are gone."""
@@ -210,8 +227,8 @@ class Records:
         Each step is written down before it is taken: where a store has cut the writing off, the step was not taken.
         """
         data = self._storage.read(_journal_path(model))
-        content = _content(data, _journal_path(model))
-        return Journal(model, damaged=data is not None) if content is None else _journal(content)
+        found = _content(data, _journal_path(model), _JOURNAL)
+        return found if found is not None and found.model == model else Journal(model, damaged=data is not None)
 
     def write_journal(self, journal: Journal, *, was: Journal) -> None:
         """Replaces a journal.
@@ -226,21 +243,24 @@ class Records:
         """
         path = _journal_path(journal.model)
         before = self._storage.read(path)
-        content = _content(before, path)
-        if (Journal(journal.model) if content is None else _journal(content)) == was:
-            data = _json({"format": FORMAT, **dataclasses.asdict(dataclasses.replace(journal, damaged=False))})
+        if self.journal(journal.model) == was:
+            content = dataclasses.asdict(journal)
+            del content["damaged"]
+            data = _json({"format": FORMAT, **content})
             if self._storage.swap(path, data, was=before):
-                self._check(path, data)
+                self._check(path, data, _JOURNAL)
                 return
-        raise Busy(f"somebody else has written {path} meanwhile; run this again to see what is there now")
+        raise Busy(_ANOTHERS.format(path=path))
 
-    def _check(self, path: str, data: bytes) -> None:
+    def _check(self, path: str, data: bytes, reader: Reader[object]) -> None:
         """Reads back what was written, and writes it again where a store has cut it off."""
         for _ in range(_WRITES_AT_MOST):
             there = self._storage.read(path)
             if there == data:
                 return
             if there is not None and not data.startswith(there):
+                if _content(there, path, reader) is not None:
+                    raise Busy(_ANOTHERS.format(path=path))
                 break
             self._storage.swap(path, data, was=there)
         raise Unavailable(f"{self._storage.url} does not hold what was written to {path}; nothing was switched by that")
@@ -258,29 +278,36 @@ def _json(content: Mapping[str, Any]) -> bytes:
     return (json.dumps(content, indent=1) + "\n").encode()
 
 
-def _content(data: bytes | None, path: str) -> dict[str, Any] | None:
-    """What a file holds; None where there is none, or it is no complete JSON."""
+def _content(data: bytes | None, path: str, reader: Reader[_T]) -> _T | None:
+    """What a file holds; None where there is none, or it is not exactly as it is written here.
+
+    Others may write to the repository, too: what they put in the place of a record is not believed.
+    """
     if data is None:
         return None
     try:
         content = json.loads(data)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     if not isinstance(content, dict) or content.pop("format", None) != FORMAT:
         raise Unavailable(f"{path} is not of the format that this mm-publish knows ({FORMAT}); update mm-publish")
-    return content
+    try:
+        return reader(content)
+    except DamagedError:
+        return None
 
 
-def _manifest(content: dict[str, Any]) -> Manifest:
-    return Manifest(**{**content, "files": tuple(File(**file) for file in content["files"])})
-
-
-def _journal(content: dict[str, Any]) -> Journal:
-    pending = content["pending"]
-    return Journal(
-        **{
-            **content,
-            "switches": tuple(Switch(**item) for item in content["switches"]),
-            "pending": None if pending is None else Pending(**{**pending, "switch": Switch(**pending["switch"])}),
-        }
-    )
+_FILE = record(File, path=relative_path, size=whole_number, sha256=text)
+_MANIFEST = record(
+    Manifest, model=text, version=whole_number, source=text, at=text, by=text, files=many(_FILE)
+)  # fmt: skip
+_SWITCH = record(
+    Switch, serial=whole_number, version=whole_number, source=text, at=text, by=text, config=text,
+    outcome=one_of(get_args(Outcome)), reason=text,
+)  # fmt: skip
+_PENDING = record(
+    Pending, switch=_SWITCH, before=optional(text), step=one_of(get_args(Step)), files=many(_FILE)
+)  # fmt: skip
+_JOURNAL = record(
+    Journal, model=text, serial=whole_number, switches=many(_SWITCH), pending=optional(_PENDING)
+)  # fmt: skip

@@ -10,10 +10,11 @@ from mm_publisher.storage import Storage
 from mm_publisher.storage.folder import Folder
 
 SWITCH = Switch(1, 2, "models:/m/2", "2026-01-01T00:00:00Z", "ann@host", "config", "serving")
+FILES = (File("a/b.onnx", 3, "00"),)
 
 
 def _manifest(model: str, version: int) -> Manifest:
-    return Manifest(model, version, "here", "2026-01-01T00:00:00Z", "ann@host", (File("a/b.onnx", 3, "00"),))
+    return Manifest(model, version, "here", "2026-01-01T00:00:00Z", "ann@host", FILES)
 
 
 def test_manifests_and_journals_are_read_back(storage: Storage) -> None:
@@ -21,7 +22,7 @@ def test_manifests_and_journals_are_read_back(storage: Storage) -> None:
     for manifest in (_manifest("m", 1), _manifest("m", 12), _manifest("m.2", 1), _manifest("1.m", 1)):
         records.write_manifest(manifest)
     empty = Journal("journal.m")
-    begun = empty.begun(Pending(SWITCH, "before", "switching", uploads=True))
+    begun = empty.begun(Pending(SWITCH, "before", "switching", FILES))
     records.write_journal(begun, was=empty)
 
     assert records.manifests("m") == {1: _manifest("m", 1), 12: _manifest("m", 12)}
@@ -36,7 +37,7 @@ def test_manifests_and_journals_are_read_back(storage: Storage) -> None:
 
 def test_a_journal_that_somebody_else_wrote_is_not_overwritten(folder: Folder) -> None:
     records, empty = Records(folder), Journal("m")
-    mine, theirs = empty.begun(Pending(SWITCH, None, "uploading", uploads=True)), dataclasses.replace(empty, serial=9)
+    mine, theirs = empty.begun(Pending(SWITCH, None, "uploading", FILES)), dataclasses.replace(empty, serial=9)
     records.write_journal(theirs, was=empty)
     with pytest.raises(Busy, match="somebody else has written"):
         records.write_journal(mine, was=empty)
@@ -44,9 +45,9 @@ def test_a_journal_that_somebody_else_wrote_is_not_overwritten(folder: Folder) -
 
 
 def test_what_stands_is_the_latest_that_was_not_taken_back() -> None:
-    journal = Journal("m").begun(Pending(SWITCH, None, "switching", uploads=True)).ended("serving")
+    journal = Journal("m").begun(Pending(SWITCH, None, "switching", FILES)).ended("serving")
     bad = dataclasses.replace(SWITCH, serial=2, version=3)
-    journal = journal.begun(Pending(bad, "config", "switching", uploads=True)).ended("rolled back", "why", serial=3)
+    journal = journal.begun(Pending(bad, "config", "switching", FILES)).ended("rolled back", "why", serial=3)
     assert journal.current == SWITCH
     assert journal.serial == 3
     assert [(switch.outcome, switch.reason) for switch in journal.switches] == [("serving", ""), ("rolled back", "why")]
@@ -55,9 +56,9 @@ def test_what_stands_is_the_latest_that_was_not_taken_back() -> None:
 def test_only_the_latest_switches_are_kept() -> None:
     journal = Journal("m")
     for serial in range(1, 70):
-        journal = journal.begun(
-            Pending(dataclasses.replace(SWITCH, serial=serial), None, "switching", uploads=True)
-        ).ended("serving")
+        journal = journal.begun(Pending(dataclasses.replace(SWITCH, serial=serial), None, "switching", FILES)).ended(
+            "serving"
+        )
     assert [switch.serial for switch in journal.switches] == list(range(20, 70))
 
 
@@ -86,7 +87,7 @@ def test_what_was_cut_off_was_not_done(folder: Folder) -> None:
     assert records.manifests("m") == {}
     assert records.journal("m") == Journal("m")
     assert records.journal("m").damaged
-    begun = Journal("m").begun(Pending(SWITCH, None, "uploading", uploads=True))
+    begun = Journal("m").begun(Pending(SWITCH, None, "uploading", FILES))
     records.write_journal(begun, was=Journal("m"))
     assert records.journal("m") == begun
     assert not records.journal("m").damaged

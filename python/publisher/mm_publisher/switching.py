@@ -13,11 +13,11 @@ from dataclasses import dataclass
 
 from mm_publisher.config import ConfigError, ModelConfig, serial_of
 from mm_publisher.config_file import ConfigFile, NotWrittenError, body, numbered
-from mm_publisher.errors import PublisherError, RolledBack, Unavailable
+from mm_publisher.errors import Busy, PublisherError, RolledBack, Unavailable
 from mm_publisher.lease import Lease, me
 from mm_publisher.repository import config_path, remove_version
 from mm_publisher.serving import NotGoneError, NotReadyError, Server
-from mm_publisher.state import Journal, Outcome, Pending, Records, Switch, now
+from mm_publisher.state import File, Journal, Outcome, Pending, Records, Switch, now
 from mm_publisher.storage import Storage
 
 # Named while a model's only version is removed: without config.pbtxt some Tritons would serve what is left of it.
@@ -33,7 +33,7 @@ class Change:
         source: where it comes from.
         config: the new configuration.
         before: config.pbtxt as it is; None where there is none.
-        uploads: whether the version's files are still to be written.
+        writes: the version's files, where they are still to be written.
         stops: versions that serve and are not to any more.
     """
 
@@ -41,7 +41,7 @@ class Change:
     source: str
     config: ModelConfig
     before: str | None
-    uploads: bool = False
+    writes: tuple[File, ...] = ()
     stops: tuple[int, ...] = ()
 
 
@@ -92,13 +92,20 @@ class Switcher:
         text = change.config.text(serial)
         outcome: Outcome = "not awaited" if self._server is None else "serving"
         record = Switch(serial, change.version, change.source, now(), me(), text, outcome)
-        self._write(self._journal.begun(Pending(record, change.before, "uploading", change.uploads)))
+        self._write(self._journal.begun(Pending(record, change.before, "uploading", change.writes)))
         if prepare is not None:
             self._prepare(change, prepare)
         self._lease.check()
-        self._write(self._journal.begun(Pending(record, change.before, "switching", change.uploads)))
+        pending = Pending(record, change.before, "switching", change.writes)
+        self._write(self._journal.begun(pending))
         self._put(text, change.before)
-        seen = self._settle(record, change.config, change.before)
+        try:
+            seen = self._settle(pending, change.config)
+        except Busy as lost:
+            raise Busy(
+                f"{lost}. Until then {config_path(self._model)} had named version {change.version} by this process; "
+                "see `mm-publish list` for what serves now"
+            ) from lost
         self._wait_gone(change)
         return record, seen
 
@@ -127,7 +134,7 @@ class Switcher:
         elif now_there == record.config:
             self._say(f"config.pbtxt names version {record.version} already; finishing")
             try:
-                self._settle(record, ModelConfig.parse(record.config), pending.before)
+                self._settle(pending, ModelConfig.parse(record.config))
             except RolledBack as error:
                 # What was begun by somebody else is undone; what is wanted now goes on.
                 self._say(str(error))
@@ -138,7 +145,7 @@ class Switcher:
             self._write(self._journal.ended("interrupted", serial=serial))
         else:
             if pending.before is None and now_there is not None and _names_nothing(now_there):
-                self._drop_first(record.version)
+                self._drop_first(pending)
             self._write(self._journal.ended("interrupted"))
 
     def _prepare(self, change: Change, prepare: Callable[[], None]) -> None:
@@ -150,6 +157,11 @@ class Switcher:
                 if self._journal.pending is not None:
                     self._drop_upload(self._journal.pending)
                 self._write(self._journal.dropped())
+            except Busy as lost:
+                raise Busy(
+                    f"{lost}. Nothing was switched by this process; what it had written of version {change.version} is "
+                    "for the other to remove"
+                ) from error
             except PublisherError as second:
                 raise type(error)(
                     f"{error}\nNothing was switched. What was written could not be removed ({second}); the next "
@@ -159,13 +171,21 @@ class Switcher:
 
     def _drop_upload(self, pending: Pending) -> None:
         version = pending.switch.version
-        if pending.uploads and self._records.manifest(self._model, version) is None:
+        if pending.files and self._records.manifest(self._model, version) is None:
             self._say(f"removing the incomplete version {version}")
-            remove_version(self._storage, self._model, version)
-            self._records.delete_manifest(self._model, version)
+            self._remove(pending)
 
-    def _settle(self, record: Switch, config: ModelConfig, before: str | None) -> str:
+    def _remove(self, pending: Pending) -> None:
+        """Removes what the publisher wrote of a version, and its manifest."""
+        version = pending.switch.version
+        left = remove_version(self._storage, self._model, version, self._lease.check, pending.files)
+        self._records.delete_manifest(self._model, version)
+        if left:
+            self._say(f"{', '.join(left)} stays there: mm-publish did not write it")
+
+    def _settle(self, pending: Pending, config: ModelConfig) -> str:
         """Waits for the version; returns how it was seen, or puts back what was before and raises RolledBack."""
+        record, before = pending.switch, pending.before
         if self._server is None:
             self._write(self._journal.ended("not awaited"))
             return "nobody was asked whether it serves"
@@ -174,7 +194,7 @@ class Switcher:
             seen = self._server.wait(self._model, record.version, config)
         except NotReadyError as error:
             self._lease.check()
-            serial = self._put_back(record, before)
+            serial = self._put_back(pending)
             self._write(self._journal.ended("rolled back", str(error), serial))
             served = "nothing was served before" if before is None else "what served before still does"
             raise RolledBack(
@@ -196,7 +216,8 @@ class Switcher:
                     "the new configuration over. Its log says why"
                 ) from error
 
-    def _put_back(self, record: Switch, before: str | None) -> int:
+    def _put_back(self, pending: Pending) -> int:
+        record, before = pending.switch, pending.before
         self._say("putting the configuration before back")
         if before is not None:
             serial = self._next_serial(record.config)
@@ -204,13 +225,13 @@ class Switcher:
             return serial
         serial = self._next_serial(record.config)
         self._put(ModelConfig.parse(record.config).with_versions([_NO_VERSION]).text(serial), record.config, undo=False)
-        self._drop_first(record.version)
+        self._drop_first(pending)
         return serial
 
-    def _drop_first(self, version: int) -> None:
+    def _drop_first(self, pending: Pending) -> None:
         """Removes a model's only version, and with it the model."""
-        remove_version(self._storage, self._model, version)
-        self._records.delete_manifest(self._model, version)
+        self._remove(pending)
+        self._lease.check()
         self._storage.delete(config_path(self._model))
 
     def _put(self, text: str, was: str | None, *, undo: bool = True) -> None:

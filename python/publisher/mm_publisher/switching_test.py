@@ -182,7 +182,7 @@ def test_a_killed_switch_to_what_does_not_load_is_undone_by_the_next(tmp_path: P
     # As if it had been killed just before its end.
     journal = records.journal(NAME)
     last = journal.switches[-1]
-    pending = Pending(last, journal.switches[0].config, "switching", uploads=True)
+    pending = Pending(last, journal.switches[0].config, "switching", ())
     unfinished = Journal(NAME, journal.serial, journal.switches[:-1], pending)
     records.write_journal(unfinished, was=journal)
     publish(str(sources / "4"), str(root), server=Reader(root, broken=frozenset({2})), name=NAME, version=4,

@@ -41,4 +41,4 @@ def open_target(target: str, owner: str = "reader") -> Storage:
     # Where a folder is the target, boto3 and its second of imports are not needed.
     from mm_publisher.storage.s3 import S3
 
-    return S3(found[1], "/".join(parts))
+    return S3(found[1], "/".join(parts), owner)

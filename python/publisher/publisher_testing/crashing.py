@@ -66,9 +66,9 @@ class Crashing:
         """See `Storage.free_bytes`."""
         return self._read(self._storage.free_bytes)
 
-    def upload(self, path: str, source: Path, on_bytes: OnBytes) -> None:
-        """See `Storage.upload`."""
-        self._change(lambda: self._storage.upload(path, source, on_bytes))
+    def create(self, path: str, source: Path, on_bytes: OnBytes, confirm: Callable[[], None]) -> bool:
+        """See `Storage.create`."""
+        return self._change(lambda: self._storage.create(path, source, on_bytes, confirm))
 
     def write(self, path: str, data: bytes) -> None:
         """See `Storage.write`."""
@@ -82,9 +82,9 @@ class Crashing:
         """See `Storage.delete`."""
         self._change(lambda: self._storage.delete(path))
 
-    def sweep(self, older_than_secs: float) -> None:
-        """See `Storage.sweep`."""
-        self._change(lambda: self._storage.sweep(older_than_secs))
+    def fence(self) -> None:
+        """See `Storage.fence`."""
+        self._change(self._storage.fence)
 
     def _read(self, call: Callable[[], _T]) -> _T:
         if self._dead:

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
 
 class Fault:
@@ -77,9 +77,16 @@ class Truncate(Fault):
 
     def apply(self, handler: Handler, body: bytes) -> None:
         """See `Fault.apply`."""
-        bucket, _, key = unquote(urlsplit(handler.path).path).lstrip("/").partition("/")
-        kept = self._client.put_object(Bucket=bucket, Key=key, Body=body[: len(body) // 2])
-        handler.answer(200, [("ETag", kept["ETag"])], b"")
+        url = urlsplit(handler.path)
+        bucket, _, key = unquote(url.path).lstrip("/").partition("/")
+        kept: dict[str, Any] = {"Bucket": bucket, "Key": key, "Body": body[: len(body) // 2]}
+        part = parse_qs(url.query)
+        if "partNumber" in part:
+            kept |= {"UploadId": part["uploadId"][0], "PartNumber": int(part["partNumber"][0])}
+            answer = self._client.upload_part(**kept, ChecksumAlgorithm="SHA256")
+        else:
+            answer = self._client.put_object(**kept, ChecksumAlgorithm="SHA256")
+        handler.answer(200, [("ETag", answer["ETag"]), ("x-amz-checksum-sha256", answer["ChecksumSHA256"])], b"")
 
 
 Choose = Callable[[str, str], Fault | None]
@@ -95,7 +102,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def _handle(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        fault = self.store.choose(self.command, unquote(urlsplit(self.path).path)) or Fault()
+        fault = self.store.choose(self.command, unquote(self.path)) or Fault()
         fault.apply(self, body)
 
     do_GET = do_PUT = do_HEAD = do_DELETE = do_POST = _handle  # noqa: N815 - names of http.server
@@ -130,7 +137,7 @@ class FaultyStore:
 
     Args:
         port: of the real store on this machine.
-        choose: says what happens to a request by its method and path; None passes it on.
+        choose: says what happens to a request by its method, path and query; None passes it on.
     """
 
     def __init__(self, port: int, choose: Choose) -> None:

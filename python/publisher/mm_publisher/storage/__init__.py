@@ -22,17 +22,20 @@ class Item:
         path: from the repository's root, with "/".
         size: in bytes.
         modified_ns: when it was last written, in nanoseconds since 1970 by the store's clock; S3 knows seconds only.
+        plain: whether it is a file; False for a link, a pipe or the like, which nothing here follows or reads.
     """
 
     path: str
     size: int
     modified_ns: int
+    plain: bool = True
 
 
 class Storage(Protocol):
     """A model repository's files. All paths are relative to its root.
 
-    Every method raises `errors.Unavailable` where the store fails or refuses.
+    Every method raises `errors.Unavailable` where the store fails or refuses, and `errors.Refused` where a link, or
+    something else that is neither a folder nor a file, is on the way.
     """
 
     @property
@@ -48,13 +51,19 @@ class Storage(Protocol):
     def chunks(self, path: str) -> Iterator[bytes]:
         """The content of a file of any size, in parts, as the store gives it back now."""
 
-    def upload(self, path: str, source: Path, on_bytes: OnBytes) -> None:
-        """Writes a file of any size, which appears whole.
+    def create(self, path: str, source: Path, on_bytes: OnBytes, confirm: Callable[[], None]) -> bool:
+        """Writes a new file of any size, which appears whole.
 
         Args:
             path: where to.
             source: a local file.
             on_bytes: is told how many bytes more are on their way.
+            confirm: is called when all is on the store's side and nothing of it is seen yet; what it raises is the end.
+                Where it finds that this process holds the model's lease, the file appears before somebody else has
+                taken the lease and called `fence`, or not at all.
+
+        Returns:
+            Whether it was written; False where something is there, or somebody else called `fence` meanwhile.
         """
 
     def write(self, path: str, data: bytes) -> None:
@@ -85,5 +94,8 @@ class Storage(Protocol):
     def free_bytes(self) -> int | None:
         """Room that is left; None where there is no such limit."""
 
-    def sweep(self, older_than_secs: float) -> None:
-        """Removes what a killed writer of the same owner left half-written where Triton does not look."""
+    def fence(self) -> None:
+        """Makes the writes that other processes have begun for the same owner fail, and removes what there is of them.
+
+        To be called by a publisher that has just taken the lease, before it looks at anything.
+        """

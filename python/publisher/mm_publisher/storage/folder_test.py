@@ -19,7 +19,7 @@ def _no_rename(*_: object, **__: object) -> None:
 def mounted(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> Folder:
     """A folder that refuses what a mount of S3 refuses."""
     monkeypatch.setattr(os, "link", _no_rename)
-    monkeypatch.setattr(Path, "replace", _no_rename)
+    monkeypatch.setattr(os, "replace", _no_rename)
     return folder
 
 
@@ -36,16 +36,19 @@ def test_a_file_appears_whole_and_nothing_else_stays(folder: Folder, tmp_path: P
     source = tmp_path / "source"
     source.write_bytes(bytes(3 << 20))
     seen: list[list[str]] = []
-    folder.upload("m/1/model.onnx", source, lambda _: seen.append([item.path for item in folder.list("m/")]))
-    assert len(seen) == 3
-    assert seen == [[], [], []]
+
+    def look(_: int) -> None:
+        seen.append([item.path for item in folder.list("m/")])
+
+    assert folder.create("m/1/model.onnx", source, look, lambda: look(0))
+    assert seen == [[], [], [], []]
     assert [item.path for item in folder.list("")] == ["m/1/model.onnx"]
 
 
 def test_a_mount_without_renames_is_written_to_directly(mounted: Folder, tmp_path: Path) -> None:
     source = tmp_path / "source"
     source.write_bytes(b"model")
-    mounted.upload("m/1/model.onnx", source, lambda _: None)
+    assert mounted.create("m/1/model.onnx", source, lambda _: None, lambda: None)
     assert mounted.swap("m/config.pbtxt", b"1", was=None)
     assert not mounted.swap("m/config.pbtxt", b"2", was=None)
     assert mounted.swap("m/config.pbtxt", b"2", was=b"1")
@@ -72,17 +75,19 @@ def test_files_from_the_future_are_told_where_times_cannot_be_set(mounted: Folde
         mounted.swap("m/config.pbtxt", b"1", was=None, newer_than_ns=time.time_ns() + 86400 * 10**9)
 
 
-def test_only_old_scratch_of_the_same_owner_is_swept(folder: Folder) -> None:
+def test_a_fence_removes_what_others_were_about_to_put_in_place(folder: Folder) -> None:
     root = _root(folder)
-    scratch = [root / f".mm-publish.scratch.{'0' * 32}.{owner}" for owner in ("adder", "adder.2", "other")]
-    for path in scratch:
+    kinds = [("scratch", "adder"), ("scratch", "adder.2"), ("scratch", "other"), ("probe", "adder")]
+    paths = [root / f".mm-publish.{kind}.{'0' * 32}.{owner}" for kind, owner in kinds]
+    for path in paths:
         path.write_text("half")
-    folder.sweep(60)
-    assert all(path.exists() for path in scratch)
-    for path in scratch:
+    folder.fence()
+    assert [path.exists() for path in paths] == [False, True, True, True]
+    # A probe is of somebody who waits for the lease, unless it is old.
+    for path in paths[1:]:
         os.utime(path, (1, 1))
-    folder.sweep(60)
-    assert [path.exists() for path in scratch] == [False, True, True]
+    folder.fence()
+    assert [path.exists() for path in paths] == [False, True, True, False]
 
 
 def test_what_the_volume_refuses_is_told(folder: Folder) -> None:

@@ -5,24 +5,27 @@ from __future__ import annotations
 import contextlib
 import email.utils
 import time
-from collections.abc import Iterator
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import boto3
 from boto3.exceptions import Boto3Error
-from boto3.s3.transfer import TransferConfig
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
 
-from mm_publisher.errors import Unavailable
+from mm_publisher.errors import PublisherError, Unavailable
 from mm_publisher.storage import Item, OnBytes
 
 _CHUNK = 1 << 20
 _SECOND = 1_000_000_000
-# One request for most files; larger ones in parts, of which S3 takes 10,000.
-_PART_BYTES = 64 << 20
-_TRANSFER = TransferConfig(multipart_threshold=_PART_BYTES, multipart_chunksize=_PART_BYTES, max_concurrency=4)
+# S3 takes 10,000 parts of a file, and none below 5 MiB but the last.
+_PART_BYTES, _PARTS_AT_MOST = 16 << 20, 10_000
+_PARTS_AT_ONCE = 4
+# Says which upload an object is of.
+_UPLOAD = "mm-publish-upload"
 _CONFIG = Config(
     retries={"mode": "standard", "total_max_attempts": 4},
     connect_timeout=10,
@@ -30,11 +33,11 @@ _CONFIG = Config(
     # Each upload carries its SHA-256, which the store holds against what arrived.
     request_checksum_calculation="when_supported",
 )
-_NOT_MET = ("PreconditionFailed", "ConditionalRequestConflict")
+_NOT_MET = ("PreconditionFailed", "ConditionalRequestConflict", "NoSuchUpload")
 _MISSING = ("NoSuchKey", "404", "NotFound")
 _ADVICE = {
-    "AccessDenied": "the credentials may not do that; publishing needs s3:ListBucket, s3:GetObject, s3:PutObject and "
-    "s3:DeleteObject below the prefix",
+    "AccessDenied": "the credentials may not do that; publishing needs s3:ListBucket, s3:ListBucketMultipartUploads, "
+    "s3:GetObject, s3:PutObject, s3:DeleteObject and s3:AbortMultipartUpload below the prefix",
     "NoSuchBucket": "there is no such bucket; check the target's spelling and AWS_REGION or AWS_ENDPOINT_URL_S3",
     "NotImplemented": "the store lacks conditional writes (If-Match, If-None-Match), without which two publishers "
     "can't be kept apart; publish through a mount of it instead",
@@ -50,10 +53,12 @@ class S3:
     Args:
         bucket: its name.
         prefix: where the repository's root is, without "/" at either end; "" for the bucket itself.
+        owner: the model that is to be written.
     """
 
-    def __init__(self, bucket: str, prefix: str) -> None:
+    def __init__(self, bucket: str, prefix: str, owner: str) -> None:
         self._bucket = bucket
+        self._owner = owner
         self._prefix = f"{prefix}/" if prefix else ""
         with self._failing("connect"):
             self._client: Any = boto3.session.Session().client("s3", config=_CONFIG)
@@ -88,17 +93,34 @@ class S3:
         with self._failing(f"read {path}"):
             yield from self._client.get_object(**self._object(path))["Body"].iter_chunks(_CHUNK)
 
-    def upload(self, path: str, source: Path, on_bytes: OnBytes) -> None:
-        """See `Storage.upload`."""
-        with self._failing(f"write {path}"), source.open("rb") as file:
-            self._client.upload_fileobj(
-                file,
-                self._bucket,
-                self._prefix + path,
-                ExtraArgs={"ChecksumAlgorithm": "SHA256"},
-                Callback=on_bytes,
-                Config=_TRANSFER,
-            )
+    def create(self, path: str, source: Path, on_bytes: OnBytes, confirm: Callable[[], None]) -> bool:
+        """See `Storage.create`.
+
+        Always in parts, even if there is one: what is not complete yet can be aborted by somebody else (`fence`), which
+        a plain upload that is under way can't.
+        """
+        token, done = uuid.uuid4().hex, False
+        with self._failing(f"write {path}"):
+            upload = self._object(path)
+            upload["UploadId"] = self._client.create_multipart_upload(
+                **upload, ChecksumAlgorithm="SHA256", Metadata={_UPLOAD: token}
+            )["UploadId"]
+        try:
+            with self._failing(f"write {path}"):
+                parts = self._upload_parts(upload, source, on_bytes)
+            confirm()
+            with self._failing(f"write {path}"):
+                self._client.complete_multipart_upload(**upload, MultipartUpload={"Parts": parts}, IfNoneMatch="*")
+            done = True
+        except _NotMetError:
+            # The answer to a write that arrived may get lost; the next attempt then meets its own work.
+            return self._is_of(path, token)
+        finally:
+            if not done:
+                # What went wrong before must not be hidden; the next publisher of the model aborts it.
+                with contextlib.suppress(PublisherError):
+                    self._abort(upload)
+        return True
 
     def write(self, path: str, data: bytes) -> None:
         """See `Storage.write`."""
@@ -146,8 +168,49 @@ class S3:
     def free_bytes(self) -> None:
         """S3 has no such limit."""
 
-    def sweep(self, older_than_secs: float) -> None:
-        """See `Storage.sweep`; an object appears whole or not at all."""
+    def fence(self) -> None:
+        """See `Storage.fence`: uploads that are not complete are aborted."""
+        with self._failing("list unfinished uploads"):
+            pages = self._client.get_paginator("list_multipart_uploads").paginate(
+                Bucket=self._bucket, Prefix=f"{self._prefix}{self._owner}/"
+            )
+            found = [upload for page in pages for upload in page.get("Uploads", ())]
+        for upload in found:
+            self._abort({"Bucket": self._bucket, "Key": upload["Key"], "UploadId": upload["UploadId"]})
+
+    def _upload_parts(self, upload: dict[str, str], source: Path, on_bytes: OnBytes) -> Sequence[Mapping[str, Any]]:
+        size = source.stat().st_size
+        length = max(_PART_BYTES, -(-size // _PARTS_AT_MOST))
+
+        def send(number: int) -> Mapping[str, Any]:
+            with source.open("rb") as file:
+                file.seek((number - 1) * length)
+                data = file.read(length)
+            answer = self._client.upload_part(**upload, PartNumber=number, Body=data, ChecksumAlgorithm="SHA256")
+            on_bytes(len(data))
+            return {"PartNumber": number, "ETag": answer["ETag"], "ChecksumSHA256": answer["ChecksumSHA256"]}
+
+        with ThreadPoolExecutor(_PARTS_AT_ONCE, thread_name_prefix="mm-publish-part") as pool:
+            try:
+                # An empty file has one empty part.
+                return list(pool.map(send, range(1, max(-(-size // length), 1) + 1)))
+            finally:
+                pool.shutdown(cancel_futures=True)
+
+    def _abort(self, upload: dict[str, str]) -> None:
+        # It may have ended meanwhile.
+        with contextlib.suppress(_NotMetError), self._failing("abort an unfinished upload"):
+            self._client.abort_multipart_upload(**upload)
+
+    def _is_of(self, path: str, token: str) -> bool:
+        with self._failing(f"look at {path}"):
+            try:
+                found = self._client.head_object(**self._object(path))
+            except ClientError as error:
+                if _code(error) in _MISSING:
+                    return False
+                raise
+            return bool(found["Metadata"].get(_UPLOAD) == token)
 
     def _object(self, path: str) -> dict[str, str]:
         return {"Bucket": self._bucket, "Key": self._prefix + path}

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from mm_publisher.errors import Unavailable
-from mm_publisher.storage import Storage
+from mm_publisher.errors import Busy, Unavailable
+from mm_publisher.storage import Item, Storage
 
 
 def test_what_is_written_is_listed_and_read_back(storage: Storage, tmp_path: Path) -> None:
     big = tmp_path / "big"
     big.write_bytes(bytes(range(256)) * 5000)
     told: list[int] = []
-    storage.upload("m/1/deep/big.bin", big, told.append)
+    assert storage.create("m/1/deep/big.bin", big, told.append, lambda: None)
     storage.write(".mm-publish.x", b"1")
     storage.write("m/config.pbtxt", b"22")
 
@@ -103,3 +104,56 @@ def test_an_age_is_the_stores_own(storage: Storage) -> None:
     assert 1 <= age < 5
     storage.write("lease", b"x")
     assert (storage.age_secs("lease") or 0) < 1
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    path = tmp_path / "source"
+    path.write_bytes(b"new")
+    return path
+
+
+def _create(storage: Storage, source: Path, confirm: Callable[[], None] = lambda: None) -> bool:
+    return storage.create("adder/1/x", source, lambda _: None, confirm)
+
+
+def test_what_is_there_is_not_created_again(storage: Storage, source: Path) -> None:
+    storage.write("adder/1/x", b"old")
+    assert not _create(storage, source)
+    assert storage.read("adder/1/x") == b"old"
+
+
+def test_what_appears_before_a_new_file_does_stays(storage: Storage, source: Path) -> None:
+    assert not _create(storage, source, lambda: storage.write("adder/1/x", b"theirs"))
+    assert storage.read("adder/1/x") == b"theirs"
+
+
+def test_nothing_is_seen_of_a_file_until_it_is_confirmed(storage: Storage, source: Path) -> None:
+    seen: list[list[Item]] = []
+    assert _create(storage, source, lambda: seen.append(storage.list("adder/")))
+    assert seen == [[]]
+    assert storage.read("adder/1/x") == b"new"
+
+
+def test_what_is_not_confirmed_is_not_written(storage: Storage, source: Path) -> None:
+    def refuse() -> None:
+        raise Busy("lost")
+
+    with pytest.raises(Busy, match="lost"):
+        _create(storage, source, refuse)
+    storage.fence()
+    assert storage.list("") == []
+
+
+def test_a_fence_ends_what_others_have_begun(storage: Storage, source: Path) -> None:
+    assert not _create(storage, source, storage.fence)
+    assert storage.list("") == []
+    assert _create(storage, source)
+    storage.fence()
+    assert storage.read("adder/1/x") == b"new"
+
+
+def test_an_empty_file_is_one(storage: Storage, source: Path) -> None:
+    source.write_bytes(b"")
+    assert _create(storage, source)
+    assert storage.read("adder/1/x") == b""
