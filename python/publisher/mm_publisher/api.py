@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import tempfile
 import time
 from collections.abc import Callable
@@ -84,7 +85,7 @@ def publish(
                 files=tuple(file.path for file in files),
                 size=plan.size,
                 config=config,
-                notes=(*checked.notes, *plan.notes),
+                notes=(*found.notes, *checked.notes, *plan.notes),
                 seen=seen,
                 seconds=time.monotonic() - started,
             )
@@ -210,7 +211,7 @@ def _read(
     progress: Progress,
 ) -> tuple[Source, Checked, tuple[File, ...]]:
     try:
-        found = _source(source, scratch, name, version, progress)
+        found = _source(source, scratch / "downloaded", name, version, progress).without_links(scratch / "copied")
         count = len(found.files)
         progress.say(f"checking {found.text}, {size_text(found.size)} in {count} file{'' if count == 1 else 's'}")
         checked = check(found, write_config)
@@ -231,11 +232,12 @@ def _source(source: str, scratch: Path, name: str | None, version: int | None, p
             )
         return from_folder(Path(source).expanduser(), name=name, version=version)
     progress.say(f"downloading {source}")
+    scratch.mkdir()
     found = registry.fetch(source, scratch)
     read = from_folder(found.folder, name=name, version=None, text=found.uri)
     if name is None and (read.config_text is None or not ModelConfig.parse(read.config_text).name):
         read = from_folder(found.folder, name=check_name(found.name), version=None, text=found.uri)
-    return Source(read.text, read.name, version or found.version, read.config_text, read.files)
+    return dataclasses.replace(read, version=version or found.version)
 
 
 def _plan(storage: Storage, source: Source, checked: Checked, files: tuple[File, ...], keep: int) -> Plan:

@@ -51,12 +51,16 @@ def check(source: Source, options: ConfigOptions | None) -> Checked:
         # Only here: other models need no ONNX.
         from mm_publisher import onnx_model, trial
 
-        path = source.files[model_file]
+        path = source.onnx_path(model_file)
         disagreements = onnx_model.disagreements(onnx_model.read(path), config)
         if disagreements:
             raise Refused(f"{source.text} was not published: {FILE} and {model_file} disagree:", disagreements)
         notes.append(f"{FILE} agrees with {model_file}")
         notes.append(f"{model_file} {trial.run_once(path, config)}")
+    if config.environment is not None and len(config.own_files) == len(config.label_files):
+        notes.append(
+            f"EXECUTION_ENV_PATH is {config.environment}, which Triton must have: it is not the model's to publish"
+        )
     if config.backend == "python":
         _check_python(source.files["model.py" if model_file is None else model_file])
     return Checked(config, tuple(notes))
@@ -78,12 +82,15 @@ def _configuration(source: Source, options: ConfigOptions | None) -> ModelConfig
         return config
     if source.config_text is not None:
         raise Refused(f"{source.text} has a {FILE} of its own; remove it, or publish without --write-config")
-    if "model.onnx" not in source.files:
-        raise Refused(f"{source.text} has no model.onnx to make a {FILE} from; it has {_some(source)}")
+    file = source.onnx_file
+    if file is None:
+        raise Refused(
+            f"{source.text} has no model.onnx, nor one other .onnx file, to make a {FILE} from; it has {_some(source)}"
+        )
     from mm_publisher import onnx_model
     from mm_publisher.write_config import write_config
 
-    return write_config(onnx_model.read(source.files["model.onnx"]), source.name, options)
+    return write_config(onnx_model.read(source.onnx_path(file)), source.name, options).with_model_file(file)
 
 
 def _config_problems(source: Source, config: ModelConfig) -> list[str]:
@@ -109,12 +116,33 @@ def _config_problems(source: Source, config: ModelConfig) -> list[str]:
     problems += [
         f"labels {name!r} are named in {FILE} and not there" for name in config.label_files if name not in source.files
     ]
+    if environment := _environment_problem(source, config):
+        problems.append(environment)
     if config.warmup_files:
         problems.append(
             f"{FILE} warms up from files ({', '.join(config.warmup_files)}), which all versions would share; use "
             "zero_data or random_data"
         )
     return problems
+
+
+def _environment_problem(source: Source, config: ModelConfig) -> str:
+    """What is wrong with a model's own Python environment, which publishing takes into the version folder; or ""."""
+    said = config.environment
+    if said is None or said.startswith("/"):
+        return ""
+    if not said.startswith("$$"):
+        return (
+            f"EXECUTION_ENV_PATH is {said!r}, relative to wherever Triton was started; expected "
+            "$$TRITON_MODEL_DIRECTORY/ and a file of the model, or an absolute path in Triton's image; correct it"
+        )
+    own = [path for path in config.own_files if path not in config.label_files]
+    if not own or any(f"{path}/".startswith(f"{own[0]}/") for path in source.files):
+        return ""
+    return (
+        f"EXECUTION_ENV_PATH names {own[0]}, and the model has {_some(source)}; expected that file, as conda-pack "
+        "writes it; add it"
+    )
 
 
 def _check_python(path: Path) -> None:

@@ -1,14 +1,18 @@
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
+import onnx
 import pytest
 
+from mm_publisher.api import publish
 from mm_publisher.checks import check
 from mm_publisher.errors import Refused
+from mm_publisher.progress import Silent
 from mm_publisher.source import from_folder
 from mm_publisher.write_config import ConfigOptions
-from publisher_testing.models import CONFIG, write_broken, write_source
+from publisher_testing.models import CONFIG, NAME, adder, write_broken, write_source
 
 
 def _refusal(folder: Path, options: ConfigOptions | None = None, name: str | None = None) -> str:
@@ -38,7 +42,91 @@ def test_a_configuration_is_needed_or_made(tmp_path: Path) -> None:
     made = check(from_folder(folder, name="n", version=None), ConfigOptions()).config
     assert (made.name, made.backend) == ("n", "onnxruntime")
     (folder / "model.onnx").rename(folder / "net.onnx")
-    assert "has no model.onnx to make a config.pbtxt from; it has net.onnx" in _refusal(folder, ConfigOptions())
+    made = check(from_folder(folder, name="n", version=None), ConfigOptions()).config
+    assert made.model_file == "net.onnx"
+    shutil.copy(folder / "net.onnx", folder / "other.onnx")
+    told = "has no model.onnx, nor one other .onnx file, to make a config.pbtxt from; it has net.onnx, other.onnx"
+    assert told in _refusal(folder, ConfigOptions())
+
+
+def test_a_folder_stands_for_the_model_in_it(tmp_path: Path) -> None:
+    folder = tmp_path / "m"
+    _save_with_weights(adder(1.0, 2.0), folder / "model.onnx/model.onnx")
+    made = check(from_folder(folder, name=None, version=None), ConfigOptions())
+    assert made.config.model_file == "model.onnx"
+    assert made.notes[1].startswith("model.onnx loaded and ran on zeros")
+    (folder / "model.onnx/model.onnx").rename(folder / "model.onnx/other.onnx")
+    (folder / "config.pbtxt").write_text(CONFIG)
+    assert "model.onnx is a folder, and has no model.onnx; expected that file in it" in _refusal(folder)
+    assert "has no model.onnx, nor one other .onnx file" in _refusal(_without_config(folder), ConfigOptions())
+
+
+def _without_config(folder: Path) -> Path:
+    (folder / "config.pbtxt").unlink()
+    return folder
+
+
+def _save_with_weights(model: onnx.ModelProto, path: Path) -> None:
+    """Saves a model with each of its constants in a file of its own beside it."""
+    path.parent.mkdir(parents=True)
+    onnx.save(model, path, save_as_external_data=True, all_tensors_to_one_file=False, size_threshold=0)
+
+
+def test_links_to_weights_are_tried_as_they_will_lie(tmp_path: Path) -> None:
+    # As a cache of Hugging Face has it: files are links to blobs, which lie somewhere else by other names.
+    blobs, folder = tmp_path / "blobs", tmp_path / "snapshots/abc"
+    _save_with_weights(adder(1.0, 2.0), blobs / "model.onnx")
+    folder.mkdir(parents=True)
+    for number, path in enumerate(sorted(blobs.iterdir())):
+        path.rename(blobs / str(number))
+        (folder / path.name).symlink_to(f"../../blobs/{number}")
+    (tmp_path / "models").mkdir()
+    report = publish(
+        str(folder), str(tmp_path / "models"), server=None, name=NAME, write_config=ConfigOptions(), progress=Silent()
+    )
+    assert any(note.startswith("model.onnx loaded and ran on zeros") for note in report.notes)
+    published = tmp_path / "models" / NAME / "1"
+    assert sorted(report.files) == sorted(path.name for path in published.iterdir())
+    assert len(report.files) == 3
+    assert not any(path.is_symlink() for path in published.iterdir())
+    # Neither are the blobs what is published: a change of the one leaves the other as it is.
+    before = (published / "model.onnx").read_bytes()
+    (folder / "model.onnx").resolve().write_bytes(b"changed")
+    assert (published / "model.onnx").read_bytes() == before
+
+
+_ENVIRONMENT = 'parameters {{ key: "EXECUTION_ENV_PATH" value {{ string_value: "{}" }} }}\n'
+
+
+def _with_environment(folder: Path, path: str) -> Path:
+    write_broken(folder)
+    with (folder / "config.pbtxt").open("a") as file:
+        file.write(_ENVIRONMENT.format(path))
+    return folder
+
+
+def test_an_environment_lies_in_the_version_folder(tmp_path: Path) -> None:
+    folder = _with_environment(tmp_path / "m", "$$TRITON_MODEL_DIRECTORY/env.tar.gz")
+    told = (
+        "EXECUTION_ENV_PATH names env.tar.gz, and the model has model.py; expected that file, as conda-pack writes it"
+    )
+    assert told in _refusal(folder)
+    (folder / "env.tar.gz").write_bytes(b"packed")
+    checked = check(from_folder(folder, name=None, version=None), None)
+    assert checked.config.for_model("m", 7).environment == "$$TRITON_MODEL_DIRECTORY/7/env.tar.gz"
+    assert checked.notes == ()
+
+
+@pytest.mark.parametrize("path", ["/opt/envs/a.tar.gz", "$$TRITON_MODEL_DIRECTORY/../shared/a.tar.gz"])
+def test_an_environment_elsewhere_stays_there(tmp_path: Path, path: str) -> None:
+    checked = check(from_folder(_with_environment(tmp_path / "m", path), name=None, version=None), None)
+    assert checked.config.for_model("m", 7).environment == path
+    assert checked.notes == (f"EXECUTION_ENV_PATH is {path}, which Triton must have: it is not the model's to publish",)
+
+
+def test_an_environment_that_depends_on_where_triton_starts_is_refused(tmp_path: Path) -> None:
+    told = "EXECUTION_ENV_PATH is 'env.tar.gz', relative to wherever Triton was started; expected $$TRITON_MODEL_DIR"
+    assert told in _refusal(_with_environment(tmp_path / "m", "env.tar.gz"))
 
 
 def test_the_name_must_be_the_folders(tmp_path: Path) -> None:

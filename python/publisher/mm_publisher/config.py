@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,6 +35,10 @@ _PLATFORMS = {
     "tensorflow_savedmodel": "tensorflow_savedmodel",
     "tensorflow_graphdef": "tensorflow_graphdef",
 }
+# Where the python backend finds an environment of the model's own, and what it puts the model's folder in the place of.
+_ENVIRONMENT, _MODEL_FOLDER = "EXECUTION_ENV_PATH", "$$TRITON_MODEL_DIRECTORY/"
+# As `for_model` writes it.
+_VERSIONED = re.compile(re.escape(_MODEL_FOLDER) + r"[1-9][0-9]*/")
 
 
 class ConfigError(Refused):
@@ -129,6 +133,19 @@ class ModelConfig:
         return tuple(item.label_filename for item in self._message.output if item.label_filename)
 
     @property
+    def environment(self) -> str | None:
+        """What EXECUTION_ENV_PATH says: the Python environment of a model of the python backend; None without one."""
+        if _ENVIRONMENT not in self._message.parameters:
+            return None
+        return str(self._message.parameters[_ENVIRONMENT].string_value)
+
+    @property
+    def own_files(self) -> tuple[str, ...]:
+        """Files and folders, by their paths in the model's folder, that publishing takes into the version folder."""
+        environment = _in_model_folder(self.environment or "")
+        return (*self.label_files, *([environment] if environment else []))
+
+    @property
     def warmup_files(self) -> tuple[str, ...]:
         """Files of the model's folder `warmup` that warm-up requests are read from."""
         return tuple(
@@ -166,14 +183,13 @@ class ModelConfig:
         return tuple(there[-max(count, 1) :])
 
     def serves_like(self, other: ModelConfig) -> bool:
-        """Whether what fits the other configuration fits this: same backend, batching, inputs and outputs."""
-        return (self.backend, self.max_batch_size > 0, self.inputs, self.outputs, self.model_file) == (
-            other.backend,
-            other.max_batch_size > 0,
-            other.inputs,
-            other.outputs,
-            other.model_file,
-        )
+        """Whether what fits the other configuration fits this: backend, batching, inputs, outputs, environment."""
+        return self._kind == other._kind
+
+    @property
+    def _kind(self) -> tuple[object, ...]:
+        environment = _VERSIONED.sub(_MODEL_FOLDER, self.environment or "")
+        return (self.backend, self.max_batch_size > 0, self.inputs, self.outputs, self.model_file, environment)
 
     def with_versions(self, versions: Collection[int]) -> ModelConfig:
         """The same with a policy that names these versions and no others.
@@ -187,17 +203,25 @@ class ModelConfig:
         return ModelConfig(message)
 
     def for_model(self, name: str, version: int) -> ModelConfig:
-        """The same under the model's name, with its label files inside the version folder.
+        """The same under the model's name, with the files that it names inside the version folder.
 
         Args:
             name: the model's name.
-            version: the version whose labels these are.
+            version: the version whose files these are.
         """
+        moved = self._with_own_files(lambda path: f"{version}/{path}")
+        moved.name = name
+        return ModelConfig(moved)
+
+    def from_version(self, version: int) -> ModelConfig:
+        """The same with the files that it names beside it, where it was written by `for_model`."""
+        return ModelConfig(self._with_own_files(lambda path: path.removeprefix(f"{version}/")))
+
+    def with_model_file(self, name: str) -> ModelConfig:
+        """The same for a file of this name in the version folder."""
         message = self._copy()
-        message.name = name
-        for output in message.output:
-            if output.label_filename:
-                output.label_filename = f"{version}/{output.label_filename}"
+        if name != _FILES.get(self.backend):
+            message.default_model_filename = name
         return ModelConfig(message)
 
     def text(self, serial: int | None = None) -> str:
@@ -209,10 +233,26 @@ class ModelConfig:
         header = "" if serial is None else _HEADER.format(serial=serial)
         return header + str(text_format.MessageToString(self._message))
 
+    def _with_own_files(self, moved: Callable[[str], str]) -> Any:
+        message = self._copy()
+        for output in message.output:
+            if output.label_filename:
+                output.label_filename = moved(output.label_filename)
+        environment = _in_model_folder(self.environment or "")
+        if environment:
+            message.parameters[_ENVIRONMENT].string_value = f"{_MODEL_FOLDER}{moved(environment)}"
+        return message
+
     def _copy(self) -> Any:
         message = model_config_pb2.ModelConfig()
         message.CopyFrom(self._message)
         return message
+
+
+def _in_model_folder(path: str) -> str:
+    """A path of EXECUTION_ENV_PATH from the model's folder; "" for one that leads to somewhere else."""
+    inside = path.removeprefix(_MODEL_FOLDER)
+    return "" if inside == path or ".." in inside.split("/") else inside.strip("/")
 
 
 def serial_of(text: str) -> int | None:

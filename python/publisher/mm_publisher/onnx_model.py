@@ -13,8 +13,8 @@ from typing import Any
 import onnx
 from google.protobuf.message import DecodeError
 from onnx import TensorProto
-from onnx.external_data_helper import ExternalDataInfo, uses_external_data
 
+from mm_publisher import external_data
 from mm_publisher.config import ModelConfig, Tensor
 from mm_publisher.errors import Refused
 
@@ -80,7 +80,7 @@ def read(path: Path) -> Graph:
     """
     try:
         model = onnx.load(str(path), load_external_data=False)
-        onnx.checker.check_model(model) if not _external(model) else None
+        onnx.checker.check_model(model) if not external_data.used(model) else None
     except (DecodeError, onnx.checker.ValidationError, ValueError, OSError) as error:
         raise Refused(
             f"{path.name} is no ONNX model that can be read: {str(error).strip() or type(error).__name__}; expected a "
@@ -88,12 +88,9 @@ def read(path: Path) -> Graph:
         ) from error
     if not model.graph.output:
         raise Refused(f"{path.name} has no outputs; expected an ONNX model, and this may be an empty or cut-off file")
-    lacking = sorted({name for name, end in _external(model) if not _holds(path.parent / name, end)})
+    lacking = external_data.problems(model, path.parent)
     if lacking:
-        raise Refused(
-            f"{path.name} keeps weights in other files, and these are missing or too short beside it: "
-            f"{', '.join(lacking)}"
-        )
+        raise Refused(f"{path.name} keeps weights in other files, and these are not as it needs them:", lacking)
     constants = {constant.name for constant in model.graph.initializer}
     inputs = [_value(item, optional=item.name in constants) for item in model.graph.input]
     return Graph(
@@ -184,17 +181,3 @@ def _value(item: Any, *, optional: bool = False) -> Value:
             for dim in tensor.shape.dim
         )
     return Value(item.name, name, name or f"of ONNX type {TensorProto.DataType.Name(tensor.elem_type)}", dims, optional)
-
-
-def _external(model: onnx.ModelProto) -> list[tuple[str, int]]:
-    """Names of files with weights, each with the bytes that it must have at least."""
-    found = []
-    for tensor in model.graph.initializer:
-        if uses_external_data(tensor):
-            info = ExternalDataInfo(tensor)
-            found.append((info.location, (info.offset or 0) + (info.length or 0)))
-    return found
-
-
-def _holds(path: Path, size: int) -> bool:
-    return path.is_file() and path.stat().st_size >= size

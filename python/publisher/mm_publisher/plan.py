@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from mm_publisher.config import ModelConfig
@@ -96,7 +96,14 @@ def make_plan(
         )
     new = config.for_model(present.model, number)
     was_serving = present.serving
-    kept, notes = _kept(new, before, [v for v in was_serving if v < number], keep)
+    own = _named(config, files)
+    alike = [v for v in was_serving if v < number and (not own or own == _named(config, _files(manifests.get(v))))]
+    kept, notes = _kept(new, before, alike, keep)
+    if keep and not kept and not notes and any(v < number for v in was_serving):
+        notes.append(
+            f"{_listed([v for v in was_serving if v < number])} can't go on serving: config.pbtxt names one "
+            f"{', '.join(sorted(config.own_files))} for all versions, and theirs differs"
+        )
     pinned = None
     if before is not None and upload and (before.pinned is None or number in before.pinned):
         if not was_serving:
@@ -147,6 +154,15 @@ def _needs_upload(present: Present, version: int, files: tuple[File, ...], manif
             "(mm-publish retire)"
         )
     return False
+
+
+def _named(config: ModelConfig, files: Collection[File]) -> set[File]:
+    """Those of a version's files that its configuration names, and that are one for all versions therefore."""
+    return {file for file in files if any(f"{file.path}/".startswith(f"{own}/") for own in config.own_files)}
+
+
+def _files(manifest: Manifest | None) -> tuple[File, ...]:
+    return () if manifest is None else manifest.files
 
 
 def _kept(

@@ -122,6 +122,36 @@ def test_versions_of_another_kind_cannot_go_on_serving() -> None:
     )  # fmt: skip
 
 
+_ENVIRONMENT = 'parameters {{ key: "EXECUTION_ENV_PATH" value {{ string_value: "$$TRITON_MODEL_DIRECTORY/{}" }} }}'
+
+
+@pytest.mark.parametrize(
+    ("told", "path"),
+    [
+        (_ENVIRONMENT, "env.tar.gz"),
+        (_ENVIRONMENT, "env"),
+        ('output [ {{ name: "Z" data_type: TYPE_FP32 dims: [ 1 ] label_filename: "{}" }} ]', "labels.txt"),
+    ],
+)  # fmt: skip
+def test_versions_whose_shared_files_differ_cannot_go_on_serving(told: str, path: str) -> None:
+    config = ModelConfig.parse(CONFIG + told.format(path))
+    one, other = (File(f"{path}/bin/python" if path == "env" else path, 3, sha256) for sha256 in ("aa", "bb"))
+    before = config.for_model("m", 1).with_versions([1]).text()
+    for file, serving in ((one, (1, 2)), (other, (2,))):
+        present = Present("m", [Item(f"m/1/{known.path}", known.size, 0) for known in (*FILES, one)], before)
+        plan = make_plan(present, config, (*FILES, file), None, {1: _manifest(1, *FILES, one)}, keep=1)
+        assert plan.serving == serving
+    assert plan.notes[0] == (
+        f"version 1 can't go on serving: config.pbtxt names one {path} for all versions, and theirs differs"
+    )
+
+
+def test_a_version_with_another_environment_cannot_go_on_serving() -> None:
+    told = 'parameters { key: "EXECUTION_ENV_PATH" value { string_value: "/opt/a.tar.gz" } }'
+    plan = _plan(_present(1, policy=_specific(1), config=CONFIG + told))
+    assert plan.serving == (2,)
+
+
 def test_an_older_version_makes_newer_ones_stop() -> None:
     plan = _plan(_present(2, 3, policy=_specific(2, 3)), 1)
     assert (plan.serving, plan.stops) == ((1,), (2, 3))

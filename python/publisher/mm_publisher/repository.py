@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from mm_publisher.config import FILE, ConfigError, ModelConfig
 from mm_publisher.errors import Busy, Unavailable
-from mm_publisher.source import versions_in
+from mm_publisher.layout import versions_in
 from mm_publisher.state import File
 from mm_publisher.storage import Item, OnBytes, Storage
 from mm_publisher.storage.confined import not_plain

@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NoReturn
 
+from mm_publisher import layout
 from mm_publisher.config import FILE, ConfigError, ModelConfig
 from mm_publisher.errors import Refused, UsageError
 from mm_publisher.state import File
@@ -17,14 +18,7 @@ from mm_publisher.storage import OnBytes
 
 # Safe as a folder's name, in an S3 key and in a shell. Triton takes more.
 _NAME = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]{0,126}[A-Za-z0-9_-])?")
-# What Triton takes for a version; it ignores folders of other names.
-_VERSION = re.compile(r"[1-9][0-9]{0,17}")
-# What MLflow adds to a model's files; it is of no use to Triton.
-_MLFLOW_FILE = "MLmodel"
-_MLFLOW = frozenset({
-    _MLFLOW_FILE, "conda.yaml", "python_env.yaml", "requirements.txt", "input_example.json",
-    "serving_input_example.json", "registered_model_meta", "metadata",
-})  # fmt: skip
+_ONNX = "model.onnx"
 _CHUNK = 1 << 20
 
 
@@ -38,6 +32,7 @@ class Source:
         version: its number; None leaves it to the target: the next free one.
         config_text: of config.pbtxt; None where there is none.
         files: the version folder's files by their path in it.
+        notes: what was left out, for people.
     """
 
     text: str
@@ -45,11 +40,34 @@ class Source:
     version: int | None
     config_text: str | None
     files: Mapping[str, Path]
+    notes: tuple[str, ...] = ()
 
     @property
     def size(self) -> int:
         """Bytes of all files."""
         return sum(path.stat().st_size for path in self.files.values())
+
+    @property
+    def onnx_file(self) -> str | None:
+        """What Triton's onnxruntime backend is to load, by its name; None where there is no telling."""
+        tops = {path for path in self.files if "/" not in path and path.endswith(".onnx")}
+        if _ONNX in tops or f"{_ONNX}/{_ONNX}" in self.files:
+            return _ONNX
+        return tops.pop() if len(tops) == 1 else None
+
+    def onnx_path(self, name: str) -> Path:
+        """The file that the onnxruntime backend loads by a name.
+
+        Raises:
+            Refused: it is a folder without a model.onnx.
+        """
+        # A folder stands for the model.onnx in it (LoadModel in the backend's onnxruntime.cc).
+        file = name if name in self.files else f"{name}/{_ONNX}"
+        if file not in self.files:
+            raise Refused(
+                f"{self.text} was not published: {name} is a folder, and has no {_ONNX}; expected that file in it"
+            )
+        return self.files[file]
 
     def hashed(self, on_bytes: OnBytes) -> tuple[File, ...]:
         """Reads all files.
@@ -62,6 +80,26 @@ class Source:
         """
         return tuple(_hashed(path, self.files[path], on_bytes) for path in sorted(self.files))
 
+    def without_links(self, scratch: Path) -> Source:
+        """The same with plain files alone, as they will lie in the version folder.
+
+        ONNX Runtime follows links to where they lead, and looks for a model's other files there.
+
+        Args:
+            scratch: a folder that is made for them, if there are links.
+
+        Raises:
+            OSError: they cannot be copied.
+        """
+        if not any(file.is_symlink() for file in self.files.values()):
+            return self
+        copied = {}
+        for path, file in self.files.items():
+            copied[path] = scratch / path
+            copied[path].parent.mkdir(parents=True, exist_ok=True)
+            _copy(file.resolve(), copied[path])
+        return replace(self, files=copied)
+
 
 def parse_version(text: str) -> int:
     """Reads a version's number as Triton does.
@@ -69,14 +107,9 @@ def parse_version(text: str) -> int:
     Raises:
         UsageError: Triton would ignore a folder of that name.
     """
-    if not _VERSION.fullmatch(text):
+    if not layout.versions_in(iter([text])):
         raise UsageError(f"the version is {text!r}; expected a whole number from 1, without leading zeros")
     return int(text)
-
-
-def versions_in(names: Iterator[str]) -> list[int]:
-    """The version folders among names, sorted."""
-    return sorted({int(name) for name in names if _VERSION.fullmatch(name)})
 
 
 def check_name(name: str) -> str:
@@ -96,9 +129,9 @@ def check_name(name: str) -> str:
 def from_folder(folder: Path, *, name: str | None, version: int | None, text: str | None = None) -> Source:
     """Reads a folder.
 
-    It holds either `config.pbtxt` beside the model's files, which become the version folder, or is a model's folder as
-    in Triton's repository: `config.pbtxt` and version folders, of which one is chosen. Names that begin with a dot and
-    MLflow's own files are left out; a link to a file counts as the file.
+    It, or the one folder in it that has a `config.pbtxt`, holds that file beside the model's files, which become the
+    version folder, or is a model's folder as in Triton's repository: `config.pbtxt` and version folders, of which one
+    is chosen. What does not belong to the model is left out, and noted; a link to a file counts as the file.
 
     Args:
         folder: the folder.
@@ -116,22 +149,59 @@ def from_folder(folder: Path, *, name: str | None, version: int | None, text: st
             f"the source {folder} is not a folder; expected a folder with {FILE} and the model's files, or a URI of a "
             "registered model such as models:/churn/3 or models:/churn@champion"
         )
-    config_file = folder / FILE
+    model = layout.model_folder(folder)
+    config_file = model / FILE
     config_text = _text(config_file) if config_file.is_file() else None
-    numbered = versions_in(path.name for path in folder.iterdir() if path.is_dir())
+    numbered = layout.versions_in(path.name for path in model.iterdir() if path.is_dir())
     if numbered:
-        version = _chosen(folder, numbered, version)
-        files = {**_files(folder / str(version)), **_labels(folder, numbered, config_text)}
+        version = _chosen(model, numbered, version)
+        config_text = _of_version(config_text, version)
+        read = layout.files_in(model / str(version))
+        left_out = [f"{version}/{path}" for path in read.left_out]
+        files, more = _beside_versions(model, numbered, config_text)
+        files = {**read.found, **files}
+        left_out += [*more, *(f"{number}/" for number in numbered if number != version)]
     else:
-        files = _files(folder)
-        files.pop(FILE, None)
-        if _MLFLOW_FILE in files:
-            files = {path: file for path, file in files.items() if path.split("/")[0] not in _MLFLOW}
+        read = layout.files_in(model, without={FILE})
+        files, left_out = dict(read.found), list(read.left_out)
+    inside = model.relative_to(folder)
+    if inside.parts:
+        left_out = [
+            *((inside / path).as_posix() + "/" * path.endswith("/") for path in left_out),
+            *_outside(folder, inside),
+        ]
+    notes = (f"left out: {layout.listed(left_out)}",) if left_out else ()
     if not files:
-        raise Refused(f"{text or folder} holds no model files; expected them beside {FILE}")
+        noted = f" ({notes[0]})" if notes else ""
+        raise Refused(f"{text or folder} holds no model files; expected them beside {FILE}{noted}")
     configured = "" if config_text is None else ModelConfig.parse(config_text).name
-    named = name or configured or folder.absolute().name
-    return Source(text or str(folder.absolute()), check_name(named), version, config_text, files)
+    # Triton's layout has a model's name as the folder's; what MLflow calls its folders says nothing.
+    named = name or configured or (folder if config_text is None else model).absolute().name
+    return Source(text or str(folder.absolute()), check_name(named), version, config_text, files, notes)
+
+
+def _outside(folder: Path, inside: Path) -> list[str]:
+    """What lies beside the model's folder and those that lead to it."""
+    found, above = [], Path()
+    for part in inside.parts:
+        found += [
+            (above / path.name).as_posix() + "/" * path.is_dir()
+            for path in (folder / above).iterdir()
+            if path.name != part
+        ]
+        above /= part
+    return found
+
+
+def _of_version(config_text: str | None, version: int) -> str | None:
+    """A configuration whose paths are those of a version's files, though it was published with them once."""
+    if config_text is None:
+        return None
+    try:
+        return ModelConfig.parse(config_text).from_version(version).text()
+    except ConfigError:
+        # Told later, with everything else that is wrong.
+        return config_text
 
 
 def _chosen(folder: Path, numbered: list[int], version: int | None) -> int:
@@ -144,55 +214,28 @@ def _chosen(folder: Path, numbered: list[int], version: int | None) -> int:
     return version
 
 
-def _labels(folder: Path, numbered: list[int], config_text: str | None) -> dict[str, Path]:
-    """Files beside config.pbtxt that outputs name as labels; any other would be shared by all versions."""
+def _beside_versions(
+    model: Path, numbered: list[int], config_text: str | None
+) -> tuple[dict[str, Path], tuple[str, ...]]:
+    """Files beside config.pbtxt that it names, which become the version's, and what is left out.
+
+    Raises:
+        Refused: there are others, which all versions would share.
+    """
     try:
-        labels = set(ModelConfig.parse(config_text or "").label_files)
+        named = ModelConfig.parse(config_text or "").own_files
     except ConfigError:
         # Told later, with everything else that is wrong.
-        labels = set()
-    found, shared = {}, []
-    for path, file in _files(folder, without={FILE, *map(str, numbered)}).items():
-        if path in labels:
-            found[path] = file
-        else:
-            shared.append(path)
+        named = ()
+    read = layout.files_in(model, without={FILE, *map(str, numbered)})
+    found = {path: file for path, file in read.found.items() if any(f"{path}/".startswith(f"{of}/") for of in named)}
+    shared = [path for path in read.found if path not in found and not layout.for_people(path)]
     if shared:
         raise Refused(
-            f"{folder} has files that all versions would share, so that a new version would change an old one: "
+            f"{model} has files that all versions would share, so that a new version would change an old one: "
             f"{', '.join(sorted(shared))}. Put them into the version folder"
         )
-    return found
-
-
-def _files(folder: Path, without: Collection[str] = ()) -> dict[str, Path]:
-    found = {}
-    for parent, folders, names in os.walk(folder, onerror=_fail):
-        left_out = without if Path(parent) == folder else ()
-        folders[:] = [name for name in folders if _belongs(name) and name not in left_out]
-        for name in [*folders, *names]:
-            path = Path(parent, name)
-            relative = path.relative_to(folder).as_posix()
-            if not _belongs(name) or name in left_out:
-                continue
-            if path.is_symlink() and not path.is_file():
-                raise Refused(
-                    f"{folder} has a link to a folder, or to nothing: {relative}; put there what it is to stand for"
-                )
-            if path.is_file():
-                if not relative.isprintable():
-                    raise Refused(f"{folder} has a file whose name can't be printed: {relative!r}; rename it")
-                found[relative] = path
-    return dict(sorted(found.items()))
-
-
-def _belongs(name: str) -> bool:
-    return not name.startswith(".") and name != "__pycache__"
-
-
-def _fail(error: OSError) -> NoReturn:
-    # os.walk leaves out what it cannot list, unless told otherwise.
-    raise error
+    return found, (*read.left_out, *(path for path in read.found if path not in found))
 
 
 def _text(path: Path) -> str:
@@ -210,3 +253,11 @@ def _hashed(path: str, file: Path, on_bytes: OnBytes) -> File:
             size += len(chunk)
             on_bytes(len(chunk))
     return File(path, size, digest.hexdigest())
+
+
+def _copy(file: Path, to: Path) -> None:
+    try:
+        # No bytes are moved where both lie on one file system.
+        os.link(file, to)
+    except OSError:
+        shutil.copyfile(file, to)

@@ -9,7 +9,8 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from mm_publisher.errors import PublisherError, Refused, UsageError
-from mm_publisher.source import check_name, from_folder, parse_version, versions_in
+from mm_publisher.layout import versions_in
+from mm_publisher.source import check_name, from_folder, parse_version
 
 _PART = st.text(st.characters(codec="utf-8", exclude_characters="/\0"), min_size=1, max_size=12)
 
