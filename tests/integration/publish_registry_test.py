@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+import mlflow
 import numpy as np
 import pytest
 
 from devstack.model_registry import ModelRegistry
-from mm_publisher import Refused, RolledBack, publish, rollback
+from mm_publisher import ConfigOptions, Refused, RolledBack, UsageError, publish, rollback
 from mm_publisher.inspecting import list_versions, verify
 from mm_publisher.progress import Silent
+from publisher_testing.faults import wait_until
+from publisher_testing.models import write_source
 from publishing import Callers, Place, place
 
 MODEL = "irises"
@@ -86,3 +89,44 @@ def test_a_cut_off_model_is_refused_and_nothing_changes(here: Place, tmp_path: P
     with pytest.raises(Refused, match=r"model.onnx is no ONNX model that can be read"):
         publish(str(tmp_path), here.target, server=here.server(), progress=Silent())
     assert {path: path.stat().st_mtime_ns for path in here.root.rglob("*")} == before
+
+
+def _register(folder: Path, name: str) -> None:
+    """Registers a folder as it is, as `mlflow.log_artifacts` and `mlflow.register_model` do."""
+    client = mlflow.MlflowClient()
+    run = client.create_run("0")
+    client.log_artifacts(run.info.run_id, str(folder), "model")
+    client.create_registered_model(name)
+    client.create_model_version(name, f"{run.info.artifact_uri}/model", run.info.run_id)
+
+
+def test_what_mlflows_triton_plugin_registers_is_published(here: Place, tmp_path: Path) -> None:
+    for version in (1, 2):
+        write_source(tmp_path / f"plugin/fraud/{version}", float(version))
+        (tmp_path / f"plugin/fraud/{version}/config.pbtxt").replace(tmp_path / "plugin/fraud/config.pbtxt")
+    (tmp_path / "plugin/MLmodel").write_text("flavors:\n  triton:\n    data: fraud\n")
+    (tmp_path / "plugin/.DS_Store").write_text("")
+    _register(tmp_path / "plugin", "fraud detector")
+    with pytest.raises(UsageError, match=r"has several versions: there are 1, 2; choose one with --version"):
+        publish("models:/fraud detector/1", here.target, server=None, name="fraud", progress=Silent())
+    report = publish(
+        "models:/fraud detector/1", here.target, server=here.server(), name="fraud", version=2, progress=Silent()
+    )
+    assert (report.model, report.version, report.files) == ("fraud", 2, ("model.onnx",))
+    assert report.notes[0].startswith("left out: .DS_Store, MLmodel, fraud/1/")
+    with Callers(here.addr, "fraud", "", {"X": np.zeros((1, 1), np.float32)}, "Y", 1) as callers:
+        wait_until(lambda: bool(callers.versions or callers.errors))
+    assert set(callers.answers) == {("2", (2.0,))}
+
+
+def test_mlflows_own_onnx_flavour_is_published(here: Place, tmp_path: Path) -> None:
+    folder = write_source(tmp_path / "flavour", 3.0)
+    (folder / "config.pbtxt").unlink()
+    for name in ("MLmodel", "conda.yaml", "python_env.yaml", "requirements.txt"):
+        (folder / name).write_text("flavors: {}")
+    _register(folder, "flavour")
+    report = publish(
+        "models:/flavour/1", here.target, server=here.server(), write_config=ConfigOptions(), progress=Silent()
+    )
+    assert (report.model, report.files) == ("flavour", ("model.onnx",))
+    assert report.notes[0].startswith("left out: MLmodel, conda.yaml, python_env.yaml, ")

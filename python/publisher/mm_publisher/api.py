@@ -12,6 +12,7 @@ from mm_publisher import registry
 from mm_publisher.checks import Checked, check
 from mm_publisher.config import ModelConfig
 from mm_publisher.errors import Busy, Refused, Unavailable, UsageError
+from mm_publisher.layout import model_folder, versions_of
 from mm_publisher.lease import DEFAULT_SECS, Lease, me
 from mm_publisher.plan import DEFAULT_KEEP, Plan, make_plan
 from mm_publisher.progress import Progress
@@ -234,9 +235,9 @@ def _source(source: str, scratch: Path, name: str | None, version: int | None, p
     progress.say(f"downloading {source}")
     scratch.mkdir()
     found = registry.fetch(source, scratch)
-    read = from_folder(found.folder, name=name, version=None, text=found.uri)
-    if name is None and (read.config_text is None or not ModelConfig.parse(read.config_text).name):
-        read = from_folder(found.folder, name=check_name(found.name), version=None, text=found.uri)
+    # The registry's number is the version's, whatever folders there are in it; if these are several, one is asked for.
+    chosen = version if version in versions_of(model_folder(found.folder)) else None
+    read = from_folder(found.folder, name=name, version=chosen, text=found.uri, registered=found.name)
     return dataclasses.replace(read, version=version or found.version)
 
 

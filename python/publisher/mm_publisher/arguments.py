@@ -139,11 +139,15 @@ def config_options(given: argparse.Namespace) -> ConfigOptions | None:
 
 
 def _add_source(one: argparse.ArgumentParser) -> None:
-    one.add_argument("source", metavar="SOURCE", help="models:/NAME/VERSION, models:/NAME@ALIAS, or a folder.")
+    one.add_argument("source", metavar="SOURCE",
+                     help="models:/NAME/VERSION, models:/NAME@ALIAS, or a folder; in both, config.pbtxt beside the "
+                     "model's files, a model's folder of versions, or what MLflow's flavours write.")  # fmt: skip
     _add_target(one)
     one.add_argument("--name", help="The model's name (default: config.pbtxt's, the registered model's, the folder's).")
-    one.add_argument("--version", metavar="V", help="Its number (default: the registered one; the next, for a folder).")
-    group = one.add_argument_group("a config.pbtxt made from model.onnx")
+    one.add_argument("--version", metavar="V",
+                     help="Its number (default: the registered one; the next, for a folder), "
+                     "and which version folder is meant where there are several.")  # fmt: skip
+    group = one.add_argument_group("a config.pbtxt made from model.onnx, or the only .onnx file")
     group.add_argument("--write-config", action="store_true", help="Make one; the source must have none.")
     group.add_argument("--gpu", action="store_true", help="Run on GPUs (default: on the CPU).")
     group.add_argument("--instances", type=_positive, default=1, metavar="N", help="Instances; on GPUs, on each.")

@@ -10,7 +10,7 @@ from mm_publisher.errors import Refused
 from mm_publisher.source import Source
 from mm_publisher.write_config import ConfigOptions
 
-_ONNX = "onnxruntime"
+_ONNX, _ONNX_FILE = "onnxruntime", "model.onnx"
 _NO_DTYPE = "INVALID"
 
 
@@ -56,6 +56,12 @@ def check(source: Source, options: ConfigOptions | None) -> Checked:
         if disagreements:
             raise Refused(f"{source.text} was not published: {FILE} and {model_file} disagree:", disagreements)
         notes.append(f"{FILE} agrees with {model_file}")
+        if others := [
+            name for name in source.files if name.endswith(".onnx") and "/" not in name and name != model_file
+        ]:
+            notes.append(
+                f"{', '.join(others)} is published as well, and Triton loads {model_file}; remove what nothing reads"
+            )
         notes.append(f"{model_file} {trial.run_once(path, config)}")
     if config.environment is not None and len(config.own_files) == len(config.label_files):
         notes.append(
@@ -84,8 +90,11 @@ def _configuration(source: Source, options: ConfigOptions | None) -> ModelConfig
         raise Refused(f"{source.text} has a {FILE} of its own; remove it, or publish without --write-config")
     file = source.onnx_file
     if file is None:
+        deeper = sorted(path.rpartition("/")[0] for path in source.files if path.endswith(f"/{_ONNX_FILE}"))
+        advice = f"publish the folder {deeper[0]} in it" if deeper else "export the model to ONNX, or write one by hand"
         raise Refused(
-            f"{source.text} has no model.onnx, nor one other .onnx file, to make a {FILE} from; it has {_some(source)}"
+            f"{source.text} has no {_ONNX_FILE}, nor one other .onnx file, to make a {FILE} from; it has "
+            f"{_some(source)}; {advice}"
         )
     from mm_publisher import onnx_model
     from mm_publisher.write_config import write_config

@@ -45,8 +45,21 @@ def test_a_configuration_is_needed_or_made(tmp_path: Path) -> None:
     made = check(from_folder(folder, name="n", version=None), ConfigOptions()).config
     assert made.model_file == "net.onnx"
     shutil.copy(folder / "net.onnx", folder / "other.onnx")
-    told = "has no model.onnx, nor one other .onnx file, to make a config.pbtxt from; it has net.onnx, other.onnx"
+    told = (
+        "has no model.onnx, nor one other .onnx file, to make a config.pbtxt from; it has net.onnx, other.onnx; export"
+    )
     assert told in _refusal(folder, ConfigOptions())
+    (folder / "other.onnx").rename(folder / "model.onnx")
+    note = "net.onnx is published as well, and Triton loads model.onnx; remove what nothing reads"
+    assert note in check(from_folder(folder, name="n", version=None), ConfigOptions()).notes
+    (folder / "model.onnx").rename(folder / "other.onnx")
+    for name in ("net.onnx", "other.onnx"):
+        (folder / name).unlink()
+    # As optimum exports it.
+    write_source(folder / "onnx", 1.0)
+    _without_config(folder / "onnx")
+    (folder / "vocab.txt").write_text("a")
+    assert "it has onnx/model.onnx, vocab.txt; publish the folder onnx in it" in _refusal(folder, ConfigOptions())
 
 
 def test_a_folder_stands_for_the_model_in_it(tmp_path: Path) -> None:

@@ -47,6 +47,11 @@ def versions_in(names: Iterator[str]) -> list[int]:
     return sorted({int(name) for name in names if _VERSION.fullmatch(name)})
 
 
+def versions_of(folder: Path) -> list[int]:
+    """The version folders in a folder, sorted."""
+    return versions_in(path.name for path in folder.iterdir() if path.is_dir())
+
+
 def belongs(name: str) -> bool:
     """Whether a file or folder of this name may be part of a model."""
     return not name.startswith(".") and name not in _CLUTTER
@@ -63,7 +68,7 @@ def model_folder(folder: Path) -> Path:
         OSError: something in it cannot be read.
     """
     top = {path.name for path in folder.iterdir() if belongs(path.name)}
-    if FILE in top or versions_in(path.name for path in folder.iterdir() if path.is_dir()):
+    if FILE in top or versions_of(folder):
         return folder
     configured = _holding(folder, FILE)
     if (

@@ -165,7 +165,11 @@ def test_list_diff_verify_and_retire(root: Path, capsys: pytest.CaptureFixture[s
         (["publish", "models:/a/1", "{root}", "--no-wait"], 2, "expected MLFLOW_TRACKING_URI"),
         (["publish", "{1}", "{root}", "--addr", "x:1", "--sample", "{1}/model.onnx"], 2, "expected a .npz file"),
         (["publish", "{1}", "{root}", "--addr", "x:1", "--tls", "maybe"], 2, "MM_TLS (--tls) is 'maybe'"),
-        (["publish", "{1}", "{root}", "--no-wait", "--write-config"], 3, "has a config.pbtxt of its own"),
+        (
+            ["publish", "{1}", "{root}", "--name", "a", "--no-wait", "--write-config"],
+            3,
+            "has a config.pbtxt of its own",
+        ),
         (["rollback", "adder", "{root}", "--no-wait"], 3, "adder was never published here by mm-publish"),
         (["list", "{root}", "--model", "adder"], 3, "there is no model 'adder' in {root}; there are none"),
         (["verify", "s3://UPPER/x"], 2, "expected s3://BUCKET/PREFIX, such as s3://models/triton"),

@@ -151,7 +151,10 @@ class Proxy:
                     refused = isinstance(error, (AckError, _OddError)) and not late and not _NOT_LOADED.search(detail)
                     refusals = refusals + 1 if refused else 0
                     if refusals >= _REFUSALS * len(sizes):
-                        raise NotReadyError(f"version {version} is loaded and answers with an error: {told}") from error
+                        zeros = "" if self.sample else ". It was asked for inputs of zeros; give others with --sample"
+                        raise NotReadyError(
+                            f"version {version} is loaded and answers with an error: {told}{zeros}"
+                        ) from error
                 except CallError as error:
                     raise NotReadyError(f"the proxy could not be asked: {error}") from error
                 else:

@@ -126,7 +126,9 @@ def check_name(name: str) -> str:
     return name
 
 
-def from_folder(folder: Path, *, name: str | None, version: int | None, text: str | None = None) -> Source:
+def from_folder(
+    folder: Path, *, name: str | None, version: int | None, text: str | None = None, registered: str | None = None
+) -> Source:
     """Reads a folder.
 
     It, or the one folder in it that has a `config.pbtxt`, holds that file beside the model's files, which become the
@@ -135,9 +137,10 @@ def from_folder(folder: Path, *, name: str | None, version: int | None, text: st
 
     Args:
         folder: the folder.
-        name: the model's name; None takes config.pbtxt's, or else the folder's.
+        name: the model's name; None takes config.pbtxt's, the registered one, or else the folder's.
         version: its number; None takes that of the only version folder.
         text: what to call it; None takes the path.
+        registered: the name that it has in a registry.
 
     Raises:
         Refused: it cannot be published; the text says why.
@@ -145,14 +148,15 @@ def from_folder(folder: Path, *, name: str | None, version: int | None, text: st
         OSError: something in it cannot be read.
     """
     if not folder.is_dir():
+        what = "a file, not a folder" if folder.is_file() else "not a folder"
         raise UsageError(
-            f"the source {folder} is not a folder; expected a folder with {FILE} and the model's files, or a URI of a "
+            f"the source {folder} is {what}; expected a folder with {FILE} and the model's files, or a URI of a "
             "registered model such as models:/churn/3 or models:/churn@champion"
         )
     model = layout.model_folder(folder)
     config_file = model / FILE
     config_text = _text(config_file) if config_file.is_file() else None
-    numbered = layout.versions_in(path.name for path in model.iterdir() if path.is_dir())
+    numbered = layout.versions_of(model)
     if numbered:
         version = _chosen(model, numbered, version)
         config_text = _of_version(config_text, version)
@@ -176,7 +180,12 @@ def from_folder(folder: Path, *, name: str | None, version: int | None, text: st
         raise Refused(f"{text or folder} holds no model files; expected them beside {FILE}{noted}")
     configured = "" if config_text is None else ModelConfig.parse(config_text).name
     # Triton's layout has a model's name as the folder's; what MLflow calls its folders says nothing.
-    named = name or configured or (folder if config_text is None else model).absolute().name
+    named = name or configured or registered or (folder if config_text is None else model).absolute().name
+    if not (name or configured or registered) and layout.versions_in(iter([named])):
+        raise UsageError(
+            f"the source {folder} is a version's folder by its name; expected the model's: publish the folder above "
+            f"with --version {named}, or give the model's name with --name"
+        )
     return Source(text or str(folder.absolute()), check_name(named), version, config_text, files, notes)
 
 

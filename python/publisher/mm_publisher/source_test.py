@@ -153,7 +153,19 @@ def test_nothing_to_publish_is_refused(tmp_path: Path, files: dict[str, str]) ->
         from_folder(_put(tmp_path / "m", files), name=None, version=None)
 
 
+def test_a_version_folder_alone_needs_a_name(tmp_path: Path) -> None:
+    folder = _put(tmp_path / "churn", {"config.pbtxt": "", "2/model.onnx": ""})
+    with pytest.raises(
+        UsageError, match=r"is a version's folder by its name; .* the folder above with --version 2, or"
+    ):
+        from_folder(folder / "2", name=None, version=None)
+    assert from_folder(folder / "2", name="churn", version=None).name == "churn"
+
+
 def test_what_is_no_folder_is_told_with_what_was_expected(tmp_path: Path) -> None:
+    (tmp_path / "model.onnx").write_text("x")
+    with pytest.raises(UsageError, match=r"model.onnx is a file, not a folder; expected a folder with config.pbtxt"):
+        from_folder(tmp_path / "model.onnx", name=None, version=None)
     with pytest.raises(UsageError, match=r"is not a folder; expected .* models:/churn/3 or models:/churn@champion"):
         from_folder(tmp_path / "nothing", name=None, version=None)
 
