@@ -85,14 +85,18 @@ def _save_with_weights(model: onnx.ModelProto, path: Path) -> None:
     onnx.save(model, path, save_as_external_data=True, all_tensors_to_one_file=False, size_threshold=0)
 
 
-def test_links_to_weights_are_tried_as_they_will_lie(tmp_path: Path) -> None:
-    # As a cache of Hugging Face has it: files are links to blobs, which lie somewhere else by other names.
+@pytest.mark.parametrize("linked", ["model.onnx", "K0", "K1", ""])
+def test_links_to_weights_are_tried_as_they_will_lie(tmp_path: Path, linked: str) -> None:
+    # As a cache of Hugging Face has it, where all files are links to blobs; or as people save room, with one of them.
     blobs, folder = tmp_path / "blobs", tmp_path / "snapshots/abc"
     _save_with_weights(adder(1.0, 2.0), blobs / "model.onnx")
     folder.mkdir(parents=True)
     for number, path in enumerate(sorted(blobs.iterdir())):
-        path.rename(blobs / str(number))
-        (folder / path.name).symlink_to(f"../../blobs/{number}")
+        if linked in (path.name, ""):
+            path.rename(blobs / str(number))
+            (folder / path.name).symlink_to(f"../../blobs/{number}")
+        else:
+            path.rename(folder / path.name)
     (tmp_path / "models").mkdir()
     report = publish(
         str(folder), str(tmp_path / "models"), server=None, name=NAME, write_config=ConfigOptions(), progress=Silent()

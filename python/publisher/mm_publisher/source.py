@@ -83,7 +83,8 @@ class Source:
     def without_links(self, scratch: Path) -> Source:
         """The same with plain files alone, as they will lie in the version folder.
 
-        ONNX Runtime follows links to where they lead, and looks for a model's other files there.
+        ONNX Runtime refuses weights that a link leads to outside of the model's folder, and a link may lead somewhere
+        else by the time that its file is written.
 
         Args:
             scratch: a folder that is made for them, if there are links.
