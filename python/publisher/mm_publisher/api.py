@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 from mm_publisher import registry
@@ -22,7 +21,7 @@ from mm_publisher.serving import Server
 from mm_publisher.source import Source, check_name, from_folder
 from mm_publisher.state import File, Manifest, Records, Switch, now
 from mm_publisher.storage import Storage
-from mm_publisher.switching import Change, Switcher
+from mm_publisher.switching import Change, Prepare, Switcher
 from mm_publisher.target import open_target
 from mm_publisher.write_config import ConfigOptions
 
@@ -258,14 +257,16 @@ def _plan(storage: Storage, source: Source, checked: Checked, files: tuple[File,
     return plan
 
 
-def _preparation(storage: Storage, lease: Lease, source: Source, plan: Plan, progress: Progress) -> Callable[[], None]:
+def _preparation(storage: Storage, lease: Lease, source: Source, plan: Plan, progress: Progress) -> Prepare:
     folder = f"{source.name}/{plan.version}"
 
-    def prepare() -> None:
+    def prepare(written: set[str]) -> None:
         if plan.upload:
             with progress.transfer(f"writing {storage.url}/{folder}, {size_text(plan.size)}", plan.size) as on_bytes:
                 for path, file in source.files.items():
+                    written.add(path)
                     if not storage.create(f"{folder}/{path}", file, on_bytes, lease.check):
+                        written.remove(path)
                         lease.check()
                         raise Busy(
                             f"{storage.url}/{folder}/{path} appeared while this process wrote the version, and was "

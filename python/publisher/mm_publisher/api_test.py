@@ -8,7 +8,8 @@ import pytest
 
 from mm_publisher import api
 from mm_publisher.api import publish, rollback
-from mm_publisher.errors import Refused, Unavailable
+from mm_publisher.config import ModelConfig
+from mm_publisher.errors import Busy, Refused, Unavailable
 from mm_publisher.progress import Silent
 from mm_publisher.report import PublishReport
 from mm_publisher.serving import NotGoneError
@@ -144,3 +145,54 @@ def test_a_configuration_is_made_and_shown(root: Path) -> None:
         "  seen     version 1 answered\n", "  took     0.",
     ):  # fmt: skip
         assert part in text
+
+
+class _Meddler(Reader):
+    """Somebody who changes something right before the new version is seen to serve."""
+
+    def __init__(self, root: Path, meddle: Callable[[], object]) -> None:
+        super().__init__(root)
+        self._meddle = meddle
+
+    def wait(self, model: str, version: int, config: ModelConfig) -> str:
+        seen = super().wait(model, version, config)
+        self._meddle()
+        return seen
+
+
+def test_a_configuration_that_is_changed_after_the_switch_is_told(root: Path) -> None:
+    config = root / NAME / "config.pbtxt"
+    meddler = _Meddler(root, lambda: config.write_text(config.read_text() + "# by hand\n"))
+    with pytest.raises(
+        Busy, match=r"adder version 1 was switched to, and then somebody else changed adder/config.pbtxt"
+    ):
+        _publish(root, 1, server=meddler)
+    assert config.read_text().endswith("# by hand\n")
+
+
+@pytest.mark.parametrize("change", ["more", "less", "other"])
+def test_files_that_are_changed_after_the_switch_are_told(root: Path, change: str) -> None:
+    folder = root / NAME / "1"
+    changes: dict[str, Callable[[], object]] = {
+        "more": lambda: (folder / "more.bin").write_text("x"),
+        "less": lambda: (folder / "model.onnx").unlink(),
+        "other": lambda: (folder / "model.onnx").write_text("x"),
+    }
+    with pytest.raises(Unavailable, match=r"adder version 1 was switched to, and then somebody else changed its files"):
+        _publish(root, 1, server=_Meddler(root, changes[change]))
+
+
+def test_a_file_that_somebody_else_puts_there_meanwhile_is_left_as_it_is(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class _Meddled(Folder):
+        def create(self, path: str, source: Path, on_bytes: OnBytes, confirm: Callable[[], None]) -> bool:
+            self.write(path, b"theirs")
+            return super().create(path, source, on_bytes, confirm)
+
+    monkeypatch.setattr(api, "open_target", lambda *_: _Meddled(root, NAME))
+    told = r"models/adder/1/model.onnx appeared while this process wrote the version, and was left as it is"
+    with pytest.raises(Busy, match=told):
+        _publish(root, 1)
+    assert (root / NAME / "1/model.onnx").read_text() == "theirs"
+    assert not (root / NAME / "config.pbtxt").exists()

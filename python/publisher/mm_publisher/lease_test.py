@@ -140,3 +140,20 @@ def careless(aws: ObjectStore, monkeypatch: pytest.MonkeyPatch) -> Iterator[S3]:
 def test_a_store_without_conditional_writes_is_refused(careless: S3) -> None:
     with pytest.raises(Unavailable, match=r"overwrites what it was told to create only \(If-None-Match\)"):
         _lease(careless).__enter__()
+
+
+def test_who_slept_while_taking_it_waits_like_everybody(folder: Folder) -> None:
+    class _Sleeps(Folder):
+        slept = False
+
+        def swap(self, path: str, data: bytes, *, was: bytes | None, newer_than_ns: int = 0) -> bool:
+            done = super().swap(path, data, was=was, newer_than_ns=newer_than_ns)
+            if done and not self.slept:
+                self.slept = True
+                # Meanwhile its lease ran out, and the next one has taken it over.
+                self.delete(path)
+                self.write(path.replace("00000001", "00000002"), b'{"owner": "another", "secs": 60.0}')
+            return done
+
+    with pytest.raises(Busy, match="m is being published by another"):
+        _lease(_Sleeps(Path(folder.url), "m")).__enter__()

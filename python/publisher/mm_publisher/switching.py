@@ -20,6 +20,8 @@ from mm_publisher.serving import NotGoneError, NotReadyError, Server
 from mm_publisher.state import File, Journal, Outcome, Pending, Records, Switch, now
 from mm_publisher.storage import Storage
 
+# Takes the set that the paths of files in the version folder go into, before each is written.
+Prepare = Callable[[set[str]], None]
 # Named while a model's only version is removed: without config.pbtxt some Tritons would serve what is left of it.
 _NO_VERSION = 2**62
 
@@ -73,12 +75,12 @@ class Switcher:
         """As it was last written."""
         return self._journal
 
-    def switch(self, change: Change, prepare: Callable[[], None] | None = None) -> tuple[Switch, str]:
+    def switch(self, change: Change, prepare: Prepare | None = None) -> tuple[Switch, str]:
         """Makes a version serve.
 
         Args:
             change: what is to be.
-            prepare: writes and verifies what the version consists of; None where it is there.
+            prepare: writes and verifies what the version consists of, and says what it wrote; None where it is there.
 
         Returns:
             The switch, and how it was seen to serve.
@@ -148,14 +150,16 @@ class Switcher:
                 self._drop_first(pending)
             self._write(self._journal.ended("interrupted"))
 
-    def _prepare(self, change: Change, prepare: Callable[[], None]) -> None:
+    def _prepare(self, change: Change, prepare: Prepare) -> None:
+        written: set[str] = set()
         try:
-            prepare()
+            prepare(written)
         except PublisherError as error:
             try:
                 self._lease.check()
                 if self._journal.pending is not None:
-                    self._drop_upload(self._journal.pending)
+                    files = tuple(file for file in change.writes if file.path in written)
+                    self._drop_upload(dataclasses.replace(self._journal.pending, files=files))
                 self._write(self._journal.dropped())
             except Busy as lost:
                 raise Busy(
