@@ -53,6 +53,29 @@ class Log:
         return lines
 
 
+def test_refusals_of_strangers_are_summed_up() -> None:
+    log = Log()
+    for index in range(1000):
+        log.audit.refused(
+            method=f"/made.Up/{index}",
+            peer="ipv4:10.0.0.7:5",
+            kind=Kind.API_KEY if index % 2 else None,
+            code=grpc.StatusCode.UNAUTHENTICATED,
+            reason="no",
+            latency_secs=0,
+        )
+    lines = log.lines()
+    assert [line["event"] for line in lines].count("refused") == 20
+    assert [
+        (line["credential"], line["count"], line["result"], line["reason"], line["method"], line["peer"])
+        for line in lines
+        if line["event"] == "refusals"
+    ] == [
+        (None, 490, "UNAUTHENTICATED", "as many more calls were refused within 10 s", "", ""),
+        ("api-key", 490, "UNAUTHENTICATED", "as many more calls were refused within 10 s", "", ""),
+    ]
+
+
 def test_a_stream() -> None:
     log = Log()
     record = log.audit.stream(method="/m.S/Chat", peer="ipv4:10.0.0.7:5", principal=ANN, kind=Kind.TOKEN)
