@@ -195,7 +195,7 @@ def test_defaults_that_values_repeat_are_the_proxys() -> None:
 def test_the_formula_of_memory_is_the_proxys() -> None:
     assert (
         "bytes <= MAX_MB_IN_FLIGHT"
-        " + open streams * (largest packet + 2 * largest answer + HTTP/2 window of 8 MiB)"
+        " + open calls * (largest packet + 2 * largest answer + HTTP/2 window of 8 MiB)"
         " + 150 MiB whatever Triton does, beside the 100 MiB of an idle proxy"
     ) in " ".join((Budget.__doc__ or "").split())
 
