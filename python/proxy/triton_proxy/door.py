@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hmac
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Executor
 from functools import partial
@@ -50,6 +51,8 @@ class Door(grpc.GenericRpcHandler):
         self._threads = threads
         self._unary = {name: handler(partial(self._begin, name, method)) for name, method in unary_methods.items()}
         self._own = own
+        self._counting = threading.Lock()
+        self._seen = self._reached = 0
         self._answer = handler(lambda call: call.answer(b""))
 
     @property
@@ -57,15 +60,24 @@ class Door(grpc.GenericRpcHandler):
         """Full names of the methods behind the door."""
         return frozenset(self._methods) | frozenset(self._unary)
 
+    @property
+    def unserved(self) -> int:
+        """Calls so far that grpc's server refused for want of a place; some may be on their way here."""
+        with self._counting:
+            return self._seen - self._reached
+
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler[bytes, bytes]:
         """The handler for any method name whatever."""
         name = handler_call_details.method
-        if name in self._unary:
-            return self._unary[name]
         if self._own and hmac.compare_digest(name.encode(), self._own.encode()):
             return self._answer
+        with self._counting:
+            self._seen += 1
+        if name in self._unary:
+            return self._unary[name]
 
         def behave(requests: Iterator[bytes], context: grpc.ServicerContext) -> Iterator[bytes]:
+            self._reach()
             try:
                 passage = self._gate.enter(name, context)
             except Refusal as refusal:
@@ -81,7 +93,12 @@ class Door(grpc.GenericRpcHandler):
 
         return grpc.stream_stream_rpc_method_handler(behave)
 
+    def _reach(self) -> None:
+        with self._counting:
+            self._reached += 1
+
     def _begin(self, name: str, method: UnaryMethod, call: EventCall) -> None:
+        self._reach()
         self._lead(self._gate.enter_at_once, name, method, call)
 
     def _lead(self, enter: _Enter, name: str, method: UnaryMethod, call: EventCall) -> None:

@@ -72,10 +72,12 @@ class ServerStatistics:
     Attributes:
         calls: those that have a place.
         budget: the memory of packets and answers.
+        unserved: calls so far for which grpc's server had no place; some may be on their way to one.
     """
 
     calls: CallStatistics
     budget: BudgetStatistics
+    unserved: int
 
 
 class Server:
@@ -130,19 +132,16 @@ class Server:
                 ("grpc.so_reuseport", 0),  # A second proxy on the port is a mistake, not a helper.
             ],
         )
-        self._audit = Audit(Sink())
+        self._audit = Audit(Sink(), unserved=lambda: self._door.unserved)
         self._gate = gate_for(settings, authenticator, self._audit)
-        self._server.add_generic_rpc_handlers(
-            (
-                Door(
-                    self._gate,
-                    {CHAT_METHOD: self._chat.stream},
-                    {SEND_UNARY_METHOD: self._chat.unary},
-                    threads,
-                    own=self._own_call.method if self._own_call else "",
-                ),
-            )
+        self._door = Door(
+            self._gate,
+            {CHAT_METHOD: self._chat.stream},
+            {SEND_UNARY_METHOD: self._chat.unary},
+            threads,
+            own=self._own_call.method if self._own_call else "",
         )
+        self._server.add_generic_rpc_handlers((self._door,))
         self.port = self._bind()
         if self.port == 0:
             raise RuntimeError(f"cannot listen on {settings.listen_addr}; is the port taken? LISTEN_ADDR sets it")
@@ -171,7 +170,7 @@ class Server:
 
     def statistics(self) -> ServerStatistics:
         """What the proxy is at work on at this moment."""
-        return ServerStatistics(self._chat.statistics(), self._gate.budget.statistics())
+        return ServerStatistics(self._chat.statistics(), self._gate.budget.statistics(), self._door.unserved)
 
     def _bind(self) -> int:
         """The port, or 0."""

@@ -204,6 +204,14 @@ def test_far_too_large_is_refused_unread(channel: grpc.Channel) -> None:
     assert "Received message larger than max" in (caught.value.details() or "")
 
 
+def test_the_largest_limit_that_may_be_set_can_be_served() -> None:
+    largest = Server(settings(max_message_mb=1024), ByKey())
+    largest.start()
+    with grpc.insecure_channel(f"127.0.0.1:{largest.port}") as channel:
+        assert pb_grpc.MultimodalServiceStub(channel).SendUnary(packet("u"), metadata=GOOD, timeout=30).final
+    largest.drain()
+
+
 def test_one_stream_too_many_is_told_so(channel: grpc.Channel) -> None:
     streams = [OpenStream(channel, GOOD, 30) for _ in range(3)]
     for stream in streams:
