@@ -64,8 +64,8 @@ class Budget:
                  + open calls * (largest packet + 2 * largest answer + HTTP/2 window of 8 MiB)
                  + 150 MiB
 
-    whatever Triton does, beside the 100 MiB of an idle proxy; tests/integration/memory_test.py measures it. A packet that
-    is still arriving is one that was not read: where callers mean harm, the largest has MAX_MESSAGE_MB.
+    whatever Triton does, beside the 100 MiB of an idle proxy; tests/integration/memory_test.py measures it. A packet
+    that is still arriving is one that was not read: where callers mean harm, the largest has MAX_MESSAGE_MB.
     """
 
     def __init__(self, mb: int, principal_mb: int) -> None:
