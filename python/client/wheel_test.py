@@ -184,8 +184,9 @@ def test_the_video_pipeline(environment: Environment, addr: str, tmp_path: Path)
 @pytest.mark.parametrize("suffix", [".wav", ".flac", ".ogg", ".mp3"])
 def test_recordings_are_read_and_resampled(environment: Environment, addr: str, tmp_path: Path, suffix: str) -> None:
     environment.python("-c", SOUND_SCRIPT, tmp_path / f"s{suffix}")
-    words = ("infer", "--addr", addr, "--model", "echo", "--input", f"W={tmp_path}/s{suffix}", "--output", "W", "--json")
-    (length,) = json.loads(environment.mm_client(*words, "--rate", "W=16000"))["outputs"]["W"]["shape"]
+    words = ("infer", "--addr", addr, "--model", "echo", "--input", f"W={tmp_path}/s{suffix}", "--output", "W")
+    answer = json.loads(environment.mm_client(*words, "--rate", "W=16000", "--json"))
+    (length,) = answer["outputs"]["W"]["shape"]
     # Encoders add or drop a few milliseconds.
     assert abs(length - 1600) < 500
 

@@ -297,16 +297,14 @@ def test_a_full_disk_does_not_stop_the_inference(server: EchoServer, tmp_path: P
     assert "Traceback" not in done.stderr
 
 
-@pytest.mark.parametrize("name", ["annotated.mp4", "annotated"])
+@pytest.mark.parametrize("name", ["annotated.mp4", "annotated", "annotated/p.png"])
 def test_what_is_read_is_not_written_over(
     server: EchoServer, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
 ) -> None:
     source = tmp_path / name
-    if name == "annotated":
-        source.mkdir()
-        (source / "p.png").write_bytes(media.picture(".png", red_square(20)))
-    else:
-        write_video(source, 3)
+    (tmp_path / "annotated").mkdir()
+    (tmp_path / "annotated" / "p.png").write_bytes(media.picture(".png", red_square(20)))
+    write_video(tmp_path / "annotated.mp4", 3)
     assert command.main(flags_for(server, source, tmp_path)) == command.WRONG_USE
     assert f"(--results) {tmp_path} would write over {source}, which is read; name another" in capsys.readouterr().err
     assert not (tmp_path / "frame_counts.jsonl").exists()

@@ -44,11 +44,11 @@ class Outputs:
         self._fps = fps
         self._video: VideoSink | None = None
         self._stack = ExitStack()
-        for read in (Path(source), Path(source) / "x"):
-            if read.resolve() in ((folder / VIDEO).resolve(), (folder / PICTURES / "x").resolve()):
-                raise UsageError(
-                    f"RESULTS_DIR (--results) {folder} would write over {source}, which is read; name another folder"
-                )
+        read, drawn = Path(source).resolve(), (folder / PICTURES).resolve()
+        if read in ((folder / VIDEO).resolve(), drawn) or read.parent == drawn:
+            raise UsageError(
+                f"RESULTS_DIR (--results) {folder} would write over {source}, which is read; name another folder"
+            )
         try:
             folder.mkdir(parents=True, exist_ok=True)
             # The last run's would lie beside the lines of this one.
