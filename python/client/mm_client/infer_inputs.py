@@ -70,7 +70,8 @@ def _read(name: str, texts: Sequence[str], rate: str | None) -> Array:
             return _elements(read_lines(path))
         if path.suffix.lower() == ".npy":
             array: Array = np.load(path, allow_pickle=False)
-            return array
+            # Byte strings of a fixed length are filled up with zeros, which are not theirs.
+            return array.astype(object) if array.dtype.kind == "S" else array
         if is_sound:
             return sound.read_sound(path, _hertz(name, rate))
     except (OSError, ValueError, EOFError) as error:

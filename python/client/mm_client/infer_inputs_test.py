@@ -28,6 +28,11 @@ def test_npy_keeps_type_and_shape(tmp_path: Path) -> None:
     np.testing.assert_array_equal(decode(tensor), array)
 
 
+def test_npy_byte_strings_come_without_what_fills_them_up(tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", np.array([b"a", b"\xffbc"]))
+    assert decode(read_inputs([f"X={tmp_path}/a.npy"])["X"]).tolist() == [b"a", b"\xffbc"]
+
+
 def test_texts(tmp_path: Path) -> None:
     (tmp_path / "t.txt").write_bytes("\ufeffone\r\nzwölf\r\n".encode())
     inputs = read_inputs(["A=text:hello=world", "A=text:", f"B=@{tmp_path}/t.txt"], shapes=["B=2,1"])

@@ -343,6 +343,21 @@ def test_secrets_of_addresses_are_nowhere(
     assert [path.name for path in tmp_path.rglob("*")] == ["v.mp4"]
 
 
+def test_opencv_writes_nothing_between_our_lines(server: EchoServer, tmp_path: Path) -> None:
+    picture = media.picture(".png", red_square(20))
+    (tmp_path / "p.png").write_bytes(picture[: len(picture) // 2])
+    done = subprocess.run(
+        [sys.executable, "-m", "mm_client", *flags_for(server, tmp_path / "p.png", tmp_path / "r")],
+        env={"PYTHONPATH": ":".join(sys.path), "DOMINO_USER_API_KEY": echo.API_KEY},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == command.FAILED
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("mm-client: 1 × UNREADABLE, the first: ")
+
+
 def infer(server: EchoServer, *flags: str) -> int:
     return command.main(["infer", "--addr", server.addr, "--model", "echo", *flags])
 

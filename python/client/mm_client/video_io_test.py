@@ -128,6 +128,15 @@ def test_a_video_that_is_stopped_misses_nothing(tmp_path: Path) -> None:
     assert source.missing == 0
 
 
+@pytest.mark.parametrize("declared", [26, 50])
+def test_a_number_of_frames_that_is_calculated_and_too_large_is_no_early_end(tmp_path: Path, declared: float) -> None:
+    path = media.declare_fps(media.write(tmp_path / "v.mkv", media.grey_frames(60), 25, "MJPG"), declared)
+    source = VideoSource(str(path))
+    assert source.frame_count > 60
+    assert len(list(source.frames())) == 60
+    assert source.missing == 0
+
+
 def test_a_last_frame_that_is_shown_for_long_is_no_early_end(tmp_path: Path) -> None:
     path = media.set_durations(media.write(tmp_path / "screen.mp4", media.grey_frames(6)), [40] * 5 + [9000])
     source = VideoSource(str(path))
