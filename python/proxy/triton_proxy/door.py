@@ -10,6 +10,7 @@ from functools import partial
 
 import grpc
 
+from multimodal_contract import NOT_ACCEPTED
 from triton_proxy.event_call import EventCall, handler
 from triton_proxy.gate import Gate, Passage, Refusal
 
@@ -50,6 +51,7 @@ class Door(grpc.GenericRpcHandler):
         self._methods = dict(methods)
         self._threads = threads
         self._unary = {name: handler(partial(self._begin, name, method)) for name, method in unary_methods.items()}
+        self._refusal = handler(self._refuse)
         self._own = own
         self._counting = threading.Lock()
         self._seen = self._reached = 0
@@ -75,6 +77,9 @@ class Door(grpc.GenericRpcHandler):
             self._seen += 1
         if name in self._unary:
             return self._unary[name]
+        # On the wire every refusal is the same, and this one takes no thread.
+        if self._gate.refuses(handler_call_details.invocation_metadata):
+            return self._refusal
 
         def behave(requests: Iterator[bytes], context: grpc.ServicerContext) -> Iterator[bytes]:
             self._reach()
@@ -97,6 +102,9 @@ class Door(grpc.GenericRpcHandler):
         with self._counting:
             self._reached += 1
 
+    def _refuse(self, call: EventCall) -> None:
+        self._begin(call.method, _let_in_meanwhile, call)
+
     def _begin(self, name: str, method: UnaryMethod, call: EventCall) -> None:
         self._reach()
         self._lead(self._gate.enter_at_once, name, method, call)
@@ -111,3 +119,9 @@ class Door(grpc.GenericRpcHandler):
             call.later(self._threads, self._lead, self._gate.enter, name, method, call)
         else:
             method(call, passage)
+
+
+def _let_in_meanwhile(call: EventCall, passage: Passage) -> None:
+    text = "it was not known who is calling when the call came, and is by now; try again"
+    passage.close(grpc.StatusCode.UNAVAILABLE, text)
+    call.abort(grpc.StatusCode.UNAVAILABLE, text, (NOT_ACCEPTED,))

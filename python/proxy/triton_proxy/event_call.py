@@ -59,6 +59,11 @@ class EventCall:
         self.done: Future[None] = Future()
 
     @property
+    def method(self) -> str:
+        """Full name of the method, as the caller gave it."""
+        return str(self._event.call_details.method.decode("latin1"))
+
+    @property
     def cancelled(self) -> bool:
         """Whether the caller went away, or was cut off, before it had its answer."""
         return self._state.client is _server._CANCELLED

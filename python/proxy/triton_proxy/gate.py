@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -110,6 +110,18 @@ class Gate:
         if decision is None:
             return None
         return self._passage(Caller(self.decisions, credential, decision), method, context.peer())
+
+    def refuses(self, metadata: Iterable[tuple[str, str | bytes]]) -> bool:
+        """Whether a call would be refused for its credential without anybody being asked; writes nothing down.
+
+        Args:
+            metadata: of the call.
+        """
+        try:
+            self.decisions.recall(from_metadata(metadata))
+        except (NotAuthenticated, UnusableCredential):
+            return True
+        return False
 
     def _passage(self, caller: Caller, method: str, peer: str) -> Passage:
         try:

@@ -43,7 +43,8 @@ _SHORTEST_PING_INTERVAL_MS = 10_000
 # setting. Beyond it grpc itself refuses: what is still arriving counts nowhere, so that each byte more is one that
 # every call may take.
 _READABLE_OVER_LIMIT_BYTES = 1024 * 1024
-# Of one connection: also those count that were refused and whose refusals nobody reads, at 16 KiB each.
+# Of one connection, beside as many calls as one principal may have: also those count that were refused and whose
+# refusals nobody reads, at 16 KiB each.
 _SPARE_STREAMS = 16
 # Callers connect again by themselves. What is not read, or does not answer a ping, is closed in between.
 _IDLE_MS = 300_000
@@ -51,6 +52,9 @@ _PING_MS = 30_000
 _PING_TIMEOUT_MS = 10_000
 _HANDSHAKE_MS = 10_000
 _MOST_CONNECTIONS = 4096
+# Calls that came and were not looked at yet. Beyond the first grpc cancels some of them by lot, good callers' too, beyond
+# the second all; its own are 1000 and 3000, which one stranger's connections reach.
+_PENDING_CALLS, _MOST_PENDING_CALLS = 16_384, 32_768
 # A connection that has been told to go away is closed with its last stream, and cut off where the caller still sends:
 # what it has not read yet is lost. grpc wants a ping answered first; what was sent before the ping has been read then.
 _SETTLE_SECS = 1.0
@@ -116,8 +120,10 @@ class Server:
             options=[
                 ("grpc.max_send_message_length", -1),  # `chat` holds Acks to the limit and says so.
                 ("grpc.max_receive_message_length", settings.max_message_bytes + _READABLE_OVER_LIMIT_BYTES),
-                ("grpc.max_concurrent_streams", settings.max_streams + _SPARE_STREAMS),
+                ("grpc.max_concurrent_streams", settings.max_calls_per_principal + _SPARE_STREAMS),
                 ("grpc.max_allowed_incoming_connections", _MOST_CONNECTIONS),
+                ("grpc.server.max_pending_requests", _PENDING_CALLS),
+                ("grpc.server.max_pending_requests_hard_limit", _MOST_PENDING_CALLS),
                 ("grpc.max_connection_idle_ms", _IDLE_MS),
                 ("grpc.server_handshake_timeout_ms", _HANDSHAKE_MS),
                 ("grpc.keepalive_time_ms", _PING_MS),
