@@ -32,6 +32,10 @@ CHECK_METHOD = "/grpc.health.v1.Health/Check"
 _LOG = logging.getLogger(__name__)
 _States = health_pb2.HealthCheckResponse
 _INTERVAL_SECS = 2.0
+# A flood of strangers, or other load, makes a call late. To take the proxy out of service for that would do the
+# strangers' work: it is out where call after call is not answered at all.
+_OWN_CALL_SECS = 5.0
+_UNANSWERED = 2
 _MESSAGE_SECS = 5.0
 _MESSAGE_BYTES = 1024
 # Calls whose message has not come yet; one more, and the oldest gives way, so that there is always room for a probe.
@@ -53,11 +57,12 @@ class Health:
         Args:
             triton: whom to ask whether it is ready.
             answers: whether a call through the callers' listener is answered within so many seconds.
-            interval_secs: between two looks, and how long each may wait for an answer.
+            interval_secs: between two looks, and how long Triton may take to say whether it is ready.
         """
         self._triton = triton
         self._answers = answers
         self._interval_secs = interval_secs
+        self._unanswered = 0
         self._draining = threading.Event()
         # Replaced as one, never changed: whoever reads it waits for nobody.
         self._serving: frozenset[str] = frozenset([LIVENESS_SERVICE])
@@ -88,7 +93,8 @@ class Health:
             self._draining.wait(self._interval_secs)
 
     def _look(self) -> None:
-        answers = self._answers(self._interval_secs)
+        self._unanswered = 0 if self._answers(_OWN_CALL_SECS) else self._unanswered + 1
+        answers = self._unanswered < _UNANSWERED and ("" in self._serving or not self._unanswered)
         if not answers and "" in self._serving:
             _LOG.error("a call through the proxy's own listener is not answered: health says NOT_SERVING")
         proxy = ("", SERVICE_NAME) if answers else ()

@@ -52,8 +52,8 @@ _PING_MS = 30_000
 _PING_TIMEOUT_MS = 10_000
 _HANDSHAKE_MS = 10_000
 _MOST_CONNECTIONS = 4096
-# Calls that came and were not looked at yet. Beyond the first grpc cancels some of them by lot, good callers' too, beyond
-# the second all; its own are 1000 and 3000, which one stranger's connections reach.
+# Calls that came and were not looked at yet. Beyond the first grpc cancels some of them by lot, good callers' too,
+# beyond the second all; its own are 1000 and 3000, which one stranger's connections reach.
 _PENDING_CALLS, _MOST_PENDING_CALLS = 16_384, 32_768
 # A connection that has been told to go away is closed with its last stream, and cut off where the caller still sends:
 # what it has not read yet is lost. grpc wants a ping answered first; what was sent before the ping has been read then.
