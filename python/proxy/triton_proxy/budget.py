@@ -65,7 +65,9 @@ class Budget:
                  + 150 MiB
 
     whatever Triton does, beside the 100 MiB of an idle proxy; tests/integration/memory_test.py measures it. A packet
-    that is still arriving is one that was not read: where callers mean harm, the largest has MAX_MESSAGE_MB.
+    that is still arriving is one that was not read. A principal that means harm, alone, gets to
+
+        bytes <= MAX_MB_IN_FLIGHT + MAX_CALLS_PER_PRINCIPAL * (MAX_MESSAGE_MB + HTTP/2 window of 8 MiB) + 150 MiB
     """
 
     def __init__(self, mb: int, principal_mb: int) -> None:

@@ -130,9 +130,9 @@ class Settings:
         " is refused with RESOURCE_EXHAUSTED.",
     )
     max_calls_per_principal: int = _setting(
-        "128",
+        "80",
         parse.integer(1, 10000),
-        "Calls of one principal that are open at once.",
+        "Calls of one principal that are open at once; each may have MAX_MESSAGE_MB on its way here.",
     )
     auth_timeout_secs: float = _setting(
         "5",

@@ -28,7 +28,7 @@ def test_defaults() -> None:
         max_timeout_secs=600,
         stream_window=8,
         max_streams=256,
-        max_calls_per_principal=128,
+        max_calls_per_principal=80,
         auth_timeout_secs=5,
         auth_cache_secs=60,
         auth_stale_secs=0,
