@@ -11,7 +11,6 @@ from chart_checks.network_policy import End, Host, Network, Pod
 
 CHART = "domino-triton"
 TRITON_HTTP, TRITON_GRPC, TRITON_METRICS = 8000, 8001, 8002
-TRITON_INFERENCE = (TRITON_HTTP, TRITON_GRPC)
 PROXY_GRPC = 50051
 DNS_PROTOCOLS = ("UDP", "TCP")
 
@@ -80,10 +79,10 @@ def _is_destination(end: End, port: int, destination: Mapping[str, Any]) -> bool
 
 
 def triton_accepts(release: Release, source: End, port: int, protocol: str) -> bool:
-    """The proxy on 8000 and 8001, monitoring on 8002, nobody else on anything."""
+    """The proxy on 8001, monitoring on 8002, nobody else on anything; only kubelet asks on 8000."""
     if protocol != "TCP":
         return False
-    if port in TRITON_INFERENCE:
+    if port == TRITON_GRPC:
         return release.is_component(source, "proxy")
     return port == TRITON_METRICS and _is_peer(source, release.policy["monitoring"])
 
@@ -95,7 +94,7 @@ def proxy_accepts(release: Release, source: End, port: int, protocol: str) -> bo
 
 
 def proxy_may_call(release: Release, destination: End, port: int, protocol: str) -> bool:
-    """Triton's HTTP and gRPC, DNS, and Domino and Keycloak where they are set."""
+    """Triton's gRPC, DNS, and Domino and Keycloak where they are set."""
     if _is_destination(destination, port, release.policy["dns"]) and protocol in DNS_PROTOCOLS:
         return True
     if protocol != "TCP":
@@ -104,7 +103,7 @@ def proxy_may_call(release: Release, destination: End, port: int, protocol: str)
     named = [("domino", "DOMINO_HOST"), ("keycloak", "KEYCLOAK_ISSUER")]
     if any(settings.get(s) and _is_destination(destination, port, release.policy[key]) for key, s in named):
         return True
-    return port in TRITON_INFERENCE and release.is_component(destination, "triton")
+    return port == TRITON_GRPC and release.is_component(destination, "triton")
 
 
 def publisher_may_call(release: Release, destination: End, port: int, protocol: str) -> bool:

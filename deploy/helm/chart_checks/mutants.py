@@ -92,8 +92,11 @@ MUTANTS: dict[str, Mutation] = {
         _TRITON, lambda spec: _proxy_rule(spec)["from"].append({"ipBlock": {"cidr": "10.0.0.0/8"}})
     ),
     "port added": _edited(_TRITON, lambda spec: _proxy_rule(spec)["ports"].append({"protocol": "TCP", "port": 8002})),
+    "HTTP opened to the proxy": _edited(
+        _TRITON, lambda spec: _proxy_rule(spec)["ports"].append({"protocol": "TCP", "port": 8000})
+    ),
     "ports dropped": _edited(_TRITON, lambda spec: _proxy_rule(spec).pop("ports")),
-    "ports up to 8002": _edited(_TRITON, lambda spec: _proxy_rule(spec)["ports"][1].update(endPort=8002)),
+    "ports up to 8002": _edited(_TRITON, lambda spec: _proxy_rule(spec)["ports"][0].update(endPort=8002)),
     "Triton's policy selects nothing": _edited(
         _TRITON, lambda spec: spec["podSelector"]["matchLabels"].update({_COMPONENT: "server"})
     ),
