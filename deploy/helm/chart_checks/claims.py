@@ -12,7 +12,23 @@ from chart_checks.network_policy import End, Host, Network, Pod
 CHART = "domino-triton"
 TRITON_HTTP, TRITON_GRPC, TRITON_METRICS = 8000, 8001, 8002
 PROXY_GRPC = 50051
-DNS_PROTOCOLS = ("UDP", "TCP")
+DNS, DNS_PROTOCOLS = 53, ("UDP", "TCP")
+# Nobody gets there, whatever network of the values holds them: metadata services, which hand out credentials, and
+# link-local addresses. Sources: the documents of AWS (IMDS, EKS Pod Identity), Google Cloud, Azure (WireServer) and
+# Alibaba Cloud; RFC 3927, RFC 4291 and RFC 6052.
+FORBIDDEN = tuple(
+    ipaddress.ip_network(network)
+    for network in (
+        "169.254.0.0/16",
+        "100.100.100.200/32",
+        "168.63.129.16/32",
+        "fe80::/10",
+        "fd00:ec2::/32",
+        "fd20:ce::/32",
+        "64:ff9b::a9fe:0/112",
+        "::ffff:0:0/96",
+    )
+)
 
 
 @dataclass(frozen=True)
@@ -75,7 +91,16 @@ def _is_peer(end: End, peers: Sequence[Mapping[str, Any]]) -> bool:
 def _is_destination(end: End, port: int, destination: Mapping[str, Any]) -> bool:
     address = ipaddress.ip_address(end.ip)
     outside = any(address in ipaddress.ip_network(cidr) for cidr in destination.get("cidrs", ()))
+    outside = outside and not any(address in network for network in FORBIDDEN)
     return port in destination["ports"] and (outside or _is_peer(end, destination.get("peers", ())))
+
+
+def _asks_dns(release: Release, end: End, port: int, protocol: str) -> bool:
+    """DNS as the values name it; of a node's cache its port 53 alone, whatever ports other DNS servers have."""
+    dns = release.policy["dns"]
+    caches = map(ipaddress.ip_address, dns["nodeLocalCache"])
+    cached = port == DNS and ipaddress.ip_address(end.ip) in caches
+    return protocol in DNS_PROTOCOLS and (cached or _is_destination(end, port, dns))
 
 
 def triton_accepts(release: Release, source: End, port: int, protocol: str) -> bool:
@@ -95,7 +120,7 @@ def proxy_accepts(release: Release, source: End, port: int, protocol: str) -> bo
 
 def proxy_may_call(release: Release, destination: End, port: int, protocol: str) -> bool:
     """Triton's gRPC, DNS, and Domino and Keycloak where they are set."""
-    if _is_destination(destination, port, release.policy["dns"]) and protocol in DNS_PROTOCOLS:
+    if _asks_dns(release, destination, port, protocol):
         return True
     if protocol != "TCP":
         return False
@@ -108,7 +133,7 @@ def proxy_may_call(release: Release, destination: End, port: int, protocol: str)
 
 def publisher_may_call(release: Release, destination: End, port: int, protocol: str) -> bool:
     """The proxy, DNS and what publisher.egress names."""
-    if _is_destination(destination, port, release.policy["dns"]) and protocol in DNS_PROTOCOLS:
+    if _asks_dns(release, destination, port, protocol):
         return True
     if protocol != "TCP":
         return False

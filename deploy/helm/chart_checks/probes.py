@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import ipaddress
 import itertools
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -19,8 +20,13 @@ _PROTOCOLS = ("TCP", "UDP", "SCTP")
 _KEYS = ("app.kubernetes.io/name", "app.kubernetes.io/instance", "app.kubernetes.io/component", "k8s-app", "app")
 _VALUES = ("", "domino-triton", "mm", "triton", "proxy", "publisher", "network", "kube-dns", "prometheus", "true")
 _WORDS = st.text("abcxyz-", min_size=1, max_size=5)
+# What clouds answer on, and addresses beside them in networks that values may name.
+METADATA_SERVICES = ("169.254.169.254", "169.254.170.23", "100.100.100.200", "168.63.129.16", "fd00:ec2::254",
+                      "fd20:ce::254", "fe80::a9fe:a9fe")  # fmt: skip
 _IPS = st.one_of(
-    st.sampled_from(["10.0.0.7", "10.244.0.1", "169.254.169.254", "8.8.8.8"]), st.ip_addresses(v=4).map(str)
+    st.sampled_from(["10.0.0.7", "10.244.0.1", "8.8.8.8", "100.100.100.201", "2001:db8::7", "fd00:10:244::1"]),
+    st.sampled_from(METADATA_SERVICES),
+    st.ip_addresses().map(str),
 )
 _LABEL_STEPS = st.tuples(
     st.one_of(st.none(), st.integers(0, 5)),
@@ -28,7 +34,6 @@ _LABEL_STEPS = st.tuples(
     st.one_of(st.sampled_from(_VALUES), _WORDS),
 )
 _POD_IP = "10.244.0.1"
-_METADATA_SERVICE = Host("169.254.169.254")
 
 
 @dataclass(frozen=True)
@@ -105,7 +110,9 @@ def _known(release: Release) -> list[End]:
     namespaces = {end.namespace for end in ends if isinstance(end, Pod)} | {release.namespace + "-2"}
     ends += [dataclasses.replace(pod, namespace=namespace) for pod in pods for namespace in sorted(namespaces)]
     ends += [dataclasses.replace(end, namespace=release.namespace) for end in ends if isinstance(end, Pod)]
-    return list({repr(end): end for end in [*ends, _METADATA_SERVICE]}.values())
+    ends += [Host(ip) for ip in METADATA_SERVICES]
+    ends += [Host(ip) for cidr in _cidrs(release) for ip in _outside(cidr)]
+    return list({repr(end): end for end in ends}.values())
 
 
 def _allowed(release: Release) -> Iterable[Probe]:
@@ -124,8 +131,28 @@ def _allowed(release: Release) -> Iterable[Probe]:
     for caller, destinations in callers:
         for destination in destinations:
             ends: list[End] = [_pod(peer) for peer in destination.get("peers", ())]
-            ends += [Host(cidr.partition("/")[0]) for cidr in destination.get("cidrs", ())]
+            ends += [Host(ip) for cidr in destination.get("cidrs", ()) for ip in _first_and_last(cidr)]
+            ends += [Host(ip) for ip in destination.get("nodeLocalCache", ())]
             yield from (Probe(caller, end, port, "TCP") for end in ends for port in destination["ports"])
+
+
+def _cidrs(release: Release) -> Iterable[str]:
+    destinations = [
+        *(release.policy[key] for key in ("dns", "domino", "keycloak")),
+        *release.values["publisher"]["egress"],
+    ]
+    return (cidr for destination in destinations for cidr in destination.get("cidrs", ()))
+
+
+def _outside(cidr: str) -> tuple[str, str]:
+    """The addresses before and after a network, as a policy that is a little too wide has them."""
+    network = ipaddress.ip_network(cidr)
+    return str(network[0] - 1), str(network[-1] + 1)
+
+
+def _first_and_last(cidr: str) -> tuple[str, str]:
+    network = ipaddress.ip_network(cidr)
+    return str(network[0]), str(network[-1])
 
 
 def _pod(peer: Mapping[str, Any]) -> Pod:

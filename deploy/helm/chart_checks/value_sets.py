@@ -76,8 +76,11 @@ networkPolicy:
     - {namespace: domino-compute-2}
   monitoring:
     - {namespace: monitoring, podLabels: {app.kubernetes.io/name: prometheus}}
+  dns:
+    peers: [{namespace: kube-system, podLabels: {k8s-app: kube-dns}}]
+    nodeLocalCache: [169.254.20.10]
   domino:
-    cidrs: [10.20.30.0/24]
+    cidrs: [10.20.30.0/24, 100.64.0.0/10]
 publisher:
   enabled: true
   image: {repository: registry.example.com/domino-triton-publisher}
@@ -103,6 +106,12 @@ publisher:
   egress:
     - {peers: [{namespace: domino-platform}], ports: [5000]}
     - {cidrs: [52.216.0.0/15], ports: [443]}
+""",
+    "ipv6": f"""{_INSTALLED}
+triton: {{ipFamily: IPv6}}
+networkPolicy:
+  dns: {{cidrs: [fd00:10:96::a/128], nodeLocalCache: [169.254.20.10, "fd00:90::10"]}}
+  domino: {{peers: [], cidrs: ["2001:db8:20::/48", fd00::/16, 10.20.0.0/16], ports: [443]}}
 """,
     "closed": f"""{_INSTALLED}
 networkPolicy: {{clients: [], monitoring: []}}
