@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 
 from chart_checks.claims import Release, check
 from chart_checks.helm import NAMESPACE, RELEASE, render
+from chart_checks.mesh_mutants import NETWORK_MUTANTS
 from chart_checks.mutants import MUTANTS, MUTANTS_OF, Mutation
 from chart_checks.network_policy import End, Host, Network, Pod
 from chart_checks.probes import METADATA_SERVICES, Probe, crossings, probes
@@ -56,7 +57,7 @@ def test_what_has_to_work_works(name: str) -> None:
     assert not any(network.allows(proxy, triton, port) for port in (8000, 8002))
     for peer in installed.policy["clients"]:
         client = Pod(peer["namespace"], peer.get("podLabels", {}), "10.244.1.1")
-        assert network.allows(client, proxy, 50051)
+        assert network.allows(client, proxy, 15008 if name == "ambient" else 50051)
         assert not any(network.allows(client, triton, port) for port in (8000, 8001, 8002))
     for name_, protocols in {"dns": ("UDP", "TCP"), "domino": ("TCP",)}.items():
         destination = installed.policy[name_]
@@ -106,7 +107,7 @@ def caught(mutate: Mutation, values: str) -> str:
 
 
 def test_mistakes_are_caught(capsys: pytest.CaptureFixture[str]) -> None:
-    mutants = {"default": MUTANTS, **MUTANTS_OF}
+    mutants = {"default": MUTANTS, **MUTANTS_OF, **NETWORK_MUTANTS}
     said = {
         (values, name): caught(mutate, VALUE_SETS[values])
         for values, named in mutants.items()

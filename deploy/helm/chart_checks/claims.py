@@ -7,11 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from chart_checks.mesh import HBONE, PROBE_ADDRESSES
 from chart_checks.network_policy import End, Host, Network, Pod
 
 CHART = "domino-triton"
 TRITON_HTTP, TRITON_GRPC, TRITON_METRICS = 8000, 8001, 8002
-PROXY_GRPC = 50051
+PROXY_GRPC, PROXY_HEALTH = 50051, 50052
 DNS, DNS_PROTOCOLS = 53, ("UDP", "TCP")
 # Nobody gets there, whatever network of the values holds them: metadata services, which hand out credentials, and
 # link-local addresses. Sources: the documents of AWS (IMDS, EKS Pod Identity), Google Cloud, Azure (WireServer) and
@@ -57,7 +58,7 @@ class Release:
         """A pod of a component, as the chart makes it."""
         ports = {
             "triton": {"http": ("TCP", TRITON_HTTP), "grpc": ("TCP", TRITON_GRPC), "metrics": ("TCP", TRITON_METRICS)},
-            "proxy": {"grpc": ("TCP", PROXY_GRPC), "health": ("TCP", 50052)},
+            "proxy": {"grpc": ("TCP", PROXY_GRPC), "health": ("TCP", PROXY_HEALTH)},
         }
         return Pod(self.namespace, self.labels(component), "10.244.9.9", ports.get(component, {}))
 
@@ -78,6 +79,16 @@ class Release:
         """The values of networkPolicy."""
         policy: Mapping[str, Any] = self.values["networkPolicy"]
         return policy
+
+    @property
+    def mesh(self) -> str:
+        """The value mesh.mode."""
+        return str(self.values["mesh"]["mode"])
+
+    @property
+    def callers_port(self) -> int:
+        """Where the proxy's callers arrive, as a NetworkPolicy sees it."""
+        return HBONE if self.mesh == "ambient" else PROXY_GRPC
 
 
 def _has(pod: Pod, namespace: str, labels: Mapping[str, str]) -> bool:
@@ -112,34 +123,58 @@ def triton_accepts(release: Release, source: End, port: int, protocol: str) -> b
     return port == TRITON_METRICS and _is_peer(source, release.policy["monitoring"])
 
 
-def proxy_accepts(release: Release, source: End, port: int, protocol: str) -> bool:
-    """Clients' namespaces, and the publisher where there is one, on 50051."""
+def calls_the_proxy(release: Release, source: End) -> bool:
+    """Clients' namespaces, and the publisher where there is one."""
     publisher = release.values["publisher"]["enabled"] and release.is_component(source, "publisher")
-    return (port, protocol) == (PROXY_GRPC, "TCP") and (publisher or _is_peer(source, release.policy["clients"]))
+    return publisher or _is_peer(source, release.policy["clients"])
+
+
+def proxy_accepts(release: Release, source: End, port: int, protocol: str) -> bool:
+    """Its callers on 50051, or on HBONE's port in an ambient mesh, where kubelet's probes have their own address."""
+    if protocol != "TCP":
+        return False
+    if release.mesh == "ambient" and port == PROXY_HEALTH:
+        return source.ip in PROBE_ADDRESSES
+    return port == release.callers_port and calls_the_proxy(release, source)
+
+
+def _meshed(release: Release, end: End, port: int, destination: Mapping[str, Any]) -> bool:
+    """A destination, with HBONE to its pods in an ambient mesh, by which any port of theirs can be asked for."""
+    hbone = release.mesh == "ambient" and port == HBONE and _is_peer(end, destination.get("peers", ()))
+    return hbone or _is_destination(end, port, destination)
+
+
+def _is_istiod(release: Release, end: End, port: int) -> bool:
+    """Where a sidecar gets its certificate."""
+    return release.mesh == "sidecar" and _is_destination(end, port, release.policy["istiod"])
 
 
 def proxy_may_call(release: Release, destination: End, port: int, protocol: str) -> bool:
-    """Triton's gRPC, DNS, and Domino and Keycloak where they are set."""
+    """Triton's gRPC, DNS, Domino and Keycloak where they are set, and istiod with a sidecar."""
     if _asks_dns(release, destination, port, protocol):
         return True
     if protocol != "TCP":
         return False
     settings = release.values["proxy"]["settings"]
     named = [("domino", "DOMINO_HOST"), ("keycloak", "KEYCLOAK_ISSUER")]
-    if any(settings.get(s) and _is_destination(destination, port, release.policy[key]) for key, s in named):
+    if any(settings.get(s) and _meshed(release, destination, port, release.policy[key]) for key, s in named):
+        return True
+    if _is_istiod(release, destination, port):
         return True
     return port == TRITON_GRPC and release.is_component(destination, "triton")
 
 
 def publisher_may_call(release: Release, destination: End, port: int, protocol: str) -> bool:
-    """The proxy, DNS and what publisher.egress names."""
+    """The proxy, DNS, what publisher.egress names, and istiod with a sidecar."""
     if _asks_dns(release, destination, port, protocol):
         return True
     if protocol != "TCP":
         return False
-    if any(_is_destination(destination, port, to) for to in release.values["publisher"]["egress"]):
+    if any(_meshed(release, destination, port, to) for to in release.values["publisher"]["egress"]):
         return True
-    return port == PROXY_GRPC and release.is_component(destination, "proxy")
+    if _is_istiod(release, destination, port):
+        return True
+    return port == release.callers_port and release.is_component(destination, "proxy")
 
 
 def accepts(release: Release, destination: Pod, source: End, port: int, protocol: str) -> bool:

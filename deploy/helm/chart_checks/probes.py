@@ -11,11 +11,12 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from chart_checks.claims import PROXY_GRPC, TRITON_GRPC, TRITON_METRICS, Release
+from chart_checks.claims import PROXY_HEALTH, TRITON_GRPC, TRITON_METRICS, Release
+from chart_checks.mesh import PROBE_ADDRESSES
 from chart_checks.network_policy import End, Host, Pod
 
 Labels = dict[str, str]
-_PORTS = (53, 80, 443, 5353, 8000, 8001, 8002, 8003, 8080, 8443, 9000, 50050, 50051, 50052)
+_PORTS = (53, 80, 443, 5353, 8000, 8001, 8002, 8003, 8080, 8443, 9000, 15008, 15012, 50050, 50051, 50052)
 _PROTOCOLS = ("TCP", "UDP", "SCTP")
 _KEYS = ("app.kubernetes.io/name", "app.kubernetes.io/instance", "app.kubernetes.io/component", "k8s-app", "app")
 _VALUES = ("", "domino-triton", "mm", "triton", "proxy", "publisher", "network", "kube-dns", "prometheus", "true")
@@ -57,7 +58,7 @@ class Probe:
 
 def crossings(release: Release) -> Iterable[Probe]:
     """Everybody whom the values name to everybody, on every port that any of them has."""
-    ends = _known(release)
+    ends = known(release)
     ports = sorted({*_PORTS, *(probe.port for probe in _allowed(release))})
     for source, destination, port, protocol in itertools.product(ends, ends, ports, _PROTOCOLS):
         # A copy: whoever connects to itself passes every policy.
@@ -66,11 +67,11 @@ def crossings(release: Release) -> Iterable[Probe]:
 
 def probes(release: Release) -> st.SearchStrategy[Probe]:
     """Connections of any pod or host, most of them a small step away from what is allowed."""
-    allowed, known = list(_allowed(release)), _known(release)
-    anybody = st.sampled_from(known).map(dataclasses.replace)
+    allowed, ends_known = list(_allowed(release)), known(release)
+    anybody = st.sampled_from(ends_known).map(dataclasses.replace)
     bases = st.sampled_from(allowed)
     crossed = st.builds(_crossed, anybody, anybody, bases)
-    namespaces = sorted({end.namespace for end in known if isinstance(end, Pod)} | {release.namespace + "-2"})
+    namespaces = sorted({end.namespace for end in ends_known if isinstance(end, Pod)} | {release.namespace + "-2"})
     ends = st.one_of(
         anybody,
         _LABEL_STEPS.map(_relabelled),
@@ -103,7 +104,7 @@ def _stepped(probe: Probe, steps: list[tuple[str, Any]], namespaces: Mapping[str
     return dataclasses.replace(probe, namespaces=namespaces)
 
 
-def _known(release: Release) -> list[End]:
+def known(release: Release) -> list[End]:
     """The release's pods and everybody whom its values name, also elsewhere; and where clouds keep credentials."""
     pods = [release.pod(component) for component in ("triton", "proxy", "publisher", "other")]
     ends: list[End] = [end for probe in _allowed(release) for end in (probe.source, probe.destination)]
@@ -122,11 +123,13 @@ def _allowed(release: Release) -> Iterable[Probe]:
     for peer in policy["monitoring"]:
         yield Probe(_pod(peer), triton, TRITON_METRICS, "TCP")
     for peer in policy["clients"]:
-        yield Probe(_pod(peer), proxy, PROXY_GRPC, "TCP")
-    callers = [(proxy, [policy["dns"], policy["domino"], policy["keycloak"]])]
+        yield Probe(_pod(peer), proxy, release.callers_port, "TCP")
+    if release.mesh == "ambient":
+        yield from (Probe(Host(ip), proxy, PROXY_HEALTH, "TCP") for ip in PROBE_ADDRESSES)
+    callers = [(proxy, [policy["dns"], policy["domino"], policy["keycloak"], policy["istiod"]])]
     if release.values["publisher"]["enabled"]:
         publisher = release.pod("publisher")
-        yield Probe(publisher, proxy, PROXY_GRPC, "TCP")
+        yield Probe(publisher, proxy, release.callers_port, "TCP")
         callers.append((publisher, [policy["dns"], *release.values["publisher"]["egress"]]))
     for caller, destinations in callers:
         for destination in destinations:

@@ -113,6 +113,29 @@ networkPolicy:
   dns: {{cidrs: [fd00:10:96::a/128], nodeLocalCache: [169.254.20.10, "fd00:90::10"]}}
   domino: {{peers: [], cidrs: ["2001:db8:20::/48", fd00::/16, 10.20.0.0/16], ports: [443]}}
 """,
+    **{
+        mode: f"""
+models: {{s3: {{bucket: acme-models, region: us-west-2}}}}
+mesh: {{mode: {mode}, trustDomain: acme.example}}
+publisher:
+  enabled: true
+  image: {{repository: registry.example.com/domino-triton-publisher}}
+  egress:
+    - {{peers: [{{namespace: domino-platform, podLabels: {{app: mlflow}}}}], ports: [5000]}}
+    - {{cidrs: [52.216.0.0/15], ports: [443]}}
+networkPolicy:
+  clients:
+    - {{namespace: domino-compute, podLabels: {{dominodatalab.com/workload-type: Workspace}}}}
+    - {{namespace: domino-compute-2}}
+  monitoring: [{{namespace: monitoring}}]
+proxy:
+  image: {{repository: registry.example.com/domino-triton-proxy}}
+  settings:
+    KEYCLOAK_ISSUER: https://domino.example.com/auth/realms/DominoRealm
+  tls: {{secretName: proxy-tls}}
+"""
+        for mode in ("sidecar", "ambient")
+    },
     "closed": f"""{_INSTALLED}
 networkPolicy: {{clients: [], monitoring: []}}
 """,

@@ -14,10 +14,10 @@
 {{- end -}}
 labels:
   {{- include "domino-triton.selector" (list .root .component) | nindent 2 }}
-  {{- with merge dict (.labels | default dict) (.values.podLabels | default dict) }}
+  {{- with merge dict (.labels | default dict) (include "domino-triton.meshLabels" . | fromYaml) (.values.podLabels | default dict) }}
   {{- toYaml . | nindent 2 }}
   {{- end }}
-{{- with merge dict (.annotations | default dict) (.values.podAnnotations | default dict) }}
+{{- with merge dict (.annotations | default dict) (include "domino-triton.meshAnnotations" . | fromYaml) (.values.podAnnotations | default dict) }}
 annotations:
   {{- toYaml . | nindent 2 }}
 {{- end }}
