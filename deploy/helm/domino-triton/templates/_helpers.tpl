@@ -56,15 +56,3 @@ triton/{{ .Release.Namespace }}/{{ .Values.name }}/models/
 {{- define "domino-triton.region" -}}
 {{- required "models.s3.region is empty: expected the bucket's region, such as us-west-2" .Values.models.s3.region -}}
 {{- end -}}
-
-{{/* What the proxy holds at most, in MiB: the formula of triton_proxy/budget.py. */}}
-{{- define "domino-triton.proxyMemory" -}}
-{{- $settings := .settings -}}
-{{- $stream := add (int .memory.largestPacketMB) (mul 2 (int .memory.largestAnswerMB)) 8 -}}
-{{ add (include "domino-triton.proxyBaseMemory" .) (mul (int $settings.MAX_STREAMS) $stream) }}
-{{- end -}}
-
-{{/* The same without any stream: an idle proxy, the common budget, and what the allocator can't use. */}}
-{{- define "domino-triton.proxyBaseMemory" -}}
-{{ add 250 (int .settings.MAX_MB_IN_FLIGHT) }}
-{{- end -}}
