@@ -79,6 +79,16 @@ def test_services_stay_inside_and_lead_to_ports_that_there_are(name: str) -> Non
             assert ports[component, port["targetPort"]] == port["port"]
 
 
+def test_what_speaks_tls_is_no_plain_grpc_to_a_mesh() -> None:
+    # Istio reads HTTP/2 in what it takes for gRPC, and would find TLS: https means that it lets the bytes be.
+    def protocols(name: str) -> set[str]:
+        services = [m for m in render(VALUE_SETS[name]).manifests if m["kind"] == "Service"]
+        return {p["appProtocol"] for s in services for p in s["spec"]["ports"] if p["name"] == "grpc"}
+
+    assert protocols("default") == {"grpc"}
+    assert protocols("everything") == {"https"}
+
+
 def test_every_setting_of_the_proxy_can_be_reached() -> None:
     ours = environment("everything").keys() - SETTINGS.keys()
     assert ours | SETTINGS.keys() == {setting.env for setting in TABLE}

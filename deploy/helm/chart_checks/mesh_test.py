@@ -11,13 +11,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from chart_checks.claims import Release
+from chart_checks.claims import Release, check
 from chart_checks.helm import NAMESPACE, RELEASE, render
 from chart_checks.mesh import PROBE_ADDRESSES, WAYS, Call, DataPlane, Mesh, UnknownFieldError, Way, data_plane
 from chart_checks.mesh_claims import PORTS, MeshClaims, principal
 from chart_checks.mesh_mutants import MESH_MUTANTS
-from chart_checks.network_policy import End, Host, Pod
-from chart_checks.probes import known, probes
+from chart_checks.network_policy import End, Host, Network, Pod
+from chart_checks.pods import pods
+from chart_checks.probes import crossings, known, probes
 from chart_checks.value_sets import VALUE_SETS
 
 COMPONENTS = ("triton", "proxy")
@@ -89,6 +90,27 @@ def test_a_client_and_the_publisher_get_through(name: str) -> None:
         call = Call(source, principal(installed, source), 50051, way)
         assert mesh.lets_in(installed.pod("proxy"), plane, call)
         assert not mesh.lets_in(installed.pod("proxy"), plane, dataclasses.replace(call, way=Way.PLAIN))
+
+
+@pytest.mark.parametrize("mode", ["sidecar", "ambient"])
+def test_no_clients_are_nobody_in_a_mesh_too(mode: str) -> None:
+    values = f"{VALUE_SETS['closed']}mesh: {{mode: {mode}}}\n"
+    rendered = render(values)
+    assert rendered.one("AuthorizationPolicy", "triton-inference-server-proxy")["spec"]["rules"] == []
+    installed = Release(NAMESPACE, RELEASE, rendered.values)
+    held(rendered.manifests, installed)
+    network = Network(rendered.manifests, {})
+    for probe in crossings(installed):
+        check(network, installed, probe.source, probe.destination, probe.port, probe.protocol)
+
+
+def test_sidecars_end_after_the_pods_own_container_and_answer_probes_for_it() -> None:
+    made = dict(pods(render(VALUE_SETS["sidecar"]).manifests))
+    for component in ("proxy", "publisher"):
+        assert made[component]["metadata"]["annotations"] == {
+            "sidecar.istio.io/nativeSidecar": "true",
+            "sidecar.istio.io/rewriteAppHTTPProbers": "true",
+        }
 
 
 def test_mistakes_are_caught(capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,7 +9,8 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from chart_checks.helm import RELEASE, render
+from chart_checks.claims import Release
+from chart_checks.helm import NAMESPACE, RELEASE, render
 from chart_checks.pods import COMPONENTS, pod, pods, refusal, set_, values
 from chart_checks.value_sets import VALUE_SETS
 
@@ -68,6 +69,26 @@ def test_models_can_be_written_by_the_publisher_only(name: str) -> None:
         if component != "publisher":
             assert all(claim["readOnly"] for claim in claims)
             assert all(mount["readOnly"] for mount in mounts if mount["name"] == "models")
+
+
+@every_value_set
+def test_pods_carry_the_labels_that_policies_select_by(name: str) -> None:
+    rendered = render(VALUE_SETS[name])
+    installed = Release(NAMESPACE, RELEASE, rendered.values)
+    made = dict(pods(rendered.manifests))
+    wanted = {"triton", "proxy"} | ({"publisher"} if rendered.values["publisher"]["enabled"] else set())
+    assert made.keys() == wanted
+    for component, template in made.items():
+        assert installed.labels(component).items() <= template["metadata"]["labels"].items()
+        assert template["spec"]["containers"][0]["name"] == component
+
+
+@every_value_set
+def test_no_role_of_a_cloud_gets_to_a_models_code(name: str) -> None:
+    # https://github.com/aws/amazon-eks-pod-identity-webhook: for IRSA and for EKS Pod Identity alike
+    template = dict(pods(render(VALUE_SETS[name]).manifests))["triton"]
+    skipped = template["metadata"]["annotations"]["eks.amazonaws.com/skip-containers"]
+    assert [container["name"] for container in template["spec"]["containers"]] == [skipped]
 
 
 @every_component
