@@ -144,6 +144,8 @@ def test_defaults_that_values_repeat_are_the_proxys() -> None:
     defaults = {setting.env: setting.default for setting in TABLE}
     for env in ("MAX_STREAMS", "MAX_MB_IN_FLIGHT", "DRAIN_SECS"):
         assert str(repeated[env]) == defaults[env]
+    # As the formula of the memory limit has them.
+    assert (defaults["MAX_CALLS_PER_PRINCIPAL"], defaults["MAX_MESSAGE_MB"]) == ("80", "64")
 
 
 def test_the_formula_of_memory_is_the_proxys() -> None:
@@ -151,6 +153,9 @@ def test_the_formula_of_memory_is_the_proxys() -> None:
         "bytes <= MAX_MB_IN_FLIGHT"
         " + open calls * (largest packet + 2 * largest answer + HTTP/2 window of 8 MiB)"
         " + 150 MiB whatever Triton does, beside the 100 MiB of an idle proxy"
+    ) in " ".join((Budget.__doc__ or "").split())
+    assert (
+        "bytes <= MAX_MB_IN_FLIGHT + MAX_CALLS_PER_PRINCIPAL * (MAX_MESSAGE_MB + HTTP/2 window of 8 MiB) + 150 MiB"
     ) in " ".join((Budget.__doc__ or "").split())
 
 
@@ -164,7 +169,10 @@ def test_memory_and_grace_follow_from_the_settings(name: str) -> None:
     budget = settings["MAX_MB_IN_FLIGHT"] + 150 + 100
     stream = values["memory"]["largestPacketMB"] + 2 * values["memory"]["largestAnswerMB"] + 8
     assert resources["requests"]["memory"] == f"{budget}Mi"
-    assert resources["limits"]["memory"] == f"{budget + settings['MAX_STREAMS'] * stream}Mi"
+    hostile = min(settings["MAX_STREAMS"], settings.get("MAX_CALLS_PER_PRINCIPAL", 80)) * (
+        settings.get("MAX_MESSAGE_MB", 64) + 8
+    )
+    assert resources["limits"]["memory"] == f"{budget + max(settings['MAX_STREAMS'] * stream, hostile)}Mi"
     sleeps = spec["containers"][0]["lifecycle"]["preStop"]["sleep"]["seconds"]
     # Server.drain leaves callers five seconds more to hang up.
     assert spec["terminationGracePeriodSeconds"] >= sleeps + settings["DRAIN_SECS"] + 7
