@@ -12,6 +12,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 
 import grpc
 from google.protobuf.message import DecodeError
@@ -102,6 +103,21 @@ class Health:
         self._serving = frozenset([LIVENESS_SERVICE, *proxy, *triton])
 
 
+@dataclass(frozen=True)
+class HealthStatistics:
+    """Calls on the probes' port.
+
+    Attributes:
+        waiting: those whose message has not come yet.
+        answered: those so far that were told a state.
+        refused: those so far that were not.
+    """
+
+    waiting: int
+    answered: int
+    refused: int
+
+
 class HealthListener:
     """A plaintext port with health and nothing else: Kubernetes' own gRPC probes speak no TLS.
 
@@ -140,10 +156,9 @@ class HealthListener:
         self._closed = threading.Event()
         self._sweeper = threading.Thread(target=self._sweep, name="health-calls", daemon=True)
 
-    @property
-    def waiting(self) -> int:
-        """Calls whose message has not come yet."""
-        return self._calls.waiting
+    def statistics(self) -> HealthStatistics:
+        """What came so far."""
+        return self._calls.statistics()
 
     def start(self) -> None:
         """Serves from now on."""
@@ -168,15 +183,16 @@ class _Calls(grpc.GenericRpcHandler):
         self._clock = clock
         self._lock = threading.Lock()
         self._waiting: OrderedDict[EventCall, float] = OrderedDict()
+        self._answered = self._refused = 0
         self._check = handler(self._receive)
-        self._other = handler(_refuse)
+        self._other = handler(self._refuse)
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler[bytes, bytes]:
         return self._check if handler_call_details.method == CHECK_METHOD else self._other
 
-    @property
-    def waiting(self) -> int:
-        return len(self._waiting)
+    def statistics(self) -> HealthStatistics:
+        with self._lock:
+            return HealthStatistics(len(self._waiting), self._answered, self._refused)
 
     def end_late(self) -> None:
         """Ends calls whose message is late."""
@@ -196,30 +212,36 @@ class _Calls(grpc.GenericRpcHandler):
         call.receive(lambda message: self._answer(call, message))
 
     def _answer(self, call: EventCall, message: bytes | None) -> None:
-        self._forget(call)
+        if not self._forget(call):
+            return  # It was late, or gave way.
         if message is None:
-            call.abort(grpc.StatusCode.INVALID_ARGUMENT, "no message; Check takes a HealthCheckRequest")
+            self._end(call, grpc.StatusCode.INVALID_ARGUMENT, "no message; Check takes a HealthCheckRequest")
             return
         try:
             service = health_pb2.HealthCheckRequest.FromString(message).service
         except DecodeError:
-            call.abort(grpc.StatusCode.INVALID_ARGUMENT, "not a HealthCheckRequest")
+            self._end(call, grpc.StatusCode.INVALID_ARGUMENT, "not a HealthCheckRequest")
             return
         serving = self._health.serving(service)
         if serving is None:
-            call.abort(grpc.StatusCode.NOT_FOUND, "no such service; an empty name asks for the proxy")
+            self._end(call, grpc.StatusCode.NOT_FOUND, "no such service; an empty name asks for the proxy")
         else:
+            with self._lock:
+                self._answered += 1
             status = _States.SERVING if serving else _States.NOT_SERVING
             call.answer(_States(status=status).SerializeToString())
 
     def _end(self, call: EventCall, code: grpc.StatusCode, text: str) -> None:
-        self._forget(call)
-        call.abort(code, text)
-
-    def _forget(self, call: EventCall) -> None:
         with self._lock:
             self._waiting.pop(call, None)
+            self._refused += 1
+        call.abort(code, text)
 
+    def _refuse(self, call: EventCall) -> None:
+        text = "this port serves grpc.health.v1.Health/Check and nothing else"
+        self._end(call, grpc.StatusCode.UNIMPLEMENTED, text)
 
-def _refuse(call: EventCall) -> None:
-    call.abort(grpc.StatusCode.UNIMPLEMENTED, "this port serves grpc.health.v1.Health/Check and nothing else")
+    def _forget(self, call: EventCall) -> bool:
+        """Whether it has been waiting until now."""
+        with self._lock:
+            return self._waiting.pop(call, None) is not None

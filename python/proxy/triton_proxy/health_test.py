@@ -15,7 +15,7 @@ from proxy_testing.authority import Authority, SecretVolume
 from proxy_testing.raw_call import await_ends, headers_alone, raw_call, unread_calls
 from proxy_testing.whole import health_of, until
 from triton_proxy.auth import Credential, Principal
-from triton_proxy.health import CHECK_METHOD, LIVENESS_SERVICE, TRITON_SERVICE, Health, HealthListener
+from triton_proxy.health import CHECK_METHOD, LIVENESS_SERVICE, TRITON_SERVICE, Health, HealthListener, HealthStatistics
 from triton_proxy.server import Server
 from triton_proxy.settings import load
 from triton_proxy.triton import Triton
@@ -155,13 +155,14 @@ def test_calls_whose_message_does_not_come_leave_room_for_probes() -> None:
     with listener(clock) as listening:
         connections = [headers_alone(listening.port, CHECK_METHOD, [], 16) for _ in range(40)]
         try:
-            until(lambda: listening.waiting == 256)
+            until(lambda: listening.statistics() == HealthStatistics(waiting=256, answered=0, refused=384))
             with probes(listening.port) as channel:
                 channel.unary_unary(CHECK_METHOD, request_serializer=bytes)(b"", timeout=TIMEOUT)
             clock.now += 5
             # Those that did not give way are late.
             for connection in connections:
                 await_ends(connection, 16)
+            assert listening.statistics() == HealthStatistics(waiting=0, answered=1, refused=640)
         finally:
             for connection in connections:
                 connection.close()
