@@ -13,6 +13,8 @@ from tritonclient.grpc import model_config_pb2
 from mm_publisher.errors import Refused
 
 FILE = "config.pbtxt"
+# In the version folder of an ensemble, which has no files of its own.
+ENSEMBLE_FILE = "ensemble.pbtxt"
 _SERIAL = re.compile(r"# mm-publish switch (\d+)\b")
 _HEADER = "# mm-publish switch {serial}; written by mm-publish, which keeps the version_policy below.\n"
 # What Triton looks for in a version folder where default_model_filename is not set (its model_repository.md).
@@ -51,13 +53,15 @@ class Tensor:
         dims: its dimensions as callers see them, without the batch dimension; -1 for any.
         model_dims: as the model itself sees them: `reshape` where there is one.
         optional: whether a request may leave it out.
+        ragged: whether the model sees all its elements, of the batch's every request, in one row.
     """
 
     name: str
     datatype: str
     dims: tuple[int, ...]
     model_dims: tuple[int, ...]
-    optional: bool
+    optional: bool = False
+    ragged: bool = False
 
 
 class ModelConfig:
@@ -87,6 +91,11 @@ class ModelConfig:
             ) from error
 
     @property
+    def proto(self) -> Any:
+        """The `inference.ModelConfig` itself, to be read and not changed."""
+        return self._message
+
+    @property
     def name(self) -> str:
         """The model's name; "" where the folder's name decides."""
         return str(self._message.name)
@@ -106,7 +115,7 @@ class ModelConfig:
     @property
     def model_file(self) -> str | None:
         """The file or folder that the version folder must have; None where the backend decides."""
-        return str(self._message.default_model_filename) or _FILES.get(self.backend)
+        return None if self.is_ensemble else str(self._message.default_model_filename) or _FILES.get(self.backend)
 
     @property
     def stateful(self) -> bool:
@@ -114,14 +123,26 @@ class ModelConfig:
         return bool(self._message.HasField("sequence_batching"))
 
     @property
+    def is_ensemble(self) -> bool:
+        """Whether it is a plan of other models' steps."""
+        return self._message.platform == "ensemble" or bool(self._message.HasField("ensemble_scheduling"))
+
+    @property
+    def decoupled(self) -> bool:
+        """Whether a request may be answered any number of times."""
+        return bool(self._message.model_transaction_policy.decoupled)
+
+    @property
     def inputs(self) -> tuple[Tensor, ...]:
-        """Its inputs."""
-        return tuple(_tensor(item, optional=item.optional) for item in self._message.input)
+        """Its inputs, as callers give them."""
+        return tuple(
+            _tensor(item, optional=item.optional, ragged=item.allow_ragged_batch) for item in self._message.input
+        )
 
     @property
     def outputs(self) -> tuple[Tensor, ...]:
         """Its outputs."""
-        return tuple(_tensor(item, optional=False) for item in self._message.output)
+        return tuple(_tensor(item) for item in self._message.output)
 
     @property
     def label_files(self) -> tuple[str, ...]:
@@ -221,13 +242,22 @@ def serial_of(text: str) -> int | None:
     return int(found[1]) if found else None
 
 
-def _tensor(item: Any, *, optional: bool) -> Tensor:
-    datatype = str(model_config_pb2.DataType.Name(item.data_type)).removeprefix("TYPE_").replace("STRING", "BYTES")
+def datatype_name(number: int) -> str:
+    """Triton's name of an element type, such as "FP32"; BYTES for TYPE_STRING.
+
+    Args:
+        number: of `inference.DataType`.
+    """
+    return str(model_config_pb2.DataType.Name(number)).removeprefix("TYPE_").replace("STRING", "BYTES")
+
+
+def _tensor(item: Any, *, optional: bool = False, ragged: bool = False) -> Tensor:
     dims = tuple(item.dims)
     return Tensor(
         name=item.name,
-        datatype=datatype,
+        datatype=datatype_name(item.data_type),
         dims=dims,
         model_dims=tuple(item.reshape.shape) if item.HasField("reshape") else dims,
         optional=optional,
+        ragged=ragged,
     )

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
-from mm_publisher.config import FILE, ConfigError, ModelConfig
+from mm_publisher.config import ENSEMBLE_FILE, FILE, ConfigError, ModelConfig
 from mm_publisher.errors import Refused, UsageError
 from mm_publisher.state import File
 from mm_publisher.storage import OnBytes
@@ -98,7 +98,8 @@ def from_folder(folder: Path, *, name: str | None, version: int | None, text: st
 
     It holds either `config.pbtxt` beside the model's files, which become the version folder, or is a model's folder as
     in Triton's repository: `config.pbtxt` and version folders, of which one is chosen. Names that begin with a dot and
-    MLflow's own files are left out; a link to a file counts as the file.
+    MLflow's own files are left out; a link to a file counts as the file. An ensemble needs no more than its config.pbtxt,
+    a copy of which then is the version's only file.
 
     Args:
         folder: the folder.
@@ -127,6 +128,9 @@ def from_folder(folder: Path, *, name: str | None, version: int | None, text: st
         files.pop(FILE, None)
         if _MLFLOW_FILE in files:
             files = {path: file for path, file in files.items() if path.split("/")[0] not in _MLFLOW}
+    if not files and config_text is not None and ModelConfig.parse(config_text).is_ensemble:
+        # S3 and MLflow keep no empty folders, and an ensemble's version has nothing but its configuration.
+        files = {ENSEMBLE_FILE: config_file}
     if not files:
         raise Refused(f"{text or folder} holds no model files; expected them beside {FILE}")
     configured = "" if config_text is None else ModelConfig.parse(config_text).name
