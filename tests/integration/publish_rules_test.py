@@ -1,10 +1,9 @@
-"""The table of what Triton takes and refuses, against the real Triton: its core, and the stand-in for its ONNX backend."""
+"""The table of what Triton takes and refuses, against the real Triton and the stand-in for its ONNX backend."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
 import tritonclient.grpc as grpcclient

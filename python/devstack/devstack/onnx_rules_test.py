@@ -59,7 +59,7 @@ def _standin_refuses(config: ModelConfig, path: Path) -> bool:
     )
     try:
         _STANDIN.validate(told, session)
-    except _STANDIN.Refusal:
+    except _STANDIN.RefusalError:
         return True
     return False
 

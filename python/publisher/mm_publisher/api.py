@@ -18,8 +18,8 @@ from mm_publisher.report import Action, PublishReport, size_text, versions_text
 from mm_publisher.repository import differences, look
 from mm_publisher.serving import Server
 from mm_publisher.source import Source, check_name, from_folder
-from mm_publisher.steps import check_steps
 from mm_publisher.state import File, Manifest, Records, Switch, now
+from mm_publisher.steps import check_steps
 from mm_publisher.storage import Storage
 from mm_publisher.switching import Change, Switcher
 from mm_publisher.target import open_target

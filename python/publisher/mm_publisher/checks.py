@@ -114,17 +114,16 @@ def _file_problem(source: Source, config: ModelConfig) -> list[str]:
         if config.backend != _ONNX or f"{wanted}/model.onnx" in source.files:
             return []
         wanted = f"{wanted}/model.onnx"
-    return [
-        f"{config.backend} wants {wanted}, and the version has {_some(source)}; expected that file; rename it, or set "
-        "default_model_filename"
-    ]
+    said = f"{config.backend} wants {wanted}, and the version has {_some(source)}"
+    return [f"{said}; expected that file; rename it, or set default_model_filename"]
 
 
 def _config_problems(source: Source, config: ModelConfig) -> list[str]:
     problems = _file_problem(source, config)
     problems += [
         f"labels {name!r} are named in {FILE} and not there; expected that file; add it, or remove label_filename"
-        for name in config.label_files if name not in source.files
+        for name in config.label_files
+        if name not in source.files
     ]
     if config.warmup_files:
         problems.append(

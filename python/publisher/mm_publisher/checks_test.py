@@ -10,6 +10,19 @@ from mm_publisher.source import from_folder
 from mm_publisher.write_config import ConfigOptions
 from publisher_testing.models import CONFIG, write_broken, write_source
 
+_LABELS = "labels 'l.txt' are named in config.pbtxt and not there; expected that file; add it, or remove label_filename"
+_WARMUP = (
+    "config.pbtxt warms up from files (f), which all versions would share; expected data without a file; use zero_data "
+    "or random_data"
+)
+
+
+def _file(backend: str, wanted: str) -> str:
+    return (
+        f"{backend} wants {wanted}, and the version has model.onnx; expected that file; rename it, or set "
+        "default_model_filename"
+    )
+
 
 def _refusal(folder: Path, options: ConfigOptions | None = None, name: str | None = None) -> str:
     with pytest.raises(Refused) as caught:
@@ -50,14 +63,11 @@ def test_the_name_must_be_the_folders(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "told"),
     [
-        ('"onnxruntime"', '"tensorrt"', "tensorrt wants model.plan, and the version has model.onnx; expected that file; rename it, or set "
-         "default_model_filename"),
-        ('"onnxruntime"', '"onnxruntime"\ndefault_model_filename: "a.onnx"', "onnxruntime wants a.onnx"),
-        ('name: "Y"', 'name: "Y" label_filename: "l.txt"', "labels 'l.txt' are named in config.pbtxt and not there; "
-         "expected that file; add it, or remove label_filename"),
+        ('"onnxruntime"', '"tensorrt"', _file("tensorrt", "model.plan")),
+        ('"onnxruntime"', '"onnxruntime"\ndefault_model_filename: "a.onnx"', _file("onnxruntime", "a.onnx")),
+        ('name: "Y"', 'name: "Y" label_filename: "l.txt"', _LABELS),
         ("max_batch_size: 8", 'model_warmup [ { name: "w" inputs { key: "X" value { input_data_file: "f" } } } ]',
-         "config.pbtxt warms up from files (f), which all versions would share; expected data without a file; use "
-         "zero_data or random_data"),
+         _WARMUP),
     ],
 )  # fmt: skip
 def test_each_mistake_in_a_configuration_is_told(tmp_path: Path, old: str, new: str, told: str) -> None:

@@ -85,8 +85,8 @@ def completed(config: ModelConfig, graph: Callable[[], Graph]) -> tuple[ModelCon
         # Told by the rules of the core.
         return config, ""
     raise Refused(
-        f"{FILE} has neither inputs nor outputs; expected all of them, since Triton runs without auto-complete here and "
-        f"would refuse every request; add what "
+        f"{FILE} has neither inputs nor outputs; expected all of them, since Triton runs without auto-complete here "
+        "and would refuse every request; add what "
         f"{'auto_complete_config of model.py sets' if config.backend == 'python' else 'the model has'}"
     )
 

@@ -15,12 +15,12 @@ from publisher_testing.models import adder, graph
 from publisher_testing.triton_rules_onnx import stateful
 
 
-def _checked(folder: Path, config: str, model: onnx.ModelProto | None = None, **files: str) -> Checked:
+def _checked(folder: Path, config: str, model: onnx.ModelProto | None = None, text_file: str = "") -> Checked:
     (folder / "config.pbtxt").write_text(config)
     if model is not None:
         onnx.save(model, folder / "model.onnx")
-    for name, text in files.items():
-        (folder / name.replace("_", ".")).write_text(text)
+    if text_file:
+        (folder / text_file).write_text("{}")
     return check(from_folder(folder, name="m", version=None), None)
 
 
@@ -57,8 +57,8 @@ def test_a_backend_that_is_named_stays() -> None:
 def test_a_configuration_of_nothing_is_completed_as_triton_would(tmp_path: Path) -> None:
     checked = _checked(tmp_path, "", adder(1.0))
     assert _lines(checked.config) == (
-        "max_batch_size: 4 input { name: \"X\" data_type: TYPE_FP32 dims: 1 } output { name: \"Y\" data_type: TYPE_FP32 "
-        "dims: 1 } dynamic_batching { } backend: \"onnxruntime\""
+        'max_batch_size: 4 input { name: "X" data_type: TYPE_FP32 dims: 1 } output { name: "Y" data_type: TYPE_FP32 '
+        'dims: 1 } dynamic_batching { } backend: "onnxruntime"'
     )
     assert checked.notes[0] == "config.pbtxt got its inputs and outputs from the model, with max_batch_size: 4"
 
@@ -89,8 +89,8 @@ def test_without_batches_nothing_is_batched(tmp_path: Path) -> None:
     )
     checked = _checked(tmp_path, 'backend: "onnxruntime"', fixed)
     assert _lines(checked.config) == (
-        "input { name: \"X\" data_type: TYPE_FP32 dims: 1 } output { name: \"Y\" data_type: TYPE_FP32 dims: 1 } "
-        "backend: \"onnxruntime\""
+        'input { name: "X" data_type: TYPE_FP32 dims: 1 } output { name: "Y" data_type: TYPE_FP32 dims: 1 } '
+        'backend: "onnxruntime"'
     )
     with pytest.raises(Refused) as caught:
         _checked(tmp_path, 'backend: "onnxruntime" max_batch_size: 4')
@@ -101,7 +101,7 @@ def test_without_batches_nothing_is_batched(tmp_path: Path) -> None:
 
 
 def test_vllm_gets_the_tensors_that_it_always_has(tmp_path: Path) -> None:
-    checked = _checked(tmp_path, 'backend: "vllm" instance_group [ { kind: KIND_MODEL } ]', model_json="{}")
+    checked = _checked(tmp_path, 'backend: "vllm" instance_group [ { kind: KIND_MODEL } ]', text_file="model.json")
     assert [(tensor.name, tensor.datatype, tensor.dims, tensor.optional) for tensor in checked.config.inputs] == [
         ("text_input", "BYTES", (1,), False),
         ("stream", "BOOL", (1,), True),
@@ -116,16 +116,14 @@ def test_vllm_gets_the_tensors_that_it_always_has(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("backend", "file", "advice"),
     [
-        ("python", "model_py", "add what auto_complete_config of model.py sets"),
-        ("tensorrt", "model_plan", "add what the model has"),
-        ("ours", "model_bin", "add what the model has"),
+        ("python", "model.py", "add what auto_complete_config of model.py sets"),
+        ("tensorrt", "model.plan", "add what the model has"),
+        ("ours", "model.bin", "add what the model has"),
     ],
 )
-def test_what_cannot_be_known_is_refused_with_the_reason(
-    tmp_path: Path, backend: str, file: str, advice: str
-) -> None:
+def test_what_cannot_be_known_is_refused_with_the_reason(tmp_path: Path, backend: str, file: str, advice: str) -> None:
     with pytest.raises(Refused) as caught:
-        _checked(tmp_path, f'backend: "{backend}"', **{file: ""})
+        _checked(tmp_path, f'backend: "{backend}"', text_file=file)
     assert str(caught.value) == (
         "config.pbtxt has neither inputs nor outputs; expected all of them, since Triton runs without auto-complete "
         f"here and would refuse every request; {advice}"

@@ -98,8 +98,8 @@ def from_folder(folder: Path, *, name: str | None, version: int | None, text: st
 
     It holds either `config.pbtxt` beside the model's files, which become the version folder, or is a model's folder as
     in Triton's repository: `config.pbtxt` and version folders, of which one is chosen. Names that begin with a dot and
-    MLflow's own files are left out; a link to a file counts as the file. An ensemble needs no more than its config.pbtxt,
-    a copy of which then is the version's only file.
+    MLflow's own files are left out; a link to a file counts as the file. An ensemble needs no more than its
+    config.pbtxt, a copy of which then is the version's only file.
 
     Args:
         folder: the folder.

@@ -60,7 +60,9 @@ def test_where_no_size_works_that_is_told_and_no_more(tmp_path: Path) -> None:
         'input [ { name: "X" data_type: TYPE_FP32 dims: [ -1 ] } ] '
         'output [ { name: "Y" data_type: TYPE_FP32 dims: [ 7 ] } ]'
     )
-    assert run_once(open_model(tmp_path / "model.onnx"), config).startswith("loaded, but did not run on zeros of any size tried")
+    assert run_once(open_model(tmp_path / "model.onnx"), config).startswith(
+        "loaded, but did not run on zeros of any size tried"
+    )
 
 
 def test_without_a_runtime_that_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

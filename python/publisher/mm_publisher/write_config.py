@@ -130,8 +130,8 @@ def _add(item: Any, value: Value, *, batching: bool) -> None:
     dims = (value.dims or ())[1:] if batching else value.dims or ()
     item.name = value.name
     item.data_type = model_config_pb2.DataType.Value(f"TYPE_{value.datatype.replace('BYTES', 'STRING')}")
-    # Triton wants at least one dimension. A tensor with none but the batch is reshaped to none; a scalar is not, and the
-    # backend makes it one (ValidateIOShape in model_config_utils.cc, SetInputTensors in onnxruntime.cc).
+    # Triton wants at least one dimension. A tensor with none but the batch is reshaped to none; a scalar is not, and
+    # the backend makes it one (ValidateIOShape in model_config_utils.cc, SetInputTensors in onnxruntime.cc).
     item.dims.extend(dims or [1])
     if not dims and batching:
         item.reshape.SetInParent()

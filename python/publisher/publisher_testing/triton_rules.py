@@ -66,9 +66,7 @@ class Case:
         return folder
 
 
-def ensemble(
-    steps: str = "", *, batch: str = BATCH, inputs: str = X, outputs: str = Y, more: str = ""
-) -> str:
+def ensemble(steps: str = "", *, batch: str = BATCH, inputs: str = X, outputs: str = Y, more: str = "") -> str:
     """The text of an ensemble's config.pbtxt.
 
     Args:

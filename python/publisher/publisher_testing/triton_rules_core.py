@@ -44,7 +44,8 @@ CASES = (
          "model_config_utils.cc, AutoCompleteBackendFields"),
     Case("preferred_sizes", _GOOD + "dynamic_batching { preferred_batch_size: [ 1, 8 ] }\n", _CONFIG),
     Case("reshaped", BACKEND + BATCH + X.replace("[ 1 ]", "[ 1, 1 ] reshape { shape: [ 1 ] }") + Y, _SHAPE),
-    Case("warm_up", _warm('batch_size: 1 inputs { key: "X" value { data_type: TYPE_FP32 dims: [ 1 ] zero_data: true } }'),
+    Case("warm_up", _warm('batch_size: 1 inputs { key: "X" value { data_type: TYPE_FP32 dims: [ 1 ] zero_data: true '
+         '} }'),
          _WARMUP),
     Case("warm_up_of_batch_0", _warm('inputs { key: "X" value { data_type: TYPE_FP32 dims: [ -1 ] } }'), _WARMUP),
     Case("negative_batch", BACKEND + "max_batch_size: -1\n" + X + Y, _CONFIG,
@@ -123,7 +124,8 @@ CASES = (
          "batch input data type must be TYPE_INT32 or TYPE_FP32",
          "batch_input N is of TYPE_INT64; expected TYPE_INT32 or TYPE_FP32; correct its data_type"),
     Case("batch_input_sources", _GOOD + 'batch_input [ { kind: BATCH_ELEMENT_COUNT target_name: "N" '
-         "data_type: TYPE_FP32 } ]\n", _BATCH_IO, "batch input kind 'BATCH_ELEMENT_COUNT' expects 1 source input, got 0",
+         "data_type: TYPE_FP32 } ]\n", _BATCH_IO, "batch input kind 'BATCH_ELEMENT_COUNT' expects 1 source input, "
+         "got 0",
          "batch_input N has 0 entries in source_input; expected one; correct it"),
     Case("batch_output_target", _GOOD + 'batch_output [ { target_name: "Q" source_input: "X" } ]\n', _BATCH_IO,
          "unknown target output name 'Q'",
@@ -217,8 +219,10 @@ CASES = (
          "output 'Y' for ensemble 'out_of_nowhere' is not written: at least one of its depending tensors, 'Q', is not "
          "connected", "the tensor 'Q' comes from no step and is no input; expected every tensor to come from the "
          "ensemble's inputs; correct the input_map, or add the input", model=None),
-    Case("waiting_for_each_other", ensemble(step("X", "Y") + step("P", "Q") + step("Q", "P")), _PLAN, "is unused in ensemble",
-         "the tensors P, Q wait for each other; expected each to come from the ensemble's inputs; correct the input_map",
+    Case("waiting_for_each_other", ensemble(step("X", "Y") + step("P", "Q") + step("Q", "P")), _PLAN, "is unused in "
+         "ensemble",
+         "the tensors P, Q wait for each other; expected each to come from the ensemble's inputs; correct the "
+         "input_map",
          model=None),
     Case("goes_nowhere", ensemble(step("X", "Y") + step("X", "Q")), _PLAN,
          "ensemble tensor 'Q' is unused in ensemble",
@@ -263,7 +267,8 @@ BESIDE = (
          "the tensor 'X' is TYPE_FP16 by step_type and TYPE_FP32 by adder; expected one type; correct one of them",
          model=None),
     Case("step_input", ensemble(step("X", "Y").replace("input_map", 'input_map { key: "Q" value: "X" } input_map')),
-         "ensemble_utils.cc, ValidateTensorMapping", "ensemble tensor X is mapping to non-existing input Q in model adder",
+         "ensemble_utils.cc, ValidateTensorMapping", "ensemble tensor X is mapping to non-existing input Q in model "
+         "adder",
          "step 0, adder, has no input 'Q'; expected one of X; correct its input_map", model=None),
     Case("step_output", ensemble(step("X", "Y").replace('key: "Y"', 'key: "Q"')),
          "ensemble_utils.cc, ValidateTensorMapping",

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import onnx
+from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
 from publisher_testing.models import graph
@@ -39,7 +41,7 @@ def _both(dims: str, batch: str = "", datatype: str = "FP32", more: str = "") ->
     return BACKEND + batch + _said("input", "X", dims, datatype, more) + _said("output", "Y", dims, datatype, more)
 
 
-def _scaled(scale: Dims | None, **constants: np.ndarray) -> onnx.ModelProto:  # type: ignore[type-arg]  # of any type
+def _scaled(scale: Dims | None, **constants: NDArray[Any]) -> onnx.ModelProto:
     """Y [n] = X [n] × SCALE; SCALE has a default where there is a constant of that name."""
     return graph({"X": (_FLOAT, ["n"]), "SCALE": (_FLOAT, scale)}, {"Y": (_FLOAT, ["n"])},
                  [helper.make_node("Mul", ["X", "SCALE"], ["Y"])], constants)  # fmt: skip
@@ -71,7 +73,7 @@ def two_states() -> onnx.ModelProto:
         helper.make_node("Sub", ["X", "c"], ["out_2"]),
         helper.make_node("Add", ["out_1", "out_2"], ["Y"]),
     ]
-    return graph({name: tensor for name in "Xhc"}, {name: tensor for name in ("Y", "out_1", "out_2")}, nodes)
+    return graph(dict.fromkeys("Xhc", tensor), dict.fromkeys(("Y", "out_1", "out_2"), tensor), nodes)
 
 
 def ragged() -> onnx.ModelProto:
@@ -106,7 +108,10 @@ _RAGGED = (
     BACKEND + BATCH + _said("input", "X", "[ -1 ]", more="allow_ragged_batch: true") + _said("output", "Y", "[ -1 ]")
     + 'batch_output [ { target_name: "Y" source_input: "X" } ]\n'
 )  # fmt: skip
-_END = 'batch_input [ { kind: BATCH_ACCUMULATED_ELEMENT_COUNT target_name: "END" data_type: TYPE_FP32 source_input: "X" } ]\n'
+_END = (
+    'batch_input [ { kind: BATCH_ACCUMULATED_ELEMENT_COUNT target_name: "END" data_type: TYPE_FP32 '
+    'source_input: "X" } ]\n'
+)
 
 
 def _sequence(*parts: str) -> str:
@@ -179,14 +184,16 @@ REFUSED = (
              through(["n"])),
     _refused("no_batch", _both("[ 3 ]", BATCH), _DIMS, "first dimension must be -1; but shape expected by the model is "
              "[1,3]", "input 'X' has dimensions [1, 3] in the model, and max_batch_size is more than 0; expected the "
-             "first to be free for the batch; set max_batch_size: 0, or export the model with a dynamic first dimension",
+             "first to be free for the batch; set max_batch_size: 0, or export the model with a dynamic first "
+             "dimension",
              through([1, 3])),
     _refused("other_type", _both("[ -1 ]", datatype="FP64"), _INPUTS,
              "configuration expects datatype TYPE_FP64 for input 'X', model provides TYPE_FP32",
              "input 'X' is FP64 in config.pbtxt and FP32 in the model; expected the same; write data_type: TYPE_FP32",
              through(["n"])),
     _refused("bfloat16", _both("[ -1 ]", datatype="BF16"), _INPUTS, "unsupported datatype TYPE_BF16 for input 'X'",
-             "input 'X' is of ONNX type BFLOAT16 in the model, which Triton's onnxruntime backend can't serve; expected "
+             "input 'X' is of ONNX type BFLOAT16 in the model, which Triton's onnxruntime backend can't serve; "
+             "expected "
              "a type such as FP32 or FP16; export the model with one", through(["n"], TensorProto.BFLOAT16)),
     _refused("unknown_input", _both("[ -1 ]").replace('"X"', '"Q"'), _INPUTS,
              "unexpected inference input 'Q', allowed inputs are: X",
@@ -198,11 +205,13 @@ REFUSED = (
              "config.pbtxt lacks the model's input 'SCALE'; expected all of X, SCALE; add it", lambda: _scaled([1])),
     _refused("input_twice", _both("[ -1 ]") + _said("input", "X", "[ -1 ]"), _INPUTS,
              "configuration expects 2 inputs, model provides 1",
-             "input 'X' is there as input and as input; expected each input of the model once, since Triton counts them; "
+             "input 'X' is there as input and as input; expected each input of the model once, since Triton counts "
+             "them; "
              "remove the others", through(["n"])),
     _refused("default_not_optional", _both("[ -1 ]") + _said("input", "SCALE", "[ 1 ]"), _INPUTS,
              "configuration expects 2 inputs, model provides 1",
-             "input 'SCALE' has a default in the model, and is not optional; expected optional: true; add it, or remove "
+             "input 'SCALE' has a default in the model, and is not optional; expected optional: true; add it, or "
+             "remove "
              "the input", with_default),
     _refused("optional_without_default", _both("[ -1 ]") + _said("input", "SCALE", "[ 1 ]", more="optional: true"),
              _INPUTS, "configuration expects 1 inputs, model provides 2",
@@ -210,16 +219,20 @@ REFUSED = (
              "default only; remove optional", lambda: _scaled([1])),
     _refused("optional_in_a_batch", _both("[ 1 ]", BATCH) + _said("input", "SCALE", "[ 1 ]", more="optional: true"),
              _INPUTS, "optional input 'SCALE' is not supported for models that support batching",
-             "input 'SCALE' is optional, and max_batch_size is more than 0; expected one of them; set max_batch_size: 0, "
+             "input 'SCALE' is optional, and max_batch_size is more than 0; expected one of them; set "
+             "max_batch_size: 0, "
              "or remove optional",
              lambda: graph({"X": (_FLOAT, ["n", 1]), "SCALE": (_FLOAT, ["m", 1])}, {"Y": (_FLOAT, ["n", 1])},
                            [helper.make_node("Mul", ["X", "SCALE"], ["Y"])],
                            {"SCALE": np.array([[2]], np.float32)})),
-    _refused("maps", _both("[ 2 ]", BATCH), _INFOS, "Unsupported ONNX Type 'ONNX_TYPE_SEQUENCE' for I/O 'PROBABILITIES'",
-             "output 'PROBABILITIES' of the model is a sequence; expected tensors only, even where config.pbtxt does not "
+    _refused("maps", _both("[ 2 ]", BATCH), _INFOS, "Unsupported ONNX Type 'ONNX_TYPE_SEQUENCE' for I/O "
+             "'PROBABILITIES'",
+             "output 'PROBABILITIES' of the model is a sequence; expected tensors only, even where config.pbtxt does "
+             "not "
              "name them; export the model so that it is one (for scikit-learn classifiers: convert_sklearn(..., "
              "options={'zipmap': False}))", zip_map),
-    _refused("ragged_of_two_dims", _RAGGED + _END, _INPUTS, "model provides input with shape [-1]  for ragged input 'X'",
+    _refused("ragged_of_two_dims", _RAGGED + _END, _INPUTS, "model provides input with shape [-1]  for ragged input "
+             "'X'",
              "input 'X' is ragged, and has dimensions [-1, -1] in the model; expected [-1], with the elements of all "
              "requests in one row; remove allow_ragged_batch, or export the model so",
              lambda: graph({"X": (_FLOAT, ["b", "n"]), "END": (_FLOAT, ["requests"])}, {"Y": (_FLOAT, ["b", "n"])},
@@ -232,16 +245,19 @@ REFUSED = (
              "config.pbtxt lacks the model's input 'SUM'; expected all of X, START, SUM; add it", stateful),
     _refused("control_unknown", _sequence(_START.replace('"START"', '"Q"'), _STATE), _BOOLEAN,
              "configuration specified sequence control 'Q', but model does not provide that input",
-             "control_input 'Q', CONTROL_SEQUENCE_START, is no input of the model; expected one of X, START, SUM; correct "
+             "control_input 'Q', CONTROL_SEQUENCE_START, is no input of the model; expected one of X, START, SUM; "
+             "correct "
              "its name", stateful),
     _refused("control_of_another_type", _sequence(_START.replace("fp32", "int32"), _STATE), _BOOLEAN,
              "sequence control 'START', the model expects data-type",
              "control_input 'START', CONTROL_SEQUENCE_START, is INT32 in config.pbtxt and FP32 in the model; expected "
              "the same; correct it", stateful),
-    _refused("control_of_many", BACKEND + BATCH + X + _said("output", "Y", "[ 2 ]") + "sequence_batching { control_input "
+    _refused("control_of_many", BACKEND + BATCH + X + _said("output", "Y", "[ 2 ]") + "sequence_batching { "
+             "control_input "
              '[ { name: "ID" control [ { kind: CONTROL_SEQUENCE_CORRID data_type: TYPE_INT64 } ] } ] }\n', _TYPED,
              "sequence control 'ID' in model has dims [2] but dims [1] is expected",
-             "control_input 'ID', CONTROL_SEQUENCE_CORRID, has dimensions [-1, 2] in the model; expected [-1, 1]; export "
+             "control_input 'ID', CONTROL_SEQUENCE_CORRID, has dimensions [-1, 2] in the model; expected [-1, 1]; "
+             "export "
              "the model so",
              lambda: graph({"X": (_FLOAT, ["n", 1]), "ID": (TensorProto.INT64, ["n", 2])}, {"Y": (_FLOAT, ["n", 2])},
                            [helper.make_node("Cast", ["ID"], ["id"], to=_FLOAT),

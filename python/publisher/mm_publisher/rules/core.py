@@ -87,8 +87,8 @@ def _dynamic(proto: Any) -> Iterator[str]:
     levels = batching.priority_levels
     if levels and not 0 < batching.default_priority_level <= levels:
         yield (
-            f"default_priority_level is {batching.default_priority_level}; expected from 1 to priority_levels, which is "
-            f"{levels}; correct it"
+            f"default_priority_level is {batching.default_priority_level}; expected from 1 to priority_levels, which "
+            f"is {levels}; correct it"
         )
     for level in sorted(batching.priority_queue_policy):
         if levels and not 0 < level <= levels:
@@ -134,19 +134,21 @@ def _warmup(config: ModelConfig) -> Iterator[str]:
             if not tensors_by_name[name].optional:
                 yield f"{said} lacks the input {name!r}; expected all that are not optional; add it"
         for name, data in sorted(warmup.inputs.items()):
-            tensor, dims = tensors_by_name.get(name), tuple(data.dims)
-            if tensor is None and name not in fed.claims(config):
+            if name not in fed.claims(config):
                 yield f"{said} has the input {name!r}, which {FILE} lacks; expected one of its inputs; correct it"
-            elif -1 in dims or (tensor is not None and not _fits(dims, tensor)):
-                wanted = "numbers" if tensor is None else f"numbers that fit {list(tensor.dims)}"
-                yield f"{said}, input {name!r}, has dims {list(dims)}; expected {wanted}; correct them"
-            if tensor is not None and datatype_name(data.data_type) != tensor.datatype:
-                yield (
-                    f"{said}, input {name!r}, is {datatype_name(data.data_type)}; expected {tensor.datatype}; correct "
-                    "its data_type"
-                )
-            if data.WhichOneof("input_data_type") is None:
-                yield f"{said}, input {name!r}, has no data; expected zero_data: true or random_data: true; add one"
+            else:
+                yield from _warmup_input(f"{said}, input {name!r},", data, tensors_by_name.get(name))
+
+
+def _warmup_input(said: str, data: Any, tensor: Tensor | None) -> Iterator[str]:
+    dims = tuple(data.dims)
+    if -1 in dims or (tensor is not None and not _fits(dims, tensor)):
+        wanted = "numbers" if tensor is None else f"numbers that fit {list(tensor.dims)}"
+        yield f"{said} has dims {list(dims)}; expected {wanted}; correct them"
+    if tensor is not None and datatype_name(data.data_type) != tensor.datatype:
+        yield f"{said} is {datatype_name(data.data_type)}; expected {tensor.datatype}; correct its data_type"
+    if data.WhichOneof("input_data_type") is None:
+        yield f"{said} has no data; expected zero_data: true or random_data: true; add one"
 
 
 def _fits(dims: tuple[int, ...], tensor: Tensor) -> bool:

@@ -60,7 +60,7 @@ def problems(proto: Any) -> Iterator[str]:
             yield "the platform is 'ensemble', without ensemble_scheduling; expected its steps there; add them"
         return
     if proto.platform != PLATFORM:
-        yield "ensemble_scheduling is for ensembles; expected platform: \"ensemble\" beside it; remove one of them"
+        yield 'ensemble_scheduling is for ensembles; expected platform: "ensemble" beside it; remove one of them'
     for field, there in (
         ("instance_group", proto.instance_group),
         ("optimization", proto.HasField("optimization")),
@@ -71,17 +71,19 @@ def problems(proto: Any) -> Iterator[str]:
     steps = proto.ensemble_scheduling.step
     if not steps:
         yield "ensemble_scheduling has no step; expected at least one; add it"
-    incomplete = False
-    for number, step in enumerate(steps):
-        for field in ("model_name", "input_map", "output_map"):
-            if not getattr(step, field):
-                incomplete = True
-                yield f"step {number} has no {field}; expected one; add it"
+    incomplete = [
+        f"step {number} has no {field}; expected one; add it"
+        for number, step in enumerate(steps)
+        for field in ("model_name", "input_map", "output_map")
+        if not getattr(step, field)
+    ]
+    yield from incomplete
     if steps and not incomplete:
+        yield from _made_once(steps)
         yield from _flow(proto, steps)
 
 
-def _flow(proto: Any, steps: Sequence[Any]) -> Iterator[str]:
+def _made_once(steps: Sequence[Any]) -> Iterator[str]:
     made: dict[str, int] = {}
     for number, step in enumerate(steps):
         for tensor in step.output_map.values():
@@ -91,36 +93,43 @@ def _flow(proto: Any, steps: Sequence[Any]) -> Iterator[str]:
                     "rename one of them"
                 )
             made.setdefault(tensor, number)
-    taken = {tensor for step in steps for tensor in step.input_map.values()}
-    ready = {tensor.name for tensor in proto.input}
-    for name in sorted(ready - taken - made.keys()):
-        yield f"the ensemble's input {name!r} goes into no step; expected one that takes it; map it, or remove it"
+
+
+def _ready(inputs: set[str], steps: Sequence[Any]) -> set[str]:
+    """What can be made of the inputs, themselves included."""
+    ready = set(inputs)
     while True:
         more = {
-            tensor
-            for step in steps
-            if ready.issuperset(step.input_map.values())
-            for tensor in step.output_map.values()
+            tensor for step in steps if ready.issuperset(step.input_map.values()) for tensor in step.output_map.values()
         }
         if more <= ready:
-            break
+            return ready
         ready |= more
+
+
+def _flow(proto: Any, steps: Sequence[Any]) -> Iterator[str]:
+    made = {tensor for step in steps for tensor in step.output_map.values()}
+    taken = {tensor for step in steps for tensor in step.input_map.values()}
+    inputs = {tensor.name for tensor in proto.input}
+    ready = _ready(inputs, steps)
+    for name in sorted(inputs - taken - made):
+        yield f"the ensemble's input {name!r} goes into no step; expected one that takes it; map it, or remove it"
     outputs = {tensor.name for tensor in proto.output}
-    for name in sorted(outputs - made.keys() - taken):
+    for name in sorted(outputs - made - taken):
         yield f"the ensemble's output {name!r} comes from no step; expected one that makes it; map it, or remove it"
-    from_nowhere = taken - made.keys() - ready
+    from_nowhere = taken - made - ready
     for name in sorted(from_nowhere):
         yield (
-            f"the tensor {name!r} comes from no step and is no input; expected every tensor to come from the ensemble's "
-            "inputs; correct the input_map, or add the input"
+            f"the tensor {name!r} comes from no step and is no input; expected every tensor to come from the "
+            "ensemble's inputs; correct the input_map, or add the input"
         )
-    waiting = sorted(made.keys() - ready)
+    waiting = sorted(made - ready)
     if waiting and not from_nowhere:
         yield (
             f"the tensors {', '.join(waiting)} wait for each other; expected each to come from the ensemble's inputs; "
             "correct the input_map"
         )
-    for name in sorted((made.keys() & ready) - taken - outputs):
+    for name in sorted((made & ready) - taken - outputs):
         yield f"the tensor {name!r} goes nowhere; expected a step or an output that takes it; remove it, or map it"
 
 
@@ -202,8 +211,7 @@ def _tensor_problems(config: ModelConfig, ensemble: str, found: Mapping[int, Mod
             known = {tensor.name: tensor for tensor in tensors}
             for name in sorted(mapped.keys() - known.keys()):
                 yield (
-                    f"{said} has no {kind} {name!r}; expected one of {', '.join(sorted(known))}; correct its "
-                    f"{kind}_map"
+                    f"{said} has no {kind} {name!r}; expected one of {', '.join(sorted(known))}; correct its {kind}_map"
                 )
             if kind == "input":
                 for name in sorted(known.keys() - mapped.keys()):
@@ -249,8 +257,8 @@ def _decoupled_problems(proto: Any, found: Mapping[int, ModelConfig]) -> Iterato
             sources = {origins[name] for name in step.input_map.values()}
             if len(sources) > 1:
                 yield (
-                    f"step {number}, {step.model_name}, gets inputs from {' and from '.join(sorted(sources))}; expected "
-                    "one source, since a decoupled model answers as often as it likes; correct the input_map"
+                    f"step {number}, {step.model_name}, gets inputs from {' and from '.join(sorted(sources))}; "
+                    "expected one source, since a decoupled model answers as often as it likes; correct the input_map"
                 )
             origin = f"step {number}, which is decoupled" if decoupled else sorted(sources)[0]
             origins.update(dict.fromkeys(step.output_map.values(), origin))

@@ -43,8 +43,8 @@ def _kinds(graph: Graph) -> Iterator[str]:
             if not value.is_tensor:
                 hint = f" ({SCIKIT_LEARN})" if "sequence" in value.kind else ""
                 yield (
-                    f"{kind} {value.name!r} of the model is {value.kind}; expected tensors only, even where {FILE} does "
-                    f"not name them; export the model so that it is one{hint}"
+                    f"{kind} {value.name!r} of the model is {value.kind}; expected tensors only, even where {FILE} "
+                    f"does not name them; export the model so that it is one{hint}"
                 )
 
 
@@ -108,8 +108,8 @@ def _ragged(tensor: Tensor, value: Value) -> Iterator[str]:
         yield f"input {tensor.name!r} is ragged and optional; expected one of them; remove optional"
     elif value.dims != (-1,):
         yield (
-            f"input {tensor.name!r} is ragged, and has dimensions {_shape(value)} in the model; expected [-1], with the "
-            "elements of all requests in one row; remove allow_ragged_batch, or export the model so"
+            f"input {tensor.name!r} is ragged, and has dimensions {_shape(value)} in the model; expected [-1], with "
+            "the elements of all requests in one row; remove allow_ragged_batch, or export the model so"
         )
 
 
@@ -131,7 +131,8 @@ def _dims(kind: str, tensor: Tensor, value: Value, *, batching: bool, exact: boo
         # Without a rank, the backend takes it for a scalar as well.
         if any(dim != 1 for dim in tensor.model_dims):
             what = "no shape" if value.dims is None else "no dimensions"
-            yield f"{said} has {what} in the model, and dims {list(tensor.model_dims)} in {FILE}; expected [1]; correct it"
+            dims = list(tensor.model_dims)
+            yield f"{said} has {what} in the model, and dims {dims} in {FILE}; expected [1]; correct it"
         return
     if batching and value.dims[0] != -1:
         yield (
@@ -196,8 +197,8 @@ def _states(graph: Graph, config: ModelConfig, *, batching: bool) -> Iterator[st
             if value.dims and not _may_be(dims, value.dims):
                 yield (
                     f"{said} has dims {list(state.dims)} in {FILE}, and the model's {kind} {value.name!r} has "
-                    f"{list(value.dims)}{', the first for the batch' if batching else ''}; expected dims that fit, where "
-                    "Triton begins with 1 for each -1; correct dims"
+                    f"{list(value.dims)}{', the first for the batch' if batching else ''}; expected dims that fit, "
+                    "where Triton begins with 1 for each -1; correct dims"
                 )
 
 
@@ -211,7 +212,8 @@ def _batch_inputs(graph: Graph, config: ModelConfig) -> Iterator[str]:
         for name in item.targets:
             value = graph.needed.get(name)
             if value is None:
-                yield f"batch_input {name!r} is no input of the model; expected one of {_listed(graph.needed)}; correct it"
+                needed = _listed(graph.needed)
+                yield f"batch_input {name!r} is no input of the model; expected one of {needed}; correct it"
             elif value.datatype != item.datatype:
                 yield (
                     f"batch_input {name!r} is {item.datatype} in {FILE} and {value.kind} in the model; expected the "

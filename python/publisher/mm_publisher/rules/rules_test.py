@@ -4,13 +4,11 @@ from pathlib import Path
 
 import pytest
 
+from mm_publisher.api import publish
 from mm_publisher.checks import check
-from mm_publisher.config import ModelConfig
 from mm_publisher.errors import Refused
 from mm_publisher.progress import Silent
-from mm_publisher.rules import core
 from mm_publisher.source import from_folder
-from mm_publisher.api import publish
 from publisher_testing.models import write_source
 from publisher_testing.triton_rules import Case
 from publisher_testing.triton_rules_core import BESIDE, CASES
@@ -21,7 +19,7 @@ def _named(case: Case) -> str:
     return case.name
 
 
-@pytest.mark.parametrize("case", (*CASES, *TAKEN, *REFUSED, *FAILING), ids=_named)
+@pytest.mark.parametrize("case", [*CASES, *TAKEN, *REFUSED, *FAILING], ids=_named)
 def test_the_check_says_what_triton_would(case: Case, tmp_path: Path) -> None:
     source = from_folder(case.write(tmp_path / case.name), name=None, version=None)
     if case.told is None:

@@ -39,9 +39,8 @@ def problems(config: Any) -> Iterator[str]:
                 )
     least, most = _DIRECT_RANGE
     if batching.HasField("direct") and not least <= batching.direct.minimum_slot_utilization <= most:
-        yield (
-            f"minimum_slot_utilization is {batching.direct.minimum_slot_utilization:g}; expected from 0 to 1; correct it"
-        )
+        found = batching.direct.minimum_slot_utilization
+        yield f"minimum_slot_utilization is {found:g}; expected from 0 to 1; correct it"
     for state in batching.state:
         yield from _state(state)
     yield from _order(batching.state)
@@ -56,24 +55,27 @@ def _controls(batching: Any) -> Iterator[str]:
             yield f"control_input {tensor.name!r} is there twice; expected each name once; put its controls together"
         names.add(tensor.name)
         for control in tensor.control:
-            kind = _CONTROL.Kind.Name(control.kind)
-            said = f"control_input {tensor.name!r}, {kind},"
+            said = f"control_input {tensor.name!r}, {_CONTROL.Kind.Name(control.kind)},"
             if control.kind in kinds:
                 yield f"{said} is there twice; expected each kind once; remove the other"
             kinds.add(control.kind)
-            given = [field for field in _VALUES if getattr(control, field)]
-            if control.kind == _CONTROL.CONTROL_SEQUENCE_CORRID:
-                if given:
-                    yield f"{said} has {', '.join(given)}; expected a data_type alone; remove them"
-                if control.data_type not in _IDS:
-                    yield (
-                        f"{said} is of {pb.DataType.Name(control.data_type)}; expected TYPE_UINT64, TYPE_INT64, "
-                        "TYPE_UINT32, TYPE_INT32 or TYPE_STRING; correct its data_type"
-                    )
-            elif len(given) != 1:
-                yield f"{said} has {', '.join(given) or 'no values'}; expected one of {', '.join(_VALUES)}; correct it"
-            elif len(getattr(control, given[0])) != 2:
-                yield f"{said} has {len(getattr(control, given[0]))} values; expected two, for false and true; correct it"
+            yield from _control(said, control)
+
+
+def _control(said: str, control: Any) -> Iterator[str]:
+    given = [field for field in _VALUES if getattr(control, field)]
+    if control.kind == _CONTROL.CONTROL_SEQUENCE_CORRID:
+        if given:
+            yield f"{said} has {', '.join(given)}; expected a data_type alone; remove them"
+        if control.data_type not in _IDS:
+            yield (
+                f"{said} is of {pb.DataType.Name(control.data_type)}; expected TYPE_UINT64, TYPE_INT64, TYPE_UINT32, "
+                "TYPE_INT32 or TYPE_STRING; correct its data_type"
+            )
+    elif len(given) != 1:
+        yield f"{said} has {', '.join(given) or 'no values'}; expected one of {', '.join(_VALUES)}; correct it"
+    elif len(getattr(control, given[0])) != 2:
+        yield f"{said} has {len(getattr(control, given[0]))} values; expected two, for false and true; correct it"
 
 
 def _state(state: Any) -> Iterator[str]:
@@ -83,7 +85,8 @@ def _state(state: Any) -> Iterator[str]:
     for initial in state.initial_state[:1]:
         wanted, dims = list(state.dims), list(initial.dims)
         if initial.data_type != state.data_type:
-            yield f"{said} has another data_type than the state; expected {pb.DataType.Name(state.data_type)}; correct it"
+            expected = pb.DataType.Name(state.data_type)
+            yield f"{said} has another data_type than the state; expected {expected}; correct it"
         if not initial.name:
             yield f"{said} has no name; expected any; add one"
         if len(dims) != len(wanted) or any(

@@ -96,37 +96,37 @@ def _sizes(dims: Sequence[int]) -> list[int]:
 def _batch_problems(config: Any) -> Iterator[str]:
     inputs = {tensor.name for tensor in config.input}
     outputs = {tensor.name for tensor in config.output}
-    for kind, entries in (("batch_input", config.batch_input), ("batch_output", config.batch_output)):
-        for entry in entries:
-            said = f"{kind} {', '.join(entry.target_name) or 'without a target_name'}"
-            kinds = pb.BatchInput.Kind if kind == "batch_input" else pb.BatchOutput.Kind
-            if entry.kind not in kinds.values():
-                yield f"{said} is of the unknown kind {entry.kind}; expected one of {', '.join(kinds.keys())}; correct it"
-            if len(entry.source_input) != 1:
-                yield f"{said} has {len(entry.source_input)} entries in source_input; expected one; correct it"
-            for name in entry.source_input:
-                if name not in inputs:
-                    yield (
-                        f"{said} comes from the input {name!r}, which config.pbtxt lacks; expected one of "
-                        f"{_listed(inputs)}; correct source_input"
-                    )
-    for entry in config.batch_input:
-        if entry.data_type not in _BATCH_TYPES:
+    for item in config.batch_input:
+        said = f"batch_input {', '.join(item.target_name)}"
+        yield from _sources(said, item, inputs, pb.BatchInput.Kind)
+        if item.data_type not in _BATCH_TYPES:
             yield (
-                f"batch_input {', '.join(entry.target_name)} is of {pb.DataType.Name(entry.data_type)}; expected "
-                "TYPE_INT32 or TYPE_FP32; correct its data_type"
+                f"{said} is of {pb.DataType.Name(item.data_type)}; expected TYPE_INT32 or TYPE_FP32; correct its "
+                "data_type"
             )
-    for entry in config.batch_output:
-        for name in entry.target_name:
+    for item in config.batch_output:
+        said = f"batch_output {', '.join(item.target_name)}"
+        yield from _sources(said, item, inputs, pb.BatchOutput.Kind)
+        for name in item.target_name:
             if name not in outputs:
                 yield (
                     f"batch_output is for the output {name!r}, which config.pbtxt lacks; expected one of "
                     f"{_listed(outputs)}; correct target_name"
                 )
-        if len(set(entry.target_name)) != len(entry.target_name):
+        if len(set(item.target_name)) != len(item.target_name):
+            yield f"{said} names an output twice; expected each once; remove the other"
+
+
+def _sources(said: str, item: Any, inputs: set[str], kinds: Any) -> Iterator[str]:
+    if item.kind not in kinds.values():
+        yield f"{said} is of the unknown kind {item.kind}; expected one of {', '.join(kinds.keys())}; correct it"
+    if len(item.source_input) != 1:
+        yield f"{said} has {len(item.source_input)} entries in source_input; expected one; correct it"
+    for name in item.source_input:
+        if name not in inputs:
             yield (
-                f"batch_output {', '.join(entry.target_name)} names an output twice; expected each once; remove the "
-                "other"
+                f"{said} comes from the input {name!r}, which config.pbtxt lacks; expected one of {_listed(inputs)}; "
+                "correct source_input"
             )
 
 

@@ -44,7 +44,7 @@ def _open(config: dict[str, Any], version_folder: Path) -> Any:
 
 
 def _batch_values(entry: dict[str, Any], source: tuple[int, ...]) -> Any:
-    """What a batch input holds; BatchInputShape and ProcessBatchInput in the C++ backends' backend_input_collector.cc."""
+    """BatchInputShape and ProcessBatchInput, which the C++ backends have from backend_input_collector.cc."""
     count, rows, item = math.prod(source), source[0], list(source[1:])
     shape, values = {
         "BATCH_ELEMENT_COUNT": ((1,), [count]),
@@ -113,9 +113,9 @@ class TritonPythonModel:
         except (_Fail, _InvalidArgument, RuntimeError, ValueError) as error:
             return pb_utils.InferenceResponse(error=pb_utils.TritonError(f"onnx runtime error: {error}"))
         self._keep(request, {state["input_name"]: results[state["output_name"]] for state in self._states})
-        return pb_utils.InferenceResponse([
-            pb_utils.Tensor(name, self._encoded(name, results[name], given)) for name in names
-        ])
+        return pb_utils.InferenceResponse(
+            [pb_utils.Tensor(name, self._encoded(name, results[name], given)) for name in names]
+        )
 
     def _feed(self, request: Any, given: dict[str, Any]) -> dict[str, Any]:
         """SetInputTensors."""

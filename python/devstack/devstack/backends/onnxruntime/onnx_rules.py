@@ -33,7 +33,7 @@ _CONTROL_TYPES = {
 }
 
 
-class Refusal(ValueError):
+class RefusalError(ValueError):
     """The backend does not load the model."""
 
 
@@ -44,13 +44,13 @@ class Info:
         node: ONNX Runtime's description of it.
 
     Raises:
-        Refusal: it is no tensor.
+        RefusalError: it is no tensor.
     """
 
     def __init__(self, node: Any) -> None:
         if not node.type.startswith("tensor("):
             kind = {"seq": "ONNX_TYPE_SEQUENCE", "map": "ONNX_TYPE_MAP"}.get(node.type[:3], "ONNX_TYPE_UNKNOWN")
-            raise Refusal(f"Unsupported ONNX Type '{kind}' for I/O '{node.name}', expected 'ONNX_TYPE_TENSOR'.")
+            raise RefusalError(f"Unsupported ONNX Type '{kind}' for I/O '{node.name}', expected 'ONNX_TYPE_TENSOR'.")
         self.dims = [dim if isinstance(dim, int) else -1 for dim in node.shape]
         self.type = _TYPES.get(node.type, "TYPE_INVALID")
 
@@ -63,7 +63,7 @@ def validate(config: dict[str, Any], session: Any) -> None:
         session: ONNX Runtime's.
 
     Raises:
-        Refusal: the backend does not load the model.
+        RefusalError: the backend does not load the model.
     """
     inputs = {node.name: Info(node) for node in session.get_inputs()}
     count = sum(not tensor["optional"] for tensor in config["input"]) + len(config.get("batch_input", []))
@@ -85,17 +85,17 @@ def _validate_controls(config: dict[str, Any], sequences: dict[str, Any], inputs
             else:
                 datatype = control["data_type"]
             if name not in inputs:
-                raise Refusal(
+                raise RefusalError(
                     f"configuration specified sequence control '{name}', but model does not provide that input"
                 )
             dims = inputs[name].dims[1 if config["max_batch_size"] > 0 else 0 :]
             if dims != [1]:
-                raise Refusal(
+                raise RefusalError(
                     f"unable to load model '{config['name']}', sequence control '{name}' in model has dims "
                     f"{_shape(dims)} but dims [1] is expected"
                 )
             if datatype != inputs[name].type:
-                raise Refusal(
+                raise RefusalError(
                     f"unable to load model '{config['name']}', sequence control '{name}', the model expects data-type "
                     f"{inputs[name].type} but the model configuration specifies data-type {datatype}"
                 )
@@ -107,14 +107,14 @@ def _validate_inputs(config: dict[str, Any], session: Any, inputs: dict[str, Inf
     """ValidateInputs."""
     load = f"unable to load model '{config['name']}', "
     if len(inputs) != count:
-        raise Refusal(f"{load}configuration expects {count} inputs, model provides {len(inputs)}")
+        raise RefusalError(f"{load}configuration expects {count} inputs, model provides {len(inputs)}")
     known = {**inputs, **{node.name: Info(node) for node in session.get_overridable_initializers()}}
     for tensor in config["input"]:
         name = tensor["name"]
         if tensor["optional"] and config["max_batch_size"] != 0:
-            raise Refusal(f"{load}optional input '{name}' is not supported for models that support batching")
+            raise RefusalError(f"{load}optional input '{name}' is not supported for models that support batching")
         if name not in known:
-            raise Refusal(f"unexpected inference input '{name}', allowed inputs are: {', '.join(sorted(known))}")
+            raise RefusalError(f"unexpected inference input '{name}', allowed inputs are: {', '.join(sorted(known))}")
         _validate_type(config, "input", tensor, known[name])
         if tensor["allow_ragged_batch"]:
             _validate_ragged(load, tensor, known[name])
@@ -124,12 +124,12 @@ def _validate_inputs(config: dict[str, Any], session: Any, inputs: dict[str, Inf
 
 def _validate_ragged(load: str, tensor: dict[str, Any], info: Info) -> None:
     if tensor["optional"]:
-        raise Refusal(
+        raise RefusalError(
             f"{load}configuration expects model provides input with shape [-1] for ragged input '{tensor['name']}', "
             "which is not supported for optional input"
         )
     if info.dims != [-1]:
-        raise Refusal(
+        raise RefusalError(
             f"{load}configuration expects model provides input with shape [-1]  for ragged input '{tensor['name']}', "
             f"model provides {_shape(info.dims)}"
         )
@@ -141,7 +141,9 @@ def _validate_outputs(config: dict[str, Any], outputs: dict[str, Info]) -> None:
     for tensor in config["output"]:
         name = tensor["name"]
         if name not in outputs:
-            raise Refusal(f"unexpected inference output '{name}', allowed outputs are: {', '.join(sorted(outputs))}")
+            raise RefusalError(
+                f"unexpected inference output '{name}', allowed outputs are: {', '.join(sorted(outputs))}"
+            )
         _validate_type(config, "output", tensor, outputs[name])
         if name not in batch_outputs:
             _validate_dims(config, tensor, outputs[name], exact=True)
@@ -149,11 +151,11 @@ def _validate_outputs(config: dict[str, Any], outputs: dict[str, Info]) -> None:
 
 def _validate_type(config: dict[str, Any], kind: str, tensor: dict[str, Any], info: Info) -> None:
     if tensor["data_type"] not in _SERVABLE:
-        raise Refusal(
+        raise RefusalError(
             f"unsupported datatype {tensor['data_type']} for {kind} '{tensor['name']}' for model '{config['name']}'"
         )
     if tensor["data_type"] != info.type:
-        raise Refusal(
+        raise RefusalError(
             f"unable to load model '{config['name']}', configuration expects datatype {tensor['data_type']} for {kind} "
             f"'{tensor['name']}', model provides {info.type}"
         )
@@ -164,7 +166,7 @@ def _validate_dims(config: dict[str, Any], tensor: dict[str, Any], info: Info, *
     dims = [int(dim) for dim in tensor.get("reshape", tensor).get("shape" if "reshape" in tensor else "dims", [])]
     if not info.dims:
         if any(dim != 1 for dim in dims):
-            raise Refusal(
+            raise RefusalError(
                 f"unable to load model '{config['name']}', scalar tensor '{tensor['name']}', should only provide 1 in "
                 f"the model configuration when the model doesn't support batching. Model configuration provided: "
                 f"{_shape(dims)}."
@@ -173,7 +175,7 @@ def _validate_dims(config: dict[str, Any], tensor: dict[str, Any], info: Info, *
     said = f"model '{config['name']}', tensor '{tensor['name']}': "
     batching = config["max_batch_size"] > 0
     if batching and info.dims[0] != -1:
-        raise Refusal(
+        raise RefusalError(
             f"{said}for the model to support batching the shape should have at least 1 dimension and the first "
             f"dimension must be -1; but shape expected by the model is {_shape(info.dims)}"
         )
@@ -185,7 +187,7 @@ def _validate_dims(config: dict[str, Any], tensor: dict[str, Any], info: Info, *
             "an initial batch dimension because max_batch_size > 0 followed by the explicit tensor shape, making "
             f"complete shape {_shape(full)}"
         )
-        raise Refusal(
+        raise RefusalError(
             f"{said}the model expects {len(info.dims)} dimensions (shape {_shape(info.dims)}) but the model "
             f"configuration specifies {len(full)} dimensions ({batch if batching else f'shape {_shape(full)}'})"
         )
