@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from mm_publisher.errors import Refused
 from mm_publisher.source import from_folder
 from mm_publisher.write_config import ConfigOptions
 from publisher_testing.models import CONFIG, write_broken, write_source
+from publisher_testing.triton_rules_onnx import TAKEN
 
 _LABELS = "labels 'l.txt' are named in config.pbtxt and not there; expected that file; add it, or remove label_filename"
 _WARMUP = (
@@ -87,6 +89,16 @@ def test_a_model_that_does_not_run_is_refused(tmp_path: Path) -> None:
     assert "does not load model.onnx" in _refusal(folder) or "is no ONNX model" in _refusal(folder)
     (folder / "model.onnx").write_bytes(data[:-20])
     assert "model.onnx is no ONNX model that can be read" in _refusal(folder)
+
+
+def test_without_onnx_runtime_an_output_may_have_what_only_that_knows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    case = next(case for case in TAKEN if case.name == "inferred_dims")
+    source = from_folder(case.write(tmp_path / "m"), name=None, version=None)
+    assert check(source, None).notes[0] == "config.pbtxt agrees with model.onnx"
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    assert "there is no onnxruntime here" in check(source, None).notes[1]
 
 
 def test_python_must_compile(tmp_path: Path) -> None:

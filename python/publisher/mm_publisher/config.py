@@ -187,13 +187,24 @@ class ModelConfig:
         return tuple(there[-max(count, 1) :])
 
     def serves_like(self, other: ModelConfig) -> bool:
-        """Whether what fits the other configuration fits this: same backend, batching, inputs and outputs."""
-        return (self.backend, self.max_batch_size > 0, self.inputs, self.outputs, self.model_file) == (
-            other.backend,
-            other.max_batch_size > 0,
-            other.inputs,
-            other.outputs,
-            other.model_file,
+        """Whether what fits the other configuration fits this: same backend, batching, tensors and steps."""
+        return self._fit() == other._fit()
+
+    def _fit(self) -> tuple[object, ...]:
+        message = self._message
+        sequences = message.sequence_batching
+        return (
+            self.backend,
+            self.model_file,
+            self.max_batch_size > 0,
+            self.inputs,
+            self.outputs,
+            list(sequences.control_input),
+            list(sequences.state),
+            list(message.batch_input),
+            list(message.batch_output),
+            # All versions of an ensemble have the steps of its one config.pbtxt.
+            message.ensemble_scheduling,
         )
 
     def with_versions(self, versions: Collection[int]) -> ModelConfig:
