@@ -54,11 +54,11 @@ def _model(tensors: list[tuple[str, list[int | str]]]) -> onnx.ModelProto:
 
 def _standin_refuses(config: ModelConfig, path: Path) -> bool:
     session = ort.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    told: dict[str, Any] = MessageToDict(
+    as_json: dict[str, Any] = MessageToDict(
         config.proto, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
     )
     try:
-        _STANDIN.validate(told, session)
+        _STANDIN.validate(as_json, session)
     except _STANDIN.RefusalError:
         return True
     return False

@@ -101,7 +101,7 @@ def _configuration(source: Source, options: ConfigOptions | None, model: _OnnxMo
 def _completed(source: Source, config: ModelConfig, model: _OnnxModel) -> tuple[ModelConfig, str]:
     config = completing.with_backend(config, source.files)
     if _file_problem(source, config):
-        # Without the file, nothing can be known about the model; that is told with everything else that is wrong.
+        # Without the file, nothing can be known about the model; `check` says so with everything else that is wrong.
         return config, ""
     return completing.completed(config, lambda: model.opened(config.model_file or "model.onnx").graph)
 

@@ -82,7 +82,7 @@ def completed(config: ModelConfig, graph: Callable[[], Graph]) -> tuple[ModelCon
         added = text_format.Parse(_VLLM, pb.ModelConfig())
         return _changed(config, added), f"{FILE} got vLLM's inputs, outputs and decoupled answers"
     if config.is_ensemble or not config.backend:
-        # Told by the rules of the core.
+        # The rules of the core say what is wrong.
         return config, ""
     raise Refused(
         f"{FILE} has neither inputs nor outputs; expected all of them, since Triton runs without auto-complete here "

@@ -49,7 +49,7 @@ def open_model(path: Path) -> Opened:
     # Versions from 1.29 report to their maker.
     onnxruntime.disable_telemetry_events()
     options = onnxruntime.SessionOptions()
-    # Its errors come as exceptions, and are told by us.
+    # Its errors come as exceptions; it need not log them as well.
     options.log_severity_level = 4
     try:
         session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])

@@ -40,7 +40,7 @@ class Case:
         config: text of its config.pbtxt.
         source: NVIDIA's file and function that decides.
         refusal: words of Triton's refusal; None where it takes the model.
-        told: what `mm-publish` says, exactly; None where it takes the model.
+        says: what `mm-publish` says, exactly; None where it takes the model.
         decides: the part of Triton that refuses; of no meaning for a model that is taken.
         model: makes the ONNX model; None for an ensemble.
         file: its path in the version folder.
@@ -50,7 +50,7 @@ class Case:
     config: str
     source: str
     refusal: str | None = None
-    told: str | None = None
+    says: str | None = None
     decides: Decides = Decides.CORE
     model: Callable[[], onnx.ModelProto] | None = lambda: adder(1.0)
     file: str = "model.onnx"

@@ -145,8 +145,8 @@ TAKEN = (
 )  # fmt: skip
 
 
-def _refused(name: str, config: str, source: str, refusal: str, told: str, model: Build) -> Case:
-    return Case(name, config, source, refusal, told, Decides.BACKEND, model)
+def _refused(name: str, config: str, source: str, refusal: str, says: str, model: Build) -> Case:
+    return Case(name, config, source, refusal, says, Decides.BACKEND, model)
 
 
 REFUSED = (
@@ -265,8 +265,8 @@ REFUSED = (
 )  # fmt: skip
 
 
-def _fails(name: str, config: str, source: str, told: str, model: Build) -> Case:
-    return Case(name, config, source, "", told, Decides.REQUEST, model)
+def _fails(name: str, config: str, source: str, says: str, model: Build) -> Case:
+    return Case(name, config, source, "", says, Decides.REQUEST, model)
 
 
 FAILING = (

@@ -22,6 +22,9 @@ _PAIRS = {
     "pytorch": ("pytorch_libtorch",),
     "tensorflow": ("tensorflow_savedmodel", "tensorflow_graphdef"),
 }
+# The backends whose BackendModel takes none (BackendModel::ParseModelConfig in backend_model.cc of
+# triton-inference-server/backend, as tensorrt_model.cc and libtorch.cc call it).
+_WITHOUT_OPTIONAL = ("tensorrt", "pytorch")
 _DELAY = pb.ModelQueuePolicy.DELAY
 
 
@@ -45,6 +48,7 @@ def problems(config: ModelConfig) -> list[str]:
         *_instances(proto, config.backend),
         *_warmup(config),
         *_answers(proto),
+        *_optional(config),
     ]
 
 
@@ -165,4 +169,13 @@ def _answers(proto: Any) -> Iterator[str]:
             yield (
                 "a metric_control lacks its metric_identifier's family or its histogram_options' buckets; expected "
                 "both; add them"
+            )
+
+
+def _optional(config: ModelConfig) -> Iterator[str]:
+    for tensor in config.inputs:
+        if tensor.optional and config.backend in _WITHOUT_OPTIONAL:
+            yield (
+                f"input {tensor.name!r} is optional, which the {config.backend} backend does not know; expected none; "
+                "remove optional"
             )

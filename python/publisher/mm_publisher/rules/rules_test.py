@@ -22,13 +22,13 @@ def _named(case: Case) -> str:
 @pytest.mark.parametrize("case", [*CASES, *TAKEN, *REFUSED, *FAILING], ids=_named)
 def test_the_check_says_what_triton_would(case: Case, tmp_path: Path) -> None:
     source = from_folder(case.write(tmp_path / case.name), name=None, version=None)
-    if case.told is None:
+    if case.says is None:
         notes = check(source, None).notes
         assert any("ran on zeros" in note for note in notes)
         return
     with pytest.raises(Refused) as caught:
         check(source, None)
-    assert case.told in caught.value.problems
+    assert case.says in caught.value.problems
 
 
 @pytest.mark.parametrize("case", BESIDE, ids=_named)
@@ -37,10 +37,10 @@ def test_an_ensemble_is_held_against_the_models_of_its_steps(case: Case, tmp_pat
     target = str(tmp_path / "models")
     publish(str(write_source(tmp_path / "adder", 1.0)), target, server=None, progress=Silent())
     source = str(case.write(tmp_path / case.name))
-    if case.told is None:
+    if case.says is None:
         publish(source, target, server=None, progress=Silent())
         assert (tmp_path / "models" / case.name / "1/ensemble.pbtxt").read_text() == case.config
         return
     with pytest.raises(Refused) as caught:
         publish(source, target, server=None, progress=Silent())
-    assert caught.value.problems == (case.told,)
+    assert caught.value.problems == (case.says,)
