@@ -14,7 +14,7 @@ from devstack.triton_site import triton_site
 from mm_publisher.config import ModelConfig
 from mm_publisher.trial import zeros
 from publisher_testing.models import CONFIG, NAME, write_source
-from publisher_testing.triton_rules import Case
+from publisher_testing.triton_rules import Case, Decides
 from publisher_testing.triton_rules_core import BESIDE, CASES
 from publisher_testing.triton_rules_onnx import FAILING, REFUSED, TAKEN
 
@@ -65,8 +65,11 @@ def _cases(*groups: tuple[Case, ...], taken: bool) -> list[object]:
 @pytest.mark.parametrize("case", _cases(CASES, BESIDE, REFUSED, taken=False))
 def test_triton_refuses_it_in_the_words_of_the_table(triton: _Loaded, case: Case) -> None:
     assert case.refusal is not None
-    assert case.name not in triton.ready
-    assert [line for line in triton.said if case.name in line and case.refusal in line]
+    assert case.name not in triton.ready, case.source
+    words = [line for line in triton.said if case.name in line and case.refusal in line]
+    assert words, case.source
+    # The class that the stand-in backend raises.
+    assert ("RefusalError" in words[0]) is (case.decides is Decides.BACKEND)
 
 
 @pytest.mark.parametrize("case", _cases(CASES, BESIDE, TAKEN, taken=True))
