@@ -70,6 +70,13 @@ with VideoSink(Path(sys.argv[1]), 20.0, 320, 180) as sink:
         frame[40:100, 20 + number : 80 + number] = (0, 0, 255)
         sink.write(frame)
 """
+SOUND_SCRIPT = """
+import sys
+import numpy as np
+import soundfile
+
+soundfile.write(sys.argv[1], np.zeros((4800, 2), np.float32), 48000)
+"""
 
 
 class Environment:
@@ -93,7 +100,7 @@ class Environment:
                 "--quiet",
                 "--find-links",
                 wheels,
-                f"{WHEEL}[video]",
+                f"{WHEEL}[sound,video]",
             ],
             {"PYTHONPATH": str(Path(pip.__file__).parents[1])},
         )
@@ -172,6 +179,16 @@ def test_the_video_pipeline(environment: Environment, addr: str, tmp_path: Path)
     rows = [json.loads(line) for line in (tmp_path / "frame_counts.jsonl").read_text().splitlines()]
     assert [row["counts"] for row in rows] == [{"car": 1}] * 6
     assert (tmp_path / "annotated.mp4").stat().st_size > 1000
+
+
+@pytest.mark.parametrize("suffix", [".wav", ".flac", ".ogg", ".mp3"])
+def test_recordings_are_read_and_resampled(environment: Environment, addr: str, tmp_path: Path, suffix: str) -> None:
+    environment.python("-c", SOUND_SCRIPT, tmp_path / f"s{suffix}")
+    words = ("infer", "--addr", addr, "--model", "echo", "--input", f"W={tmp_path}/s{suffix}", "--output", "W")
+    answer = json.loads(environment.mm_client(*words, "--rate", "W=16000", "--json"))
+    (length,) = answer["outputs"]["W"]["shape"]
+    # Encoders add or drop a few milliseconds.
+    assert abs(length - 1600) < 500
 
 
 def test_type_checkers_see_the_types(environment: Environment, tmp_path: Path) -> None:

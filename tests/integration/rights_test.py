@@ -11,10 +11,11 @@ from pathlib import Path
 import grpc
 import pytest
 
+from devstack import models
 from devstack.domino import DominoStandIn
 from devstack.triton import Triton
 from multimodal_contract import pb
-from serving import CREDENTIAL, KEY, TIMEOUT, Proxy, open_stream, packet, proxy, slow
+from serving import CREDENTIAL, KEY, TIMEOUT, Proxy, error_of, open_stream, packet, proxy, several, slow, square, until
 
 BOB = (("x-domino-api-key", "s3cret-key-of-bob"),)
 FINE = packet("identity_fp32", bytes(4))
@@ -46,6 +47,33 @@ def test_a_stream_does_not_outlive_a_revoked_key(triton: Triton, domino: DominoS
         assert trailing["mm-unanswered"] == "not-accepted"
         # One second of cache, a quarter between looks, and what was accepted.
         assert time.monotonic() - revoked < 5 + 1.5 * accepted
+
+
+def test_a_model_that_answers_for_ever_does_not_outlive_a_revoked_key(triton: Triton, domino: DominoStandIn) -> None:
+    with proxy(triton.grpc_url, domino.url, AUTH_CACHE_SECS="1") as served:
+        stream = open_stream(served)
+        assert stream.ask(square(100_000, delay=0.05, cid="for ever")).status == pb.OK
+        domino.remove_user("ann")
+        last = next(ack for ack in stream.call if ack.final)
+        assert last.status == pb.INTERNAL
+        assert error_of(last) == (
+            "the inference was ended before its last answer: Domino does not accept these credentials; check that the "
+            "API key or token is current"
+        )
+        code, text, trailing = end_of(stream.call)
+        assert code is grpc.StatusCode.UNAUTHENTICATED
+        assert "Domino does not accept these credentials" in text
+        # It has its last Ack: to send it again would be to ask twice.
+        assert trailing["mm-unanswered"] == "not-accepted"
+
+
+def test_the_operator_bounds_how_long_a_packet_may_wait_for_triton(triton: Triton, domino: DominoStandIn) -> None:
+    with proxy(triton.grpc_url, domino.url, MAX_TIMEOUT_SECS="0.5") as served:
+        for timeout_secs in (0, 3600):
+            ack = served.ask(slow(5, timeout_secs=timeout_secs))
+            assert ack.status == pb.INTERNAL
+            assert error_of(ack) == "timeout: Triton did not answer within 0.5 s (MAX_TIMEOUT_SECS)"
+        assert error_of(served.ask(slow(5, timeout_secs=0.25))).endswith("within 0.25 s (control.timeout_secs)")
 
 
 POLICY = """
@@ -91,13 +119,8 @@ def status_of(served: Proxy, made: pb.DataPacket) -> grpc.StatusCode:
     [
         ({"MAX_IN_FLIGHT_PER_PRINCIPAL": "2"}, [slow(0.5)] * 4, "MAX_IN_FLIGHT_PER_PRINCIPAL=2"),
         ({"MAX_REQUESTS_PER_SEC_PER_PRINCIPAL": "2"}, [FINE] * 4, "MAX_REQUESTS_PER_SEC_PER_PRINCIPAL=2"),
-        (
-            {"MAX_MB_IN_FLIGHT_PER_PRINCIPAL": "1"},
-            [slow(0.5), packet("identity_fp32", bytes(900_000)), packet("identity_fp32", bytes(900_000))],
-            "MAX_MB_IN_FLIGHT_PER_PRINCIPAL=1",
-        ),
     ],
-    ids=["in flight", "rate", "bytes"],
+    ids=["in flight", "rate"],
 )
 def test_over_a_limit_one_is_told_when_to_try_again_and_others_are_not_slowed(
     triton: Triton, domino: DominoStandIn, settings: dict[str, str], sent: Sequence[pb.DataPacket], setting: str
@@ -119,6 +142,29 @@ def test_over_a_limit_one_is_told_when_to_try_again_and_others_are_not_slowed(
         assert trailing["mm-unanswered"] == "not-accepted"
         assert 0 < int(trailing["retry-after-ms"]) <= 1000
         assert served.stub.SendUnary(FINE, metadata=BOB, timeout=TIMEOUT).status == pb.OK
+
+
+def test_a_principal_waits_for_its_own_part_of_the_memory_and_holds_up_nobody_else(
+    triton: Triton, domino: DominoStandIn
+) -> None:
+    domino.add_user("bob", api_key=str(BOB[0][1]))
+    large = packet("identity_fp32", bytes(400_000), cid="large")
+    with proxy(triton.grpc_url, domino.url, MAX_MB_IN_FLIGHT_PER_PRINCIPAL="1") as served:
+        # What the slow one holds is more than its bytes: the large ones wait until it is answered.
+        holding = several(
+            models.SLOW,
+            {"INPUT0": ("FP32", [100_000], bytes(400_000)), "DELAY": ("FP32", [1], struct.pack("<f", 3))},
+            cid="holding",
+        )
+        call = served.stub.Chat(iter([holding, large, large]), metadata=CREDENTIAL, timeout=TIMEOUT)
+        until(lambda: served.server.statistics().budget.waiting == 1)
+        assert served.stub.SendUnary(large, metadata=BOB, timeout=TIMEOUT).status == pb.OK
+        assert served.server.statistics().budget.waiting == 1
+        assert [(ack.correlation_id, ack.status) for ack in call] == [
+            ("holding", pb.OK),
+            ("large", pb.OK),
+            ("large", pb.OK),
+        ]
 
 
 def test_all_together_wait_for_room_and_none_is_lost(triton: Triton, domino: DominoStandIn) -> None:

@@ -11,7 +11,7 @@ import pytest
 from devstack.domino import DominoStandIn
 from devstack.triton import Triton
 from multimodal_contract import pb
-from serving import CREDENTIAL, TIMEOUT, Proxy, error_of, heard, open_stream, packet, proxy, slow
+from serving import CREDENTIAL, TIMEOUT, Proxy, error_of, heard, open_stream, packet, proxy, slow, until
 
 
 def marked(stream: int, seq: int, *, broken: bool = False) -> pb.DataPacket:
@@ -50,15 +50,17 @@ def test_window_is_the_most_at_work_and_requests_overlap(triton: Triton, domino:
     waiting = []
     with proxy(triton.grpc_url, domino.url, STREAM_WINDOW="4") as served:
         call = served.stub.Chat(
-            iter([slow(0.3, cid=str(index)) for index in range(8)]), metadata=CREDENTIAL, timeout=TIMEOUT
+            iter([slow(1, cid=str(index)) for index in range(8)]), metadata=CREDENTIAL, timeout=TIMEOUT
         )
+        # For as long as there are four to be sent: seconds, however busy the machine is.
+        until(lambda: triton.pending_count("slow_identity") == 3)
         cids = []
         for ack in call:
             cids.append(ack.correlation_id)
             assert ack.status == pb.OK, ack.message
             waiting.append(triton.pending_count("slow_identity"))
     assert cids == [str(index) for index in range(8)]
-    assert max(waiting) == 3
+    assert max(waiting) <= 3
 
 
 def test_a_cancelled_stream_leaves_the_proxy_free(triton: Triton, domino: DominoStandIn) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import ipaddress
+import itertools
 from typing import Any
 
 import pytest
@@ -10,9 +12,10 @@ from hypothesis import HealthCheck, Phase, given, settings
 
 from chart_checks.claims import Release, check
 from chart_checks.helm import NAMESPACE, RELEASE, render
-from chart_checks.mutants import MUTANTS
-from chart_checks.network_policy import Network, Pod
-from chart_checks.probes import Probe, crossings, probes
+from chart_checks.mesh_mutants import NETWORK_MUTANTS
+from chart_checks.mutants import MUTANTS, MUTANTS_OF, Mutation
+from chart_checks.network_policy import End, Host, Network, Pod
+from chart_checks.probes import METADATA_SERVICES, Probe, crossings, probes
 from chart_checks.value_sets import VALUE_SETS
 
 
@@ -50,23 +53,37 @@ def test_what_has_to_work_works(name: str) -> None:
     installed = release(VALUE_SETS[name])
     network = Network(render(VALUE_SETS[name]).manifests, {})
     triton, proxy = installed.pod("triton"), installed.pod("proxy")
-    assert network.allows(proxy, triton, 8000)
     assert network.allows(proxy, triton, 8001)
-    assert not network.allows(proxy, triton, 8002)
+    assert not any(network.allows(proxy, triton, port) for port in (8000, 8002))
     for peer in installed.policy["clients"]:
         client = Pod(peer["namespace"], peer.get("podLabels", {}), "10.244.1.1")
-        assert network.allows(client, proxy, 50051)
+        assert network.allows(client, proxy, 15008 if name == "ambient" else 50051)
         assert not any(network.allows(client, triton, port) for port in (8000, 8001, 8002))
-    dns = Pod("kube-system", {"k8s-app": "kube-dns"}, "10.244.1.2")
-    assert network.allows(proxy, dns, 53, "UDP")
-    assert network.allows(proxy, Pod("domino-platform", {}, "10.244.1.3"), 9000)
-    assert not network.allows(triton, dns, 53, "UDP")
+    for name_, protocols in {"dns": ("UDP", "TCP"), "domino": ("TCP",)}.items():
+        destination = installed.policy[name_]
+        ends: list[End] = [Pod(peer["namespace"], peer.get("podLabels", {})) for peer in destination["peers"]]
+        ends += [Host(str(ipaddress.ip_network(cidr)[7])) for cidr in destination["cidrs"] if "/128" not in cidr]
+        assert ends
+        for end, port, protocol in itertools.product(ends, destination["ports"], protocols):
+            assert network.allows(proxy, end, port, protocol), (end, port, protocol)
+            assert not network.allows(triton, end, port, protocol)
+    for cache in installed.policy["dns"]["nodeLocalCache"]:
+        assert network.allows(proxy, Host(cache), 53, "UDP")
+        assert not network.allows(proxy, Host(cache), 80)
 
 
-def caught(name: str, values: str) -> str:
+@pytest.mark.parametrize("name", VALUE_SETS)
+def test_nobody_gets_a_credential_of_a_cloud(name: str) -> None:
+    installed = release(VALUE_SETS[name])
+    network = Network(render(VALUE_SETS[name]).manifests, {})
+    for component, ip, port in itertools.product(("triton", "proxy", "publisher"), METADATA_SERVICES, (80, 443, 9000)):
+        assert not network.allows(installed.pod(component), Host(ip), port)
+
+
+def caught(mutate: Mutation, values: str) -> str:
     """What the property says about a mutant; "" where it says nothing."""
     installed = release(values)
-    manifests = MUTANTS[name](copy.deepcopy(render(values).manifests))
+    manifests = mutate(copy.deepcopy(render(values).manifests))
 
     @settings(
         max_examples=3000,
@@ -90,8 +107,13 @@ def caught(name: str, values: str) -> str:
 
 
 def test_mistakes_are_caught(capsys: pytest.CaptureFixture[str]) -> None:
-    said = {name: caught(name, VALUE_SETS["default"]) for name in MUTANTS}
+    mutants = {"default": MUTANTS, **MUTANTS_OF, **NETWORK_MUTANTS}
+    said = {
+        (values, name): caught(mutate, VALUE_SETS[values])
+        for values, named in mutants.items()
+        for name, mutate in named.items()
+    }
     with capsys.disabled():
-        print("\n| mistake | what the property says |\n|---|---|")
-        print("\n".join(f"| {name} | {text} |" for name, text in said.items()))
-    assert [name for name, text in said.items() if not text] == []
+        print("\n| values | mistake | what the property says |\n|---|---|---|")
+        print("\n".join(f"| {values} | {name} | {text} |" for (values, name), text in said.items()))
+    assert [key for key, text in said.items() if not text] == []

@@ -15,6 +15,7 @@ import yaml
 
 from chart_checks.helm import CHART, NAMESPACE, RELEASE, render
 from chart_checks.network_policy import selects
+from chart_checks.pods import pods
 from chart_checks.value_sets import VALUE_SETS
 from triton_proxy.access import read_policy
 from triton_proxy.budget import Budget
@@ -26,70 +27,11 @@ NAME = "triton-inference-server"
 every_value_set = pytest.mark.parametrize("name", VALUE_SETS)
 
 
-def pods(name: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Kind and pod template of whatever runs pods."""
-    for manifest in render(VALUE_SETS[name]).manifests:
-        if manifest["kind"] in ("Deployment", "Job"):
-            yield manifest["kind"], manifest["spec"]["template"]
-
-
 def environment(name: str) -> dict[str, str]:
     """The proxy's environment."""
     deployment = render(VALUE_SETS[name]).one("Deployment", f"{NAME}-proxy")
     (container,) = deployment["spec"]["template"]["spec"]["containers"]
     return {entry["name"]: entry["value"] for entry in container["env"]}
-
-
-@every_value_set
-def test_pods_keep_to_pod_security_restricted(name: str) -> None:
-    # https://kubernetes.io/docs/concepts/security/pod-security-standards/#restricted
-    allowed = {
-        "configMap",
-        "csi",
-        "downwardAPI",
-        "emptyDir",
-        "ephemeral",
-        "persistentVolumeClaim",
-        "projected",
-        "secret",
-    }
-    for _, template in pods(name):
-        spec = template["spec"]
-        assert not {"hostNetwork", "hostPID", "hostIPC", "initContainers"} & spec.keys()
-        assert {kind for volume in spec["volumes"] for kind in volume} - {"name"} <= allowed
-        assert spec["securityContext"]["runAsNonRoot"] is True
-        assert spec["securityContext"]["runAsUser"] > 0
-        assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
-        for container in spec["containers"]:
-            assert container["securityContext"] == {
-                "allowPrivilegeEscalation": False,
-                "capabilities": {"drop": ["ALL"]},
-                "readOnlyRootFilesystem": True,
-            }
-            assert all("hostPort" not in port for port in container.get("ports", ()))
-            assert {"cpu", "memory"} <= container["resources"]["requests"].keys()
-            assert "memory" in container["resources"]["limits"]
-
-
-@every_value_set
-def test_nobody_gets_a_token_of_the_api_server(name: str) -> None:
-    accounts = [m for m in render(VALUE_SETS[name]).manifests if m["kind"] == "ServiceAccount"]
-    assert all(account["automountServiceAccountToken"] is False for account in accounts)
-    names = {account["metadata"]["name"] for account in accounts}
-    for _, template in pods(name):
-        assert template["spec"]["automountServiceAccountToken"] is False
-        assert template["spec"]["serviceAccountName"] in names
-
-
-@every_value_set
-def test_models_can_be_written_by_the_publisher_only(name: str) -> None:
-    for kind, template in pods(name):
-        mounts = [mount for container in template["spec"]["containers"] for mount in container["volumeMounts"]]
-        volumes = template["spec"]["volumes"]
-        claims = [volume["persistentVolumeClaim"] for volume in volumes if volume["name"] == "models"]
-        if kind == "Deployment":
-            assert all(claim["readOnly"] for claim in claims)
-            assert all(mount["readOnly"] for mount in mounts if mount["name"] == "models")
 
 
 @every_value_set
@@ -107,7 +49,9 @@ def test_objects_are_labelled_and_found(name: str) -> None:
         assert (labels["app.kubernetes.io/instance"], labels["app.kubernetes.io/managed-by"]) == (RELEASE, "Helm")
         if manifest["kind"] != "PersistentVolume":
             assert manifest["metadata"]["namespace"] in (NAMESPACE, "domino-compute")
-    templates = {t["metadata"]["labels"]["app.kubernetes.io/component"]: t["metadata"]["labels"] for _, t in pods(name)}
+    templates = {
+        t["metadata"]["labels"]["app.kubernetes.io/component"]: t["metadata"]["labels"] for _, t in pods(manifests)
+    }
     for manifest in manifests:
         selector = manifest["spec"].get("selector") if manifest["kind"] == "Service" else None
         if manifest["kind"] in ("Deployment", "PodDisruptionBudget"):
@@ -121,7 +65,7 @@ def test_objects_are_labelled_and_found(name: str) -> None:
 def test_services_stay_inside_and_lead_to_ports_that_there_are(name: str) -> None:
     ports = {
         (template["metadata"]["labels"]["app.kubernetes.io/component"], port["name"]): port["containerPort"]
-        for _, template in pods(name)
+        for _, template in pods(render(VALUE_SETS[name]).manifests)
         for container in template["spec"]["containers"]
         for port in container.get("ports", ())
     }
@@ -133,6 +77,16 @@ def test_services_stay_inside_and_lead_to_ports_that_there_are(name: str) -> Non
         component = service["spec"]["selector"]["app.kubernetes.io/component"]
         for port in service["spec"]["ports"]:
             assert ports[component, port["targetPort"]] == port["port"]
+
+
+def test_what_speaks_tls_is_no_plain_grpc_to_a_mesh() -> None:
+    # Istio reads HTTP/2 in what it takes for gRPC, and would find TLS: https means that it lets the bytes be.
+    def protocols(name: str) -> set[str]:
+        services = [m for m in render(VALUE_SETS[name]).manifests if m["kind"] == "Service"]
+        return {p["appProtocol"] for s in services for p in s["spec"]["ports"] if p["name"] == "grpc"}
+
+    assert protocols("default") == {"grpc"}
+    assert protocols("everything") == {"https"}
 
 
 def test_every_setting_of_the_proxy_can_be_reached() -> None:
@@ -190,13 +144,18 @@ def test_defaults_that_values_repeat_are_the_proxys() -> None:
     defaults = {setting.env: setting.default for setting in TABLE}
     for env in ("MAX_STREAMS", "MAX_MB_IN_FLIGHT", "DRAIN_SECS"):
         assert str(repeated[env]) == defaults[env]
+    # As the formula of the memory limit has them.
+    assert (defaults["MAX_CALLS_PER_PRINCIPAL"], defaults["MAX_MESSAGE_MB"]) == ("80", "64")
 
 
 def test_the_formula_of_memory_is_the_proxys() -> None:
     assert (
         "bytes <= MAX_MB_IN_FLIGHT"
-        " + open streams * (largest packet + 2 * largest answer + HTTP/2 window of 8 MiB)"
+        " + open calls * (largest packet + 2 * largest answer + HTTP/2 window of 8 MiB)"
         " + 150 MiB whatever Triton does, beside the 100 MiB of an idle proxy"
+    ) in " ".join((Budget.__doc__ or "").split())
+    assert (
+        "bytes <= MAX_MB_IN_FLIGHT + MAX_CALLS_PER_PRINCIPAL * (MAX_MESSAGE_MB + HTTP/2 window of 8 MiB) + 150 MiB"
     ) in " ".join((Budget.__doc__ or "").split())
 
 
@@ -210,7 +169,10 @@ def test_memory_and_grace_follow_from_the_settings(name: str) -> None:
     budget = settings["MAX_MB_IN_FLIGHT"] + 150 + 100
     stream = values["memory"]["largestPacketMB"] + 2 * values["memory"]["largestAnswerMB"] + 8
     assert resources["requests"]["memory"] == f"{budget}Mi"
-    assert resources["limits"]["memory"] == f"{budget + settings['MAX_STREAMS'] * stream}Mi"
+    hostile = min(settings["MAX_STREAMS"], settings.get("MAX_CALLS_PER_PRINCIPAL", 80)) * (
+        settings.get("MAX_MESSAGE_MB", 64) + 8
+    )
+    assert resources["limits"]["memory"] == f"{budget + max(settings['MAX_STREAMS'] * stream, hostile)}Mi"
     sleeps = spec["containers"][0]["lifecycle"]["preStop"]["sleep"]["seconds"]
     # Server.drain leaves callers five seconds more to hang up.
     assert spec["terminationGracePeriodSeconds"] >= sleeps + settings["DRAIN_SECS"] + 7

@@ -7,13 +7,29 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from chart_checks.mesh import HBONE, PROBE_ADDRESSES
 from chart_checks.network_policy import End, Host, Network, Pod
 
 CHART = "domino-triton"
 TRITON_HTTP, TRITON_GRPC, TRITON_METRICS = 8000, 8001, 8002
-TRITON_INFERENCE = (TRITON_HTTP, TRITON_GRPC)
-PROXY_GRPC = 50051
-DNS_PROTOCOLS = ("UDP", "TCP")
+PROXY_GRPC, PROXY_HEALTH = 50051, 50052
+DNS, DNS_PROTOCOLS = 53, ("UDP", "TCP")
+# Nobody gets there, whatever network of the values holds them: metadata services, which hand out credentials, and
+# link-local addresses. Sources: the documents of AWS (IMDS, EKS Pod Identity), Google Cloud, Azure (WireServer) and
+# Alibaba Cloud; RFC 3927, RFC 4291 and RFC 6052.
+FORBIDDEN = tuple(
+    ipaddress.ip_network(network)
+    for network in (
+        "169.254.0.0/16",
+        "100.100.100.200/32",
+        "168.63.129.16/32",
+        "fe80::/10",
+        "fd00:ec2::/32",
+        "fd20:ce::/32",
+        "64:ff9b::a9fe:0/112",
+        "::ffff:0:0/96",
+    )
+)
 
 
 @dataclass(frozen=True)
@@ -42,7 +58,7 @@ class Release:
         """A pod of a component, as the chart makes it."""
         ports = {
             "triton": {"http": ("TCP", TRITON_HTTP), "grpc": ("TCP", TRITON_GRPC), "metrics": ("TCP", TRITON_METRICS)},
-            "proxy": {"grpc": ("TCP", PROXY_GRPC), "health": ("TCP", 50052)},
+            "proxy": {"grpc": ("TCP", PROXY_GRPC), "health": ("TCP", PROXY_HEALTH)},
         }
         return Pod(self.namespace, self.labels(component), "10.244.9.9", ports.get(component, {}))
 
@@ -64,6 +80,16 @@ class Release:
         policy: Mapping[str, Any] = self.values["networkPolicy"]
         return policy
 
+    @property
+    def mesh(self) -> str:
+        """The value mesh.mode."""
+        return str(self.values["mesh"]["mode"])
+
+    @property
+    def callers_port(self) -> int:
+        """Where the proxy's callers arrive, as a NetworkPolicy sees it."""
+        return HBONE if self.mesh == "ambient" else PROXY_GRPC
+
 
 def _has(pod: Pod, namespace: str, labels: Mapping[str, str]) -> bool:
     return pod.namespace == namespace and labels.items() <= pod.labels.items()
@@ -76,46 +102,79 @@ def _is_peer(end: End, peers: Sequence[Mapping[str, Any]]) -> bool:
 def _is_destination(end: End, port: int, destination: Mapping[str, Any]) -> bool:
     address = ipaddress.ip_address(end.ip)
     outside = any(address in ipaddress.ip_network(cidr) for cidr in destination.get("cidrs", ()))
+    outside = outside and not any(address in network for network in FORBIDDEN)
     return port in destination["ports"] and (outside or _is_peer(end, destination.get("peers", ())))
 
 
+def _asks_dns(release: Release, end: End, port: int, protocol: str) -> bool:
+    """DNS as the values name it; of a node's cache its port 53 alone, whatever ports other DNS servers have."""
+    dns = release.policy["dns"]
+    caches = map(ipaddress.ip_address, dns["nodeLocalCache"])
+    cached = port == DNS and ipaddress.ip_address(end.ip) in caches
+    return protocol in DNS_PROTOCOLS and (cached or _is_destination(end, port, dns))
+
+
 def triton_accepts(release: Release, source: End, port: int, protocol: str) -> bool:
-    """The proxy on 8000 and 8001, monitoring on 8002, nobody else on anything."""
+    """The proxy on 8001, monitoring on 8002, nobody else on anything; only kubelet asks on 8000."""
     if protocol != "TCP":
         return False
-    if port in TRITON_INFERENCE:
+    if port == TRITON_GRPC:
         return release.is_component(source, "proxy")
     return port == TRITON_METRICS and _is_peer(source, release.policy["monitoring"])
 
 
-def proxy_accepts(release: Release, source: End, port: int, protocol: str) -> bool:
-    """Clients' namespaces, and the publisher where there is one, on 50051."""
+def calls_the_proxy(release: Release, source: End) -> bool:
+    """Clients' namespaces, and the publisher where there is one."""
     publisher = release.values["publisher"]["enabled"] and release.is_component(source, "publisher")
-    return (port, protocol) == (PROXY_GRPC, "TCP") and (publisher or _is_peer(source, release.policy["clients"]))
+    return publisher or _is_peer(source, release.policy["clients"])
+
+
+def proxy_accepts(release: Release, source: End, port: int, protocol: str) -> bool:
+    """Its callers on 50051, or on HBONE's port in an ambient mesh, where kubelet's probes have their own address."""
+    if protocol != "TCP":
+        return False
+    if release.mesh == "ambient" and port == PROXY_HEALTH:
+        return source.ip in PROBE_ADDRESSES
+    return port == release.callers_port and calls_the_proxy(release, source)
+
+
+def _meshed(release: Release, end: End, port: int, destination: Mapping[str, Any]) -> bool:
+    """A destination, with HBONE to its pods in an ambient mesh, by which any port of theirs can be asked for."""
+    hbone = release.mesh == "ambient" and port == HBONE and _is_peer(end, destination.get("peers", ()))
+    return hbone or _is_destination(end, port, destination)
+
+
+def _is_istiod(release: Release, end: End, port: int) -> bool:
+    """Where a sidecar gets its certificate."""
+    return release.mesh == "sidecar" and _is_destination(end, port, release.policy["istiod"])
 
 
 def proxy_may_call(release: Release, destination: End, port: int, protocol: str) -> bool:
-    """Triton's HTTP and gRPC, DNS, and Domino and Keycloak where they are set."""
-    if _is_destination(destination, port, release.policy["dns"]) and protocol in DNS_PROTOCOLS:
+    """Triton's gRPC, DNS, Domino and Keycloak where they are set, and istiod with a sidecar."""
+    if _asks_dns(release, destination, port, protocol):
         return True
     if protocol != "TCP":
         return False
     settings = release.values["proxy"]["settings"]
     named = [("domino", "DOMINO_HOST"), ("keycloak", "KEYCLOAK_ISSUER")]
-    if any(settings.get(s) and _is_destination(destination, port, release.policy[key]) for key, s in named):
+    if any(settings.get(s) and _meshed(release, destination, port, release.policy[key]) for key, s in named):
         return True
-    return port in TRITON_INFERENCE and release.is_component(destination, "triton")
+    if _is_istiod(release, destination, port):
+        return True
+    return port == TRITON_GRPC and release.is_component(destination, "triton")
 
 
 def publisher_may_call(release: Release, destination: End, port: int, protocol: str) -> bool:
-    """The proxy, DNS and what publisher.egress names."""
-    if _is_destination(destination, port, release.policy["dns"]) and protocol in DNS_PROTOCOLS:
+    """The proxy, DNS, what publisher.egress names, and istiod with a sidecar."""
+    if _asks_dns(release, destination, port, protocol):
         return True
     if protocol != "TCP":
         return False
-    if any(_is_destination(destination, port, to) for to in release.values["publisher"]["egress"]):
+    if any(_meshed(release, destination, port, to) for to in release.values["publisher"]["egress"]):
         return True
-    return port == PROXY_GRPC and release.is_component(destination, "proxy")
+    if _is_istiod(release, destination, port):
+        return True
+    return port == release.callers_port and release.is_component(destination, "proxy")
 
 
 def accepts(release: Release, destination: Pod, source: End, port: int, protocol: str) -> bool:

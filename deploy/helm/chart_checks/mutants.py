@@ -92,8 +92,11 @@ MUTANTS: dict[str, Mutation] = {
         _TRITON, lambda spec: _proxy_rule(spec)["from"].append({"ipBlock": {"cidr": "10.0.0.0/8"}})
     ),
     "port added": _edited(_TRITON, lambda spec: _proxy_rule(spec)["ports"].append({"protocol": "TCP", "port": 8002})),
+    "HTTP opened to the proxy": _edited(
+        _TRITON, lambda spec: _proxy_rule(spec)["ports"].append({"protocol": "TCP", "port": 8000})
+    ),
     "ports dropped": _edited(_TRITON, lambda spec: _proxy_rule(spec).pop("ports")),
-    "ports up to 8002": _edited(_TRITON, lambda spec: _proxy_rule(spec)["ports"][1].update(endPort=8002)),
+    "ports up to 8002": _edited(_TRITON, lambda spec: _proxy_rule(spec)["ports"][0].update(endPort=8002)),
     "Triton's policy selects nothing": _edited(
         _TRITON, lambda spec: spec["podSelector"]["matchLabels"].update({_COMPONENT: "server"})
     ),
@@ -111,4 +114,47 @@ MUTANTS: dict[str, Mutation] = {
     "the proxy may call everything": _edited(_PROXY, lambda spec: spec["egress"].append({})),
     "the proxy may go to Domino on any port": _edited(_PROXY, lambda spec: spec["egress"][2].pop("ports")),
     "a friendly policy added": _friend_of_all,
+}
+
+
+def _blocks(spec: Manifest) -> list[Manifest]:
+    """The networks of all rules of egress."""
+    return [peer["ipBlock"] for rule in spec["egress"] for peer in rule.get("to", ()) if "ipBlock" in peer]
+
+
+def _dns_cache(spec: Manifest) -> Manifest:
+    """The rule about the node's DNS cache."""
+    rule: Manifest
+    (rule,) = [r for r in spec["egress"] if {"ipBlock": {"cidr": "169.254.20.10/32"}} in r["to"]]
+    return rule
+
+
+# Mistakes in renders of other value sets, which no cluster of the end-to-end suite has.
+MUTANTS_OF: dict[str, dict[str, Mutation]] = {
+    "ipv6": {
+        "a metadata service not cut out": _edited(
+            _PROXY, lambda spec: [block.pop("except", None) for block in _blocks(spec)]
+        ),
+        "another cut out in its place": _edited(
+            _PROXY,
+            lambda spec: [
+                block.update({"except": ["fd00:ec2:1::/48"]}) for block in _blocks(spec) if "except" in block
+            ],
+        ),
+        "all of link-local for the DNS cache": _edited(
+            _PROXY, lambda spec: _dns_cache(spec)["to"][0]["ipBlock"].update(cidr="169.254.0.0/16")
+        ),
+        "the DNS cache on Domino's ports": _edited(
+            _PROXY, lambda spec: _dns_cache(spec)["ports"].append({"protocol": "TCP", "port": 443})
+        ),
+        "the DNS cache among Domino's networks": _edited(
+            _PROXY, lambda spec: spec["egress"][-1]["to"].append({"ipBlock": {"cidr": "169.254.20.10/32"}})
+        ),
+        "an IPv6 network widened": _edited(_PROXY, lambda spec: _blocks(spec)[3].update(cidr="2001:db8::/32")),
+        "all of IPv6 for DNS": _edited(_PROXY, lambda spec: _blocks(spec)[0].update(cidr="::/0")),
+        "all of IPv6 let in to Triton": _edited(
+            _TRITON, lambda spec: _proxy_rule(spec)["from"].append({"ipBlock": {"cidr": "::/0"}})
+        ),
+        "the proxy's own IPv6 network forgotten": _edited(_PROXY, lambda spec: spec["egress"].pop()),
+    },
 }

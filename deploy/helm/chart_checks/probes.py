@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import ipaddress
 import itertools
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -10,17 +11,23 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from chart_checks.claims import PROXY_GRPC, TRITON_GRPC, TRITON_METRICS, Release
+from chart_checks.claims import PROXY_HEALTH, TRITON_GRPC, TRITON_METRICS, Release
+from chart_checks.mesh import PROBE_ADDRESSES
 from chart_checks.network_policy import End, Host, Pod
 
 Labels = dict[str, str]
-_PORTS = (53, 80, 443, 5353, 8000, 8001, 8002, 8003, 8080, 8443, 9000, 50050, 50051, 50052)
+_PORTS = (53, 80, 443, 5353, 8000, 8001, 8002, 8003, 8080, 8443, 9000, 15008, 15012, 50050, 50051, 50052)
 _PROTOCOLS = ("TCP", "UDP", "SCTP")
 _KEYS = ("app.kubernetes.io/name", "app.kubernetes.io/instance", "app.kubernetes.io/component", "k8s-app", "app")
 _VALUES = ("", "domino-triton", "mm", "triton", "proxy", "publisher", "network", "kube-dns", "prometheus", "true")
 _WORDS = st.text("abcxyz-", min_size=1, max_size=5)
+# What clouds answer on, and addresses beside them in networks that values may name.
+METADATA_SERVICES = ("169.254.169.254", "169.254.170.23", "100.100.100.200", "168.63.129.16", "fd00:ec2::254",
+                      "fd20:ce::254", "fe80::a9fe:a9fe")  # fmt: skip
 _IPS = st.one_of(
-    st.sampled_from(["10.0.0.7", "10.244.0.1", "169.254.169.254", "8.8.8.8"]), st.ip_addresses(v=4).map(str)
+    st.sampled_from(["10.0.0.7", "10.244.0.1", "8.8.8.8", "100.100.100.201", "2001:db8::7", "fd00:10:244::1"]),
+    st.sampled_from(METADATA_SERVICES),
+    st.ip_addresses().map(str),
 )
 _LABEL_STEPS = st.tuples(
     st.one_of(st.none(), st.integers(0, 5)),
@@ -28,7 +35,6 @@ _LABEL_STEPS = st.tuples(
     st.one_of(st.sampled_from(_VALUES), _WORDS),
 )
 _POD_IP = "10.244.0.1"
-_METADATA_SERVICE = Host("169.254.169.254")
 
 
 @dataclass(frozen=True)
@@ -52,7 +58,7 @@ class Probe:
 
 def crossings(release: Release) -> Iterable[Probe]:
     """Everybody whom the values name to everybody, on every port that any of them has."""
-    ends = _known(release)
+    ends = known(release)
     ports = sorted({*_PORTS, *(probe.port for probe in _allowed(release))})
     for source, destination, port, protocol in itertools.product(ends, ends, ports, _PROTOCOLS):
         # A copy: whoever connects to itself passes every policy.
@@ -61,11 +67,11 @@ def crossings(release: Release) -> Iterable[Probe]:
 
 def probes(release: Release) -> st.SearchStrategy[Probe]:
     """Connections of any pod or host, most of them a small step away from what is allowed."""
-    allowed, known = list(_allowed(release)), _known(release)
-    anybody = st.sampled_from(known).map(dataclasses.replace)
+    allowed, ends_known = list(_allowed(release)), known(release)
+    anybody = st.sampled_from(ends_known).map(dataclasses.replace)
     bases = st.sampled_from(allowed)
     crossed = st.builds(_crossed, anybody, anybody, bases)
-    namespaces = sorted({end.namespace for end in known if isinstance(end, Pod)} | {release.namespace + "-2"})
+    namespaces = sorted({end.namespace for end in ends_known if isinstance(end, Pod)} | {release.namespace + "-2"})
     ends = st.one_of(
         anybody,
         _LABEL_STEPS.map(_relabelled),
@@ -98,14 +104,16 @@ def _stepped(probe: Probe, steps: list[tuple[str, Any]], namespaces: Mapping[str
     return dataclasses.replace(probe, namespaces=namespaces)
 
 
-def _known(release: Release) -> list[End]:
+def known(release: Release) -> list[End]:
     """The release's pods and everybody whom its values name, also elsewhere; and where clouds keep credentials."""
     pods = [release.pod(component) for component in ("triton", "proxy", "publisher", "other")]
     ends: list[End] = [end for probe in _allowed(release) for end in (probe.source, probe.destination)]
     namespaces = {end.namespace for end in ends if isinstance(end, Pod)} | {release.namespace + "-2"}
     ends += [dataclasses.replace(pod, namespace=namespace) for pod in pods for namespace in sorted(namespaces)]
     ends += [dataclasses.replace(end, namespace=release.namespace) for end in ends if isinstance(end, Pod)]
-    return list({repr(end): end for end in [*ends, _METADATA_SERVICE]}.values())
+    ends += [Host(ip) for ip in METADATA_SERVICES]
+    ends += [Host(ip) for cidr in _cidrs(release) for ip in _outside(cidr)]
+    return list({repr(end): end for end in ends}.values())
 
 
 def _allowed(release: Release) -> Iterable[Probe]:
@@ -115,17 +123,39 @@ def _allowed(release: Release) -> Iterable[Probe]:
     for peer in policy["monitoring"]:
         yield Probe(_pod(peer), triton, TRITON_METRICS, "TCP")
     for peer in policy["clients"]:
-        yield Probe(_pod(peer), proxy, PROXY_GRPC, "TCP")
-    callers = [(proxy, [policy["dns"], policy["domino"], policy["keycloak"]])]
+        yield Probe(_pod(peer), proxy, release.callers_port, "TCP")
+    if release.mesh == "ambient":
+        yield from (Probe(Host(ip), proxy, PROXY_HEALTH, "TCP") for ip in PROBE_ADDRESSES)
+    callers = [(proxy, [policy["dns"], policy["domino"], policy["keycloak"], policy["istiod"]])]
     if release.values["publisher"]["enabled"]:
         publisher = release.pod("publisher")
-        yield Probe(publisher, proxy, PROXY_GRPC, "TCP")
+        yield Probe(publisher, proxy, release.callers_port, "TCP")
         callers.append((publisher, [policy["dns"], *release.values["publisher"]["egress"]]))
     for caller, destinations in callers:
         for destination in destinations:
             ends: list[End] = [_pod(peer) for peer in destination.get("peers", ())]
-            ends += [Host(cidr.partition("/")[0]) for cidr in destination.get("cidrs", ())]
+            ends += [Host(ip) for cidr in destination.get("cidrs", ()) for ip in _first_and_last(cidr)]
+            ends += [Host(ip) for ip in destination.get("nodeLocalCache", ())]
             yield from (Probe(caller, end, port, "TCP") for end in ends for port in destination["ports"])
+
+
+def _cidrs(release: Release) -> Iterable[str]:
+    destinations = [
+        *(release.policy[key] for key in ("dns", "domino", "keycloak")),
+        *release.values["publisher"]["egress"],
+    ]
+    return (cidr for destination in destinations for cidr in destination.get("cidrs", ()))
+
+
+def _outside(cidr: str) -> tuple[str, str]:
+    """The addresses before and after a network, as a policy that is a little too wide has them."""
+    network = ipaddress.ip_network(cidr)
+    return str(network[0] - 1), str(network[-1] + 1)
+
+
+def _first_and_last(cidr: str) -> tuple[str, str]:
+    network = ipaddress.ip_network(cidr)
+    return str(network[0]), str(network[-1])
 
 
 def _pod(peer: Mapping[str, Any]) -> Pod:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -10,14 +11,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from chart_checks.claims import Release, check
-from chart_checks.helm import NAMESPACE, RELEASE, RefusedError, render
+from chart_checks.helm import CHART, NAMESPACE, RELEASE, RefusedError, render
 from chart_checks.network_policy import Network
 from chart_checks.probes import crossings
 from chart_checks.value_sets import VALUE_SETS
 
 BY_SCHEMA = "Error: values don't meet the specifications of the schema(s) in the following chart(s):\ndomino-triton:\n"
+SCHEMA = json.loads((CHART / "values.schema.json").read_text())
 NAMESPACE_PATTERN = "'^[a-z0-9]([-a-z0-9]*[a-z0-9])?$'"
-CIDR_PATTERN = "'^([0-9]{1,3}\\\\.){3}[0-9]{1,3}/([89]|[12][0-9]|3[0-2])$'"
+CIDR_PATTERN = repr(SCHEMA["$defs"]["cidrs"]["items"]["pattern"])
 
 
 def with_(text: str) -> str:

@@ -11,16 +11,48 @@ VALUE_SETS = {
     "default": _INSTALLED,
     "dev-cpu": f"# from: values-dev-cpu.yaml\n{_INSTALLED}",
     "gpu": f"# from: values-gpu.yaml\n{_INSTALLED}",
+    "openshift": f"# from: values-openshift.yaml\n{_INSTALLED}",
     "kind": "# from: values-kind.yaml\n{}\n",
     "everything": """
-imagePullSecrets: [registry]
+imagePullSecrets: [registry, {name: registry-2}]
 triton:
   image: {digest: "sha256:0000000000000000000000000000000000000000000000000000000000000000"}
   extraArgs: ["--backend-config=onnxruntime,default-max-batch-size=8"]
   tls: {secretName: triton-tls, clientSecretName: proxy-to-triton-tls}
   serviceAccountAnnotations: {eks.amazonaws.com/role-arn: "arn:aws:iam::111122223333:role/models-read"}
+  podLabels: {example.com/cost-center: "4711"}
   podAnnotations: {example.com/team: vision}
+  resources: {requests: {cpu: 0.5, memory: 2147483648}, limits: {memory: 8Gi}}
+  affinity:
+    nodeAffinity:
+      requiredDuringSchedulingIgnoredDuringExecution:
+        nodeSelectorTerms:
+          - matchExpressions: [{key: topology.kubernetes.io/zone, operator: In, values: [us-west-2a]}]
+  topologySpreadConstraints:
+    - {maxSkew: 1, topologyKey: kubernetes.io/hostname, whenUnsatisfiable: DoNotSchedule}
+  priorityClassName: serving
+  extraEnv:
+    - {name: LD_PRELOAD, value: /opt/plugins/libops.so}
+    - {name: LICENSE, valueFrom: {secretKeyRef: {name: license, key: key}}}
+  extraVolumes:
+    - {name: plugins, persistentVolumeClaim: {claimName: plugins}}
+    - {name: cache, emptyDir: {sizeLimit: 4Gi}}
+    - {name: settings, configMap: {name: settings}}
+  extraVolumeMounts:
+    - {name: plugins, mountPath: /opt/plugins}
+    - {name: cache, mountPath: /opt/cache}
+    - {name: settings, mountPath: /opt/settings.json, subPath: settings.json}
 proxy:
+  podLabels: {example.com/cost-center: "4711"}
+  affinity:
+    podAntiAffinity:
+      preferredDuringSchedulingIgnoredDuringExecution:
+        - weight: 1
+          podAffinityTerm:
+            labelSelector: {matchLabels: {example.com/noisy: "true"}}
+            topologyKey: kubernetes.io/hostname
+  topologySpreadConstraints: []
+  priorityClassName: serving
   image: {repository: registry.example.com/domino-triton-proxy}
   settings:
     KEYCLOAK_ISSUER: https://domino.example.com/auth/realms/DominoRealm
@@ -44,13 +76,30 @@ networkPolicy:
     - {namespace: domino-compute-2}
   monitoring:
     - {namespace: monitoring, podLabels: {app.kubernetes.io/name: prometheus}}
+  dns:
+    peers: [{namespace: kube-system, podLabels: {k8s-app: kube-dns}}]
+    nodeLocalCache: [169.254.20.10]
   domino:
-    cidrs: [10.20.30.0/24]
+    cidrs: [10.20.30.0/24, 100.64.0.0/10]
 publisher:
   enabled: true
   image: {repository: registry.example.com/domino-triton-publisher}
   args: [publish, "models:/yolov8n/3", "s3://acme-models/triton/inference-dev-vision/triton-inference-server/models"]
   claim: publisher-models
+  podLabels: {example.com/cost-center: "4711"}
+  podAnnotations: {example.com/team: vision}
+  nodeSelector: {kubernetes.io/arch: amd64}
+  tolerations: [{key: batch, operator: Exists, effect: NoSchedule}]
+  affinity:
+    podAffinity:
+      requiredDuringSchedulingIgnoredDuringExecution:
+        - {labelSelector: {matchExpressions: [{key: app, operator: Exists}]}, topologyKey: topology.kubernetes.io/zone}
+  topologySpreadConstraints:
+    - maxSkew: 1
+      topologyKey: kubernetes.io/hostname
+      whenUnsatisfiable: ScheduleAnyway
+      labelSelector: {matchLabels: {app: batch}}
+  priorityClassName: batch
   env: {MLFLOW_TRACKING_URI: "http://mlflow.domino-platform:80"}
   envSecretName: publisher-credentials
   caConfigMap: proxy-ca
@@ -58,6 +107,35 @@ publisher:
     - {peers: [{namespace: domino-platform}], ports: [5000]}
     - {cidrs: [52.216.0.0/15], ports: [443]}
 """,
+    "ipv6": f"""{_INSTALLED}
+triton: {{ipFamily: IPv6}}
+networkPolicy:
+  dns: {{cidrs: [fd00:10:96::a/128], nodeLocalCache: [169.254.20.10, "fd00:90::10"]}}
+  domino: {{peers: [], cidrs: ["2001:db8:20::/48", fd00::/16, 10.20.0.0/16], ports: [443]}}
+""",
+    **{
+        mode: f"""
+models: {{s3: {{bucket: acme-models, region: us-west-2}}}}
+mesh: {{mode: {mode}, trustDomain: acme.example}}
+publisher:
+  enabled: true
+  image: {{repository: registry.example.com/domino-triton-publisher}}
+  egress:
+    - {{peers: [{{namespace: domino-platform, podLabels: {{app: mlflow}}}}], ports: [5000]}}
+    - {{cidrs: [52.216.0.0/15], ports: [443]}}
+networkPolicy:
+  clients:
+    - {{namespace: domino-compute, podLabels: {{dominodatalab.com/workload-type: Workspace}}}}
+    - {{namespace: domino-compute-2}}
+  monitoring: [{{namespace: monitoring}}]
+proxy:
+  image: {{repository: registry.example.com/domino-triton-proxy}}
+  settings:
+    KEYCLOAK_ISSUER: https://domino.example.com/auth/realms/DominoRealm
+  tls: {{secretName: proxy-tls}}
+"""
+        for mode in ("sidecar", "ambient")
+    },
     "closed": f"""{_INSTALLED}
 networkPolicy: {{clients: [], monitoring: []}}
 """,

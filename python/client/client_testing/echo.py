@@ -37,8 +37,8 @@ SWAPS = "swaps"
 # Answers with a shape without the first dimension, or with sums over it.
 FLATTENS = "flattens"
 SUMS = "sums"
-# Answers as YOLOv8 does: output0 [1, 84, 6] holds one box around everything pure red, of class 2, twice;
-# of several images, as many.
+# Answers as YOLOv8 does: output0 [1, 84, N] holds one box around everything pure red, of class 2, twice; of several
+# images, as many. N is that of its grids of 8, 16 and 32 pixels.
 DETECTS = "detects"
 
 
@@ -233,7 +233,7 @@ def _summed(tensor: pb.Tensor) -> pb.Tensor:
 
 def _detect_red(tensor: pb.Tensor) -> pb.Tensor:
     images = np.frombuffer(tensor.data, "<f4").reshape(tensor.shape.dims)
-    output = np.zeros((len(images), 84, 6), "<f4")
+    output = np.zeros((len(images), 84, 21 * (images.shape[-1] // 32) ** 2), "<f4")
     for number, (red, green, blue) in enumerate(images):
         rows, columns = np.nonzero((red > 0.7) & (green < 0.3) & (blue < 0.3))
         if rows.size:

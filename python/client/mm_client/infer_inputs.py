@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
-import wave
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
+from mm_client import sound
 from mm_client.options import UsageError
+from mm_client.text_files import read_lines
 from mm_client_api import InvalidRequest, Tensor, encode
 from mm_client_api.tensors import Array
 
+_RECORDINGS = "FILE.wav (or .flac, .ogg, .mp3)"
 
-def read_inputs(given: Sequence[str], dtypes: Sequence[str] = (), shapes: Sequence[str] = ()) -> dict[str, Tensor]:
+
+def read_inputs(
+    given: Sequence[str], dtypes: Sequence[str] = (), shapes: Sequence[str] = (), rates: Sequence[str] = ()
+) -> dict[str, Tensor]:
     """Read the inputs of one request.
 
     Args:
-        given: NAME=VALUE; VALUE is FILE.npy, FILE.wav, text:… (one element; repeated, one more each) or @FILE.txt (one
-            element per line).
+        given: NAME=VALUE; VALUE is FILE.npy, a recording (see `sound.read_sound`), text:… (one element; repeated, one
+            more each) or @FILE.txt (one element per line).
         dtypes: NAME=DTYPE for inputs to be sent in another element type.
         shapes: NAME=D,D for inputs to be reshaped.
+        rates: NAME=HZ for recordings to be resampled.
 
     Raises:
         UsageError: a value cannot be read, naming it.
@@ -28,12 +34,12 @@ def read_inputs(given: Sequence[str], dtypes: Sequence[str] = (), shapes: Sequen
     values: dict[str, list[str]] = {}
     for name, value in map(_pair, given):
         values.setdefault(name, []).append(value)
-    wanted_dtypes, wanted_shapes = dict(map(_pair, dtypes)), dict(map(_pair, shapes))
-    for name in {*wanted_dtypes, *wanted_shapes} - set(values):
-        raise UsageError(f"--dtype or --shape names {name!r}, which no --input does")
+    wanted_dtypes, wanted_shapes, wanted_rates = (dict(map(_pair, wanted)) for wanted in (dtypes, shapes, rates))
+    for name in {*wanted_dtypes, *wanted_shapes, *wanted_rates} - set(values):
+        raise UsageError(f"--dtype, --shape or --rate names {name!r}, which no --input does")
     inputs = {}
     for name, texts in values.items():
-        array = _read(name, texts)
+        array = _read(name, texts, wanted_rates.get(name))
         if name in wanted_shapes:
             array = _reshaped(name, array, wanted_shapes[name])
         try:
@@ -43,29 +49,6 @@ def read_inputs(given: Sequence[str], dtypes: Sequence[str] = (), shapes: Sequen
     return inputs
 
 
-def read_wav(path: Path) -> Array:
-    """Read a PCM file of 8, 16 or 32 bits as a waveform `[samples]`, FP32 from −1 to 1, channels averaged.
-
-    Raises:
-        UsageError: it is not such a file.
-    """
-    try:
-        with wave.open(str(path), "rb") as file:
-            width, channels = file.getsampwidth(), file.getnchannels()
-            data = file.readframes(file.getnframes())
-    except (wave.Error, EOFError) as error:
-        raise UsageError(f"{path} cannot be read as a WAV file ({error}); expected PCM of 8, 16 or 32 bits") from error
-    # WAV keeps 8-bit samples unsigned, around 128.
-    formats: dict[int, tuple[str, float, float]] = {1: ("u1", 128, 128), 2: ("<i2", 0, 2**15), 4: ("<i4", 0, 2**31)}
-    if width not in formats:
-        raise UsageError(f"{path} has samples of {8 * width} bits; expected PCM of 8, 16 or 32 bits")
-    kind, zero, scale = formats[width]
-    whole = len(data) - len(data) % (width * channels)
-    samples = np.frombuffer(data[:whole], kind).reshape(-1, channels)
-    waveform: Array = ((samples.astype(np.float64) - zero) / scale).mean(axis=1).astype(np.float32)
-    return waveform
-
-
 def _pair(text: str) -> tuple[str, str]:
     name, separator, value = text.partition("=")
     if not name or not separator or not value:
@@ -73,23 +56,35 @@ def _pair(text: str) -> tuple[str, str]:
     return name, value
 
 
-def _read(name: str, texts: Sequence[str]) -> Array:
+def _read(name: str, texts: Sequence[str], rate: str | None) -> Array:
+    is_sound = Path(texts[0]).suffix.lower() in sound.SUFFIXES and not texts[0].startswith(("@", "text:"))
+    if rate is not None and not is_sound:
+        raise UsageError(f"--rate {name}={rate}: {texts[0]} is not read as a recording; expected {_RECORDINGS}")
     if all(text.startswith("text:") for text in texts):
-        return _elements([text.removeprefix("text:") for text in texts])
+        return _elements([text[len("text:") :] for text in texts])
     if len(texts) > 1:
         raise UsageError(f"--input {name} is given {len(texts)} times; only text:… may be repeated")
-    path = Path(texts[0].removeprefix("@"))
+    path = Path(texts[0][1:] if texts[0].startswith("@") else texts[0])
     try:
         if texts[0].startswith("@"):
-            return _elements(path.read_text(encoding="utf-8").splitlines())
-        if path.suffix == ".npy":
+            return _elements(read_lines(path))
+        if path.suffix.lower() == ".npy":
             array: Array = np.load(path, allow_pickle=False)
-            return array
-        if path.suffix == ".wav":
-            return read_wav(path)
+            # Byte strings of a fixed length are filled up with zeros, which are not theirs.
+            return array.astype(object) if array.dtype.kind == "S" else array
+        if is_sound:
+            return sound.read_sound(path, _hertz(name, rate))
     except (OSError, ValueError, EOFError) as error:
         raise UsageError(f"--input {name}: {path} cannot be read: {error}") from error
-    raise UsageError(f"--input {name}={texts[0]}: expected FILE.npy, FILE.wav, text:… or @FILE.txt")
+    raise UsageError(f"--input {name}={texts[0]}: expected FILE.npy, {_RECORDINGS}, text:… or @FILE.txt")
+
+
+def _hertz(name: str, rate: str | None) -> int | None:
+    if rate is None:
+        return None
+    if not rate.isdecimal() or not 1 <= int(rate) <= sound.HIGHEST_RATE:
+        raise UsageError(f"--rate {name}={rate}: expected a whole number of Hz from 1 to {sound.HIGHEST_RATE}")
+    return int(rate)
 
 
 def _elements(texts: Sequence[str]) -> Array:

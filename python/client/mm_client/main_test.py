@@ -49,6 +49,7 @@ def test_a_video_is_detected_counted_and_drawn(
             np.testing.assert_allclose(found["box"], box, atol=3)
         assert row["timing"]["triton_infer_ms"] == 1.5
         assert row["timing"]["roundtrip_ms"] > 0
+        assert (row["width"], row["height"]) == (WIDTH, HEIGHT)
     with VideoSource(str(results / "annotated.mp4")) as annotated:
         assert (annotated.width, annotated.height, annotated.fps) == (WIDTH, HEIGHT, FPS)
         assert len(list(annotated.frames())) == 20
@@ -67,20 +68,21 @@ def test_failed_frames_are_logged_and_the_rest_goes_on(
     monkeypatch.setenv("VIDEO_PATH", str(write_video(tmp_path / "v.mp4", 6)))
     monkeypatch.setenv("RESULTS_DIR", str(tmp_path))
     monkeypatch.setenv("MAX_FRAMES", "4")
-    for model, outputs, words in (
-        (echo.REFUSES, "output0", "size mismatch: got 3 bytes, expected 4"),
-        (echo.DETECTS, "nope", "the model has no output 'nope'; correct OUTPUT_NAMES"),
-        ("echo", "output0", r"the detections have shape [1, 3, 32, 32]"),
+    for model, outputs, row_status, words in (
+        (echo.REFUSES, "output0", "BAD_REQUEST", "size mismatch: got 3 bytes, expected 4"),
+        (echo.DETECTS, "nope", "UNDECODABLE", "the model has no output 'nope'; correct OUTPUT_NAMES"),
+        ("echo", "output0", "UNDECODABLE", "the output [1, 3, 32, 32] float32 is a feature map per stride"),
     ):
         flags = ["--model", model, "--output-names", outputs, "--img-size", "32"]
         assert command.main(flags) == command.FAILED
         rows = rows_of(tmp_path)
         assert len(rows) == 4
         for row in rows:
+            assert row["status"] == row_status
             assert words in row["error"]
             assert "count" not in row
         captured = capsys.readouterr()
-        assert captured.err.startswith("mm-client: 4 × ")
+        assert captured.err.startswith(f"mm-client: 4 × {row_status}, the first: ")
         assert words in captured.err
         assert "4 failed" in captured.out
 
@@ -96,9 +98,11 @@ def test_a_declared_shape_is_sent_as_it_is(server: EchoServer, tmp_path: Path) -
 @pytest.mark.parametrize(
     ("flags", "environ", "status", "words"),
     [
-        (["--video", "none.mp4"], {}, command.WRONG_USE, "there is no video file none.mp4"),
+        (["--video", "none.mp4"], {}, command.WRONG_USE, "there is no file or folder none.mp4"),
         ([], {}, command.WRONG_USE, "VIDEO_PATH (--video) is not set"),
         (["--video", __file__], {}, command.WRONG_USE, "cannot be read as a video"),
+        (["--video", "VIDEO", "--labels", "none.txt"], {}, command.WRONG_USE, "MM_LABELS (--labels) none.txt"),
+        (["--video", "VIDEO", "--layout", "x"], {}, command.WRONG_USE, "(--layout) is 'x'; expected one of"),
         (["--conf", "2"], {}, command.WRONG_USE, "CONF_THRES (--conf) is '2'"),
         (["--video", "VIDEO", "--addr", "http://x"], {}, command.WRONG_USE, "expected HOST:PORT"),
         (["--video", "VIDEO", "--ca-bundle", "none.pem"], {}, command.WRONG_USE, "CA bundle none.pem cannot be read"),

@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from mm_client.layouts import LAYOUTS
+
 FLOAT_DTYPES = ("FP32", "FP16", "FP64", "BF16")
 
 
@@ -87,6 +89,12 @@ def _switch(text: str) -> bool:
     return {"0": False, "false": False, "no": False, "1": True, "true": True, "yes": True}[text.lower()]
 
 
+def _layout(text: str) -> str:
+    if text not in ("auto", *LAYOUTS):
+        raise ValueError(text)
+    return text
+
+
 def _shape(text: str) -> tuple[int, ...]:
     return tuple(int(dim) for dim in text.split(",")) if text else ()
 
@@ -101,6 +109,7 @@ _SECONDS = Kind("SECS", "seconds, more than 0 and at most 86400", lambda text: _
 _SWITCH = Kind("0|1", "0 or 1 (or false, true, no, yes)", _switch)
 _NAMES = Kind("A,B", "names with commas between them", _names)
 _SHAPE = Kind("D,D", "whole numbers with commas between them", _shape)
+_LAYOUT = Kind("NAME", f"one of auto, {', '.join(LAYOUTS)}", _layout)
 _DTYPE = Kind("DTYPE", f"one of {', '.join(FLOAT_DTYPES)}", _float_dtype)
 
 ADDR = Option("MM_ADDR", "--addr", _TEXT, "localhost:50051", "HOST:PORT of the proxy.")
@@ -115,7 +124,14 @@ VIDEO_OPTIONS = (
     ADDR,
     TLS,
     CA_BUNDLE,
-    Option("VIDEO_PATH", "--video", _TEXT, "", "The video: a file, or an address that OpenCV can open."),
+    Option(
+        "VIDEO_PATH",
+        "--video",
+        _TEXT,
+        "",
+        "A video: a file, or an address that OpenCV opens, such as rtsp://…; or a picture, or a folder of pictures "
+        "(JPEG, PNG, WebP).",
+    ),
     Option("RESULTS_DIR", "--results", _TEXT, "results", "Folder for frame_counts.jsonl and annotated.mp4."),
     Option("STREAM_ID", "--stream-id", _TEXT, "cam-001", "Name of the camera; begins each correlation id."),
     Option("IMG_SIZE", "--img-size", _SIZE, "640", "Side of the square that frames are letterboxed to, in pixels."),
@@ -129,7 +145,22 @@ VIDEO_OPTIONS = (
         "--output-names",
         _NAMES,
         "output0",
-        "Outputs to ask for; the first holds the detections, [1,4+classes,N] as YOLOv8 gives them.",
+        "Outputs to ask for; the first holds the detections, or four do: num, boxes, scores, classes.",
+    ),
+    Option(
+        "MM_LAYOUT",
+        "--layout",
+        _LAYOUT,
+        "auto",
+        f"How detections lie in the output: auto recognises it; or {', '.join(LAYOUTS)}.",
+    ),
+    Option(
+        "MM_LABELS",
+        "--labels",
+        _PATH,
+        "",
+        "Names of the classes: a text file with one per line, the model's .onnx file with Ultralytics' metadata, or "
+        "coco. Without it COCO's for a model of 80 classes, else numbers.",
     ),
     Option("INPUT_SHAPE", "--input-shape", _SHAPE, "", "Dimensions to declare; empty is 1,3,IMG_SIZE,IMG_SIZE."),
     Option("INPUT_DTYPE", "--input-dtype", _DTYPE, "FP32", f"Element type to send: {', '.join(FLOAT_DTYPES)}."),

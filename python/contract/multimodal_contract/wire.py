@@ -14,7 +14,7 @@ from dataclasses import field as dataclass_field
 from typing import TypeAlias
 
 from google.protobuf.descriptor import Descriptor
-from google.protobuf.message import Message
+from google.protobuf.message import DecodeError, Message
 
 Buffer: TypeAlias = bytes | bytearray | memoryview
 # Below it protobuf's own parser, which is no Python, is faster than not copying.
@@ -25,6 +25,8 @@ _LARGEST_TAG = (1 << 32) - 1
 _LONGEST_TAG, _LONGEST_VARINT = 5, 10
 # So that a message of nothing but tiny fields, a million in each few megabytes, costs no more than protobuf's parser.
 _MOST_FIELDS = 1000
+# Where no parser of protobuf's is there to fall back on: a Python loop of ten milliseconds.
+_MOST_FIELDS_IF_BOUNDED = 8192
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,14 @@ class _LeaveItToProtobuf(Exception):  # noqa: N818 - never leaves this module
     """Not what a serializer of proto3 writes; whether it is a message at all is not for this module to say."""
 
 
+class _TooManyFields(_LeaveItToProtobuf):
+    """So many that to look at each takes too long."""
+
+
+class EnvelopeTooLargeError(ValueError):
+    """A message holds too much beside the fields to be lifted."""
+
+
 class Lifter:
     """Takes bytes fields out of serialized messages of one type."""
 
@@ -91,13 +101,17 @@ class Lifter:
         Args:
             raw: the serialized message.
         """
-        data: tuple[list[memoryview], ...] = tuple([] for _ in range(self._count))
-        parts: list[Buffer] = []
         try:
-            _part(memoryview(raw), 0, len(raw), self._root, parts, data, iter(range(_MOST_FIELDS)))
+            parts, data = self._parted(raw, _MOST_FIELDS)
         except _LeaveItToProtobuf:
             return None
         return Lifted(b"".join(parts), data)
+
+    def _parted(self, raw: Buffer, most_fields: int) -> tuple[list[Buffer], tuple[list[memoryview], ...]]:
+        data: tuple[list[memoryview], ...] = tuple([] for _ in range(self._count))
+        parts: list[Buffer] = []
+        _part(memoryview(raw), 0, len(raw), self._root, parts, data, iter(range(most_fields)))
+        return parts, data
 
     def parse(self, raw: Buffer, message: Message) -> tuple[list[memoryview], ...] | None:
         """Parses a message, without the fields to be lifted where it is large enough for that to pay.
@@ -116,6 +130,34 @@ class Lifter:
         message.ParseFromString(bytes(raw) if lifted is None else lifted.rest)
         return None if lifted is None else lifted.data
 
+    def parse_bounded(self, raw: Buffer, message: Message, *, most_bytes: int) -> tuple[list[memoryview], ...] | None:
+        """Parses a message as `parse` does, but no more than so much of it: a parsed message is many times as large.
+
+        Args:
+            raw: the serialized message.
+            message: to be filled.
+            most_bytes: what it may hold beside the fields to be lifted.
+
+        Returns:
+            See `parse`.
+
+        Raises:
+            EnvelopeTooLargeError: it holds more.
+            DecodeError: it is no message of this type or, where it is larger, not as a serializer of proto3 writes it.
+        """
+        if len(raw) <= most_bytes:
+            return self.parse(raw, message)
+        try:
+            parts, data = self._parted(raw, _MOST_FIELDS_IF_BOUNDED)
+        except _TooManyFields:
+            raise EnvelopeTooLargeError from None
+        except _LeaveItToProtobuf:
+            raise DecodeError("not as a serializer of proto3 writes it") from None
+        if sum(map(len, parts)) > most_bytes:
+            raise EnvelopeTooLargeError
+        message.ParseFromString(b"".join(parts))
+        return data
+
 
 def _part(
     raw: memoryview,
@@ -131,7 +173,9 @@ def _part(
     while position < end:
         start = position
         key, position = _read_varint(raw, position, end)
-        if key > _LARGEST_TAG or position - start > _LONGEST_TAG or next(turns, None) is None:
+        if next(turns, None) is None:
+            raise _TooManyFields
+        if key > _LARGEST_TAG or position - start > _LONGEST_TAG:
             raise _LeaveItToProtobuf
         number, wire_type = key >> 3, key & 7
         if wire_type != _DELIMITED:

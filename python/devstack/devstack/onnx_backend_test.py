@@ -61,7 +61,10 @@ _GOOD: dict[str, tuple[str, dict[str, Build]]] = {
 }
 _BROKEN = {
     "wrong_output": (_tensors("FP16", output="z"), "unexpected inference output 'z', allowed outputs are: y"),
-    "wrong_type": (_tensors("FP32"), "unexpected datatype TYPE_FP32 for inference input 'x', expecting TYPE_FP16"),
+    "wrong_type": (
+        _tensors("FP32"),
+        "configuration expects datatype TYPE_FP32 for input 'x', model provides TYPE_FP16",
+    ),
     "wrong_dims": (
         _tensors("FP16", dims="-1, 4"),
         r"tensor 'x': the model expects 1 dimensions \(shape \[-1\]\) but the model configuration specifies 2",

@@ -50,7 +50,7 @@ class Proxy:
     ) -> None:
         self._settings = {"DRAIN_SECS": "2", **(settings or {}), "TRITON_URL": triton_url, "DOMINO_HOST": domino_host}
         self._log = log
-        self._port = 0
+        self._port = self._health_port = 0
         self._child: Child | None = None
 
     @property
@@ -74,10 +74,15 @@ class Proxy:
         """
         deadline = time.monotonic() + timeout
         for _ in range(_PORT_ATTEMPTS):
-            (self._port,) = free_ports([0])
+            self._port, self._health_port = free_ports([0, 0])
             self._child = Child(
                 [sys.executable, "-P", "-m", "triton_proxy"],
-                env={**python_environment(), **self._settings, "LISTEN_ADDR": self.addr},
+                env={
+                    **python_environment(),
+                    **self._settings,
+                    "LISTEN_ADDR": self.addr,
+                    "HEALTH_LISTEN_ADDR": f"{ADDRESS}:{self._health_port}",
+                },
                 log=self._log,
             )
             try:
@@ -108,7 +113,8 @@ class Proxy:
         self.stop()
 
     def _wait_serving(self, deadline: float) -> bool:
-        with grpc.insecure_channel(self.addr, options=[("grpc.max_reconnect_backoff_ms", 100)]) as channel:
+        address = f"{ADDRESS}:{self._health_port}"
+        with grpc.insecure_channel(address, options=[("grpc.max_reconnect_backoff_ms", 100)]) as channel:
             check = channel.unary_unary(
                 _CHECK,
                 request_serializer=health_pb2.HealthCheckRequest.SerializeToString,

@@ -10,10 +10,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import grpc
+from grpc_health.v1 import health_pb2
 
 from multimodal_contract import SEND_UNARY_METHOD, pb, pb_grpc
 from proxy_testing.triton import StandIn, triton_stand_in
 from triton_proxy.auth import Credential, NotAuthenticated, Principal
+from triton_proxy.health import CHECK_METHOD
 from triton_proxy.server import Server
 from triton_proxy.settings import Settings, load
 
@@ -66,6 +68,10 @@ class Served:
     domino: Domino
     triton: StandIn
 
+    def healthy(self, service: str = "") -> bool:
+        """What the port for probes says of a service."""
+        return health_of(self.server, service)
+
     def ask(self, packet: pb.DataPacket) -> pb.Ack:
         """Sends a packet of ann's in a unary call."""
         return self.begin(packet).result(TIMEOUT)
@@ -115,6 +121,7 @@ def served(**changes: object) -> Iterator[Served]:
             "TRITON_URL": triton.url,
             "DOMINO_HOST": "http://127.0.0.1:1",
             "LISTEN_ADDR": "127.0.0.1:0",
+            "HEALTH_LISTEN_ADDR": "127.0.0.1:0",
             "DRAIN_SECS": "1",
         }
         settings: Settings = dataclasses.replace(load(required), **changes)  # type: ignore[arg-type]  # replace checks
@@ -128,6 +135,24 @@ def served(**changes: object) -> Iterator[Served]:
             domino.may_answer.set()
             triton.finish.set()
             server.drain()
+
+
+def health_of(server: Server, service: str = "") -> bool:
+    """What a server's port for probes says of a service: whether it is serving.
+
+    Raises:
+        grpc.RpcError: it says no such thing.
+    """
+    assert server.health_listener is not None  # noqa: S101 - the test configured it
+    address = f"127.0.0.1:{server.health_listener.port}"
+    with grpc.insecure_channel(address, [("grpc.use_local_subchannel_pool", 1)]) as channel:
+        check = channel.unary_unary(
+            CHECK_METHOD,
+            request_serializer=health_pb2.HealthCheckRequest.SerializeToString,
+            response_deserializer=health_pb2.HealthCheckResponse.FromString,
+        )
+        status = check(health_pb2.HealthCheckRequest(service=service), timeout=TIMEOUT).status
+        return bool(status == health_pb2.HealthCheckResponse.SERVING)
 
 
 def packet(model: str, size: int = 4) -> pb.DataPacket:

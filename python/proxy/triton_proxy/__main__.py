@@ -9,7 +9,7 @@ import signal
 import sys
 
 from multimodal_contract.allocator import keep_freed_memory
-from triton_proxy import check_policy
+from triton_proxy import check_policy, supervisor
 from triton_proxy import settings as settings_module
 from triton_proxy.access_yaml import PolicyError
 from triton_proxy.server import Server, authenticator_for
@@ -17,13 +17,15 @@ from triton_proxy.server import Server, authenticator_for
 # Large enough for what a busy proxy frees between two packets; MAX_MB_IN_FLIGHT bounds what it holds.
 _KEPT_BYTES = 256 * 1024 * 1024
 _ARENAS = 1
+# Beyond DRAIN_SECS, for callers to hang up and everything to be closed: a drain that takes longer does not end.
+_DRAIN_HANGS_SECS = 20.0
 _EXAMPLE = """
 example:
   TRITON_URL=localhost:8001 DOMINO_HOST=http://nucleus-frontend.domino-platform:80 triton_proxy
 
 exit status:
-  0 after SIGTERM or SIGINT, 1 where the port can't be bound or certificates can't be used,
-  2 where a setting or the policy is wrong
+  0 after SIGTERM or SIGINT, 1 where the port can't be bound or certificates can't be used, or the drain hangs,
+  2 where a setting or the policy is wrong, 3 where a thread died that the proxy can't do without
 """
 
 
@@ -45,6 +47,7 @@ def main() -> int:
         return 2
     logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
 
+    supervisor.end_with_any_thread()
     # Before there are threads: each would get an arena of its own.
     keep_freed_memory(up_to_bytes=_KEPT_BYTES, arenas=_ARENAS)
     # Before the server: a signal during the start must not be lost. Python runs a handler only when the main thread is
@@ -64,6 +67,7 @@ def main() -> int:
         return 1
     server.start()
     os.read(ended, 1)
+    supervisor.end_within(settings.drain_secs + _DRAIN_HANGS_SECS)
     server.drain()
     return 0
 

@@ -22,7 +22,15 @@ _MOST_CORRELATION_IDS = 8
 _LONGEST_TEXT = 256
 _LONGEST_REASON = 1024
 _CLOSE_SECS = 2.0
+# Of each kind of refusal, in each interval.
+_REFUSALS_WRITTEN = 10
+_ON_THEIR_WAY = 16
+_REFUSALS_EVERY_SECS = 10.0
 _ENCODER = json.JSONEncoder(separators=(",", ":"), ensure_ascii=True)
+
+
+# Kind of credential, and status.
+_RefusalKind = tuple[str | None, grpc.StatusCode]
 
 
 @dataclass
@@ -57,13 +65,18 @@ class _Line:
 
 
 class Audit:
-    """Makes the lines. Nothing here waits or fails because of whoever reads them."""
+    """Makes the lines. Nothing here waits or fails because of whoever reads them.
+
+    Of calls that are refused before it is known who calls, the first few of a kind have lines of their own; the rest is
+    summed up: anybody can make thousands a second.
+    """
 
     def __init__(
         self,
         sink: Sink,
         clock: Callable[[], float] = time.monotonic,
         wall_clock: Callable[[], float] = time.time,
+        unserved: Callable[[], int] = lambda: 0,
     ) -> None:
         """Writes nothing by itself.
 
@@ -71,10 +84,18 @@ class Audit:
             sink: where the lines go.
             clock: the time in seconds, for latencies.
             wall_clock: seconds since the epoch.
+            unserved: how many calls so far were refused for want of a place, by whatever accepts them.
         """
         self._sink = sink
+        self._unserved = unserved
+        self._unserved_before = 0
         self._clock = clock
         self._wall_clock = wall_clock
+        self._lock = threading.Lock()
+        self._refusals: dict[_RefusalKind, int] = {}
+        self._closed = threading.Event()
+        self._summing = threading.Thread(target=self._sum_up, name="audit-refusals", daemon=True)
+        self._summing.start()
 
     @property
     def dropped(self) -> int:
@@ -102,7 +123,7 @@ class Audit:
         reason: str,
         latency_secs: float,
     ) -> None:
-        """Writes the line of a call that was refused before it was known who calls.
+        """Writes down that a call was refused before it was known who calls.
 
         Args:
             method: full name of the method, as the caller gave it.
@@ -112,8 +133,35 @@ class Audit:
             reason: the proxy's words for it.
             latency_secs: how long it took to refuse.
         """
-        line = _Line(None, kind.value if kind else None, _bounded(method), _bounded(peer))
-        self._write("refused", line, code, reason, latency_secs)
+        credential = kind.value if kind else None
+        with self._lock:
+            count = self._refusals.get((credential, code), 0) + 1
+            self._refusals[credential, code] = count
+        if count <= _REFUSALS_WRITTEN:
+            line = _Line(None, credential, _bounded(method), _bounded(peer))
+            self._write("refused", line, code, reason, latency_secs)
+
+    def _sum_up(self) -> None:
+        while not self._closed.is_set():
+            began = self._clock()
+            self._closed.wait(_REFUSALS_EVERY_SECS)
+            self._write_refusals(self._clock() - began)
+
+    def _write_refusals(self, secs: float) -> None:
+        with self._lock:
+            refusals, self._refusals = self._refusals, {}
+        for (credential, code), count in refusals.items():
+            if count > _REFUSALS_WRITTEN:
+                line = _Line(None, credential, "", "", count=count - _REFUSALS_WRITTEN)
+                reason = f"as many more calls were refused within {_REFUSALS_EVERY_SECS:g} s"
+                self._write("refusals", line, code, reason, secs)
+        unserved, before = self._unserved(), self._unserved_before
+        # Those on their way here are not refused: what is counted too early is not counted again.
+        if unserved > before + _ON_THEIR_WAY:
+            self._unserved_before = unserved
+            reason = f"no place was left for them, within {_REFUSALS_EVERY_SECS:g} s"
+            line = _Line(None, None, "", "", count=unserved - before)
+            self._write("refusals", line, grpc.StatusCode.RESOURCE_EXHAUSTED, reason, secs)
 
     def _write(self, event: str, line: _Line, code: grpc.StatusCode, reason: str, latency_secs: float) -> None:
         now = datetime.fromtimestamp(self._wall_clock(), timezone.utc).isoformat(timespec="milliseconds")
@@ -130,6 +178,8 @@ class Audit:
 
     def close(self) -> None:
         """Writes what waits, for two seconds at the longest."""
+        self._closed.set()
+        self._summing.join(_CLOSE_SECS)
         self._sink.close(_CLOSE_SECS)
 
 

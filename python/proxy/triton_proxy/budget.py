@@ -1,15 +1,40 @@
-"""The bytes that all calls together may have under way."""
+"""The bytes that all calls together may have under way, and of these each principal."""
 
 from __future__ import annotations
 
 import threading
 from collections import deque
+from dataclasses import dataclass
 
 from triton_proxy.limits import LimitExceeded
 
 _MB = 1024 * 1024
 # While Triton does not take a request, our own and, of a small one or over TLS, gRPC's.
 PACKET_COPIES = 2
+
+
+@dataclass(frozen=True)
+class BudgetStatistics:
+    """What is handed out.
+
+    Attributes:
+        in_use: bytes; over the limit where answers came that nobody could wait with.
+        waiting: packets that wait for room.
+        principals: bytes of each principal that has a call open.
+    """
+
+    in_use: int
+    waiting: int
+    principals: dict[str, int]
+
+
+class _Part:
+    """What one principal has, on all its calls."""
+
+    def __init__(self) -> None:
+        self.shares = 0
+        self.held = 0
+        self.waiting = 0
 
 
 class _Waiter:
@@ -21,58 +46,77 @@ class _Waiter:
 
 
 class Budget:
-    """MAX_MB_IN_FLIGHT, handed out in the order of asking.
+    """MAX_MB_IN_FLIGHT, handed out in the order of asking; MAX_MB_IN_FLIGHT_PER_PRINCIPAL of it to one principal.
 
-    Whoever finds no room waits, and a stream whose reader waits is not read any further: HTTP/2's flow control then
-    holds its client back. A large packet is not overtaken by small ones, so that everyone's turn comes.
+    A packet without room waits, and a stream whose reader waits is not read any further: HTTP/2's flow control then
+    holds its client back. A large packet is not overtaken by small ones, so that everyone's turn comes. Only a
+    principal that has its part already is passed over, until it has less: it holds up nobody but itself.
 
     A packet has room until Triton has answered, then its answer has until the caller has taken it. Answers do not wait,
     so that with them more may be handed out than there is; nobody gets anything then.
 
-    What this bounds: a packet is measured once it was read, so that each open stream may hold one more, which waits.
+    What this bounds: a packet is measured once it was read, so that each open call may hold one more, which waits.
     While Triton does not take a request, there are up to two copies of it, one being gRPC's, and it has room for both;
-    the one answer that a stream is sending exists as it came, as an Ack, and as gRPC's copy of that. The C library's
+    the one answer that a call is sending exists as it came, as an Ack, and as gRPC's copy of that. The C library's
     memory is in pieces that do not fit together, by less than 150 MiB here.
 
         bytes <= MAX_MB_IN_FLIGHT
-                 + open streams * (largest packet + 2 * largest answer + HTTP/2 window of 8 MiB)
+                 + open calls * (largest packet + 2 * largest answer + HTTP/2 window of 8 MiB)
                  + 150 MiB
 
-    whatever Triton does, beside the 100 MiB of an idle proxy; tests/integration/memory_test.py measures it.
+    whatever Triton does, beside the 100 MiB of an idle proxy; tests/integration/memory_test.py measures it. A packet
+    that is still arriving is one that was not read. A principal that means harm, alone, gets to
+
+        bytes <= MAX_MB_IN_FLIGHT + MAX_CALLS_PER_PRINCIPAL * (MAX_MESSAGE_MB + HTTP/2 window of 8 MiB) + 150 MiB
     """
 
-    def __init__(self, mb: int) -> None:
+    def __init__(self, mb: int, principal_mb: int) -> None:
         """All of it is free.
 
         Args:
             mb: MiB in all.
+            principal_mb: MiB that one principal may have.
         """
         self._mb = mb
+        self._principal_mb = min(principal_mb, mb)
         self._free = mb * _MB
         self._lock = threading.Lock()
         self._waiters: deque[_Waiter] = deque()
+        self._parts: dict[str, _Part] = {}
 
-    @property
-    def in_use(self) -> int:
-        """Bytes that are handed out."""
+    def statistics(self) -> BudgetStatistics:
+        """What is handed out at this moment."""
         with self._lock:
-            return self._mb * _MB - self._free
+            principals = {name: part.held for name, part in self._parts.items()}
+            return BudgetStatistics(self._mb * _MB - self._free, len(self._waiters), principals)
 
     @property
     def waiting(self) -> int:
         """How many wait for room."""
-        with self._lock:
-            return len(self._waiters)
+        return len(self._waiters)
 
-    def share(self) -> Share:
-        """The part of one stream; close it when the stream ends."""
-        return Share(self)
+    def share(self, principal: str) -> Share:
+        """The part of one call; close it when the call ends.
+
+        Args:
+            principal: name of the caller.
+        """
+        with self._lock:
+            part = self._parts.setdefault(principal, _Part())
+            part.shares += 1
+            return Share(self, principal, part)
 
     def _reserve(self, share: Share, size: int) -> Room | None:
-        if size > self._mb * _MB:
+        if size > self._principal_mb * _MB:
+            limit = (
+                f"MAX_MB_IN_FLIGHT={self._mb}, which is for all packets together"
+                if size > self._mb * _MB
+                else f"MAX_MB_IN_FLIGHT_PER_PRINCIPAL={self._principal_mb}, which is for all packets of "
+                f"{share.principal} together"
+            )
             raise LimitExceeded(
                 f"a packet that takes {size} bytes while it is under way, {PACKET_COPIES} copies of it, is over "
-                f"MAX_MB_IN_FLIGHT={self._mb}, which is for all packets together; send smaller packets",
+                f"{limit}; send smaller packets",
                 None,
             )
         with self._lock:
@@ -81,6 +125,7 @@ class Budget:
                 return room
             waiter = _Waiter(share, size)
             self._waiters.append(waiter)
+            share.part.waiting += 1
         waiter.decided.wait()
         return Room(self, share, size) if waiter.granted else None
 
@@ -89,19 +134,28 @@ class Budget:
             return self._take(share, size)
 
     def _take(self, share: Share, size: int) -> Room | None:
-        if share.finished or self._waiters or size > self._free:
+        if share.finished or share.part.waiting or size > self._free or not self._fits(share, size):
             return None
+        # One who only waits for the principal's own memory holds nobody else up.
+        if any(self._fits(waiter.share, waiter.size) for waiter in self._waiters):
+            return None
+        self._hand_out(share, size)
+        return Room(self, share, size)
+
+    def _fits(self, share: Share, size: int) -> bool:
+        return share.part.held + size <= self._principal_mb * _MB
+
+    def _hand_out(self, share: Share, size: int) -> None:
         self._free -= size
         share.held += size
-        return Room(self, share, size)
+        share.part.held += size
 
     def _resize(self, room: Room, size: int, *, closed: bool) -> None:
         with self._lock:
             if room.closed or room.share.closed:
                 return
             room.closed = closed
-            self._free += room.size - size
-            room.share.held += size - room.size
+            self._hand_out(room.share, size - room.size)
             room.size = size
             self._grant()
 
@@ -109,29 +163,42 @@ class Budget:
         with self._lock:
             share.finished = True
             for waiter in [waiter for waiter in self._waiters if waiter.share is share]:
-                self._waiters.remove(waiter)
-                waiter.decided.set()
-            if give_back:
+                self._dismiss(waiter)
+            if give_back and not share.closed:
                 share.closed = True
-                self._free += share.held
-                share.held = 0
+                self._hand_out(share, -share.held)
+                share.part.shares -= 1
+                if not share.part.shares:
+                    del self._parts[share.principal]
             self._grant()
 
+    def _dismiss(self, waiter: _Waiter) -> None:
+        self._waiters.remove(waiter)
+        waiter.share.part.waiting -= 1
+        waiter.decided.set()
+
     def _grant(self) -> None:
-        while self._waiters and self._waiters[0].size <= self._free:
-            waiter = self._waiters.popleft()
-            self._free -= waiter.size
-            waiter.share.held += waiter.size
-            waiter.granted = True
-            waiter.decided.set()
+        passed_over = set()
+        for waiter in list(self._waiters):
+            part = waiter.share.part
+            if part in passed_over or not self._fits(waiter.share, waiter.size):
+                passed_over.add(part)
+            elif waiter.size > self._free:
+                return
+            else:
+                self._hand_out(waiter.share, waiter.size)
+                waiter.granted = True
+                self._dismiss(waiter)
 
 
 class Share:
-    """What one stream has of the budget."""
+    """What one call has of the budget."""
 
-    def __init__(self, budget: Budget) -> None:
+    def __init__(self, budget: Budget, principal: str, part: _Part) -> None:
         """Made by `Budget.share`."""
         self._budget = budget
+        self.principal = principal
+        self.part = part
         self.held = 0
         self.finished = False
         self.closed = False
@@ -143,7 +210,7 @@ class Share:
             size: bytes of all its copies.
 
         Raises:
-            LimitExceeded: it is larger than the whole budget.
+            LimitExceeded: it is larger than all that the principal may have.
         """
         return self._budget._reserve(self, size)
 

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 
@@ -11,7 +10,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from triton_proxy.budget import Budget, Room, Share
+from triton_proxy.budget import Budget, BudgetStatistics, Room, Share
 from triton_proxy.limits import LimitExceeded
 
 MB = 1024 * 1024
@@ -32,12 +31,12 @@ def reserved(share: Share, size: int) -> Room:
 
 
 def test_waits_for_room_in_the_order_of_asking() -> None:
-    budget = Budget(1)
-    room = reserved(budget.share(), MB)
+    budget = Budget(1, 1)
+    room = reserved(budget.share("ann"), MB)
     got: list[int] = []
 
     def ask(index: int, size: int) -> Room:
-        asked = reserved(budget.share(), size)
+        asked = reserved(budget.share("ann"), size)
         got.append(index)
         return asked
 
@@ -54,13 +53,13 @@ def test_waits_for_room_in_the_order_of_asking() -> None:
         for one in asking:
             one.result(10)
     assert got[0] == 0
-    assert budget.in_use == 2
+    assert budget.statistics().in_use == 2
 
 
 @pytest.mark.parametrize("end", [Share.finish, Share.close])
 def test_ending_wakes_whoever_waits_and_lets_the_next_in(end: Callable[[Share], None]) -> None:
-    budget = Budget(1)
-    holder, large, small = budget.share(), budget.share(), budget.share()
+    budget = Budget(1, 1)
+    holder, large, small = budget.share("ann"), budget.share("ann"), budget.share("ann")
     reserved(holder, MB - 1)
     with ThreadPoolExecutor(2) as pool:
         first = pool.submit(large.reserve, MB)
@@ -74,63 +73,106 @@ def test_ending_wakes_whoever_waits_and_lets_the_next_in(end: Callable[[Share], 
 
 
 def test_finishing_keeps_what_is_held_and_closing_gives_it_back_once() -> None:
-    budget = Budget(1)
-    share = budget.share()
+    budget = Budget(1, 1)
+    share = budget.share("ann")
     first, second = reserved(share, 3), reserved(share, 4)
     share.finish()
-    assert budget.in_use == 7
+    assert budget.statistics().in_use == 7
     second.resize(5)
     first.close()
     first.close()
-    assert budget.in_use == 5
+    assert budget.statistics().in_use == 5
     share.close()
     share.close()
     second.resize(9)
     second.close()
-    assert budget.in_use == 0
+    assert budget.statistics().in_use == 0
 
 
 def test_an_answer_that_comes_after_its_packet_was_given_back_takes_nothing() -> None:
-    budget = Budget(1)
-    room = reserved(budget.share(), 3)
+    budget = Budget(1, 1)
+    room = reserved(budget.share("ann"), 3)
     room.close()
     room.resize(5)
     room.close()
-    assert budget.in_use == 0
+    assert budget.statistics().in_use == 0
 
 
 def test_answers_do_not_wait_and_nobody_gets_anything_while_there_is_too_much_of_them() -> None:
-    budget = Budget(1)
-    holder = budget.share()
+    budget = Budget(1, 1)
+    holder = budget.share("ann")
     first, second = reserved(holder, MB // 2), reserved(holder, MB // 2)
     first.resize(MB)
-    assert budget.in_use == MB + MB // 2
+    assert budget.statistics().in_use == MB + MB // 2
     with ThreadPoolExecutor(1) as pool:
         # Not even what takes nothing: it would be accepted all the same.
-        asking = pool.submit(budget.share().reserve, 0)
+        asking = pool.submit(budget.share("ann").reserve, 0)
         until(lambda: budget.waiting == 1)
         second.resize(1)
         assert budget.waiting == 1
         second.close()
         assert asking.result(10) is not None
-    assert budget.in_use == MB
+    assert budget.statistics().in_use == MB
 
 
 def test_what_never_fits_is_refused_instead_of_waiting_for_ever() -> None:
-    with pytest.raises(LimitExceeded, match=r"that takes 1048577 bytes .* is over MAX_MB_IN_FLIGHT=1,") as caught:
-        Budget(1).share().reserve(MB + 1)
+    with pytest.raises(LimitExceeded, match=r"takes 1048577 .* over MAX_MB_IN_FLIGHT=1,") as caught:
+        Budget(1, 1).share("ann").reserve(MB + 1)
     assert caught.value.retry_after_secs is None
 
 
+def test_one_principal_has_its_part_and_holds_up_nobody_else() -> None:
+    budget = Budget(2, 1)
+    ann, bob = budget.share("ann"), budget.share("bob")
+    first = reserved(ann, MB)
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(ann.reserve, 1)
+        until(lambda: budget.waiting == 1)
+        # There is room for it in all, but not in its principal's part.
+        assert budget.statistics() == BudgetStatistics(in_use=MB, waiting=1, principals={"ann": MB, "bob": 0})
+        assert budget.share("ann").reserve_at_once(0) is None
+        reserved(bob, MB).close()
+        first.resize(MB - 1)
+        assert waiting.result(10) is not None
+    ann.close()
+    bob.close()
+
+
+def test_answers_that_nobody_takes_count_for_their_principal() -> None:
+    budget = Budget(10, 1)
+    share = budget.share("ann")
+    reserved(share, 1).resize(2 * MB)
+    assert share.reserve_at_once(1) is None
+    assert budget.share("bob").reserve_at_once(MB) is not None
+
+
+def test_a_principal_is_remembered_while_it_has_a_call_open() -> None:
+    budget = Budget(1, 1)
+    shares = [budget.share(name) for name in ("ann", "ann", "bob")]
+    assert budget.statistics().principals == {"ann": 0, "bob": 0}
+    for share in shares:
+        share.close()
+    assert budget.statistics().principals == {}
+
+
+def test_what_never_fits_into_a_principals_part_names_that() -> None:
+    with pytest.raises(LimitExceeded) as caught:
+        Budget(2, 1).share("ann").reserve(MB + 1)
+    assert str(caught.value) == (
+        "a packet that takes 1048577 bytes while it is under way, 2 copies of it, is over "
+        "MAX_MB_IN_FLIGHT_PER_PRINCIPAL=1, which is for all packets of ann together; send smaller packets"
+    )
+
+
 def test_many_streams_stay_within_the_bound_and_all_get_through() -> None:
-    budget = Budget(1)
+    budget = Budget(1, 1)
     lock = threading.Lock()
     held = most = 0
     size = MB // 5
 
     def stream(_: int) -> int:
         nonlocal held, most
-        share = budget.share()
+        share = budget.share("ann")
         for _ in range(50):
             room = reserved(share, size)
             with lock:
@@ -146,10 +188,11 @@ def test_many_streams_stay_within_the_bound_and_all_get_through() -> None:
     with ThreadPoolExecutor(16) as pool:
         assert sum(pool.map(stream, range(16))) == 16 * 50
     assert most <= MB
-    assert budget.in_use == budget.waiting == 0
+    assert budget.statistics().in_use == budget.waiting == 0
 
 
 SIZES = st.sampled_from([0, 1, MB // 3, MB // 2, MB])
+ALL_MB, PRINCIPAL_MB = 2, 1
 
 
 class Streams(RuleBasedStateMachine):
@@ -157,18 +200,18 @@ class Streams(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.budget = Budget(1)
+        self.budget = Budget(ALL_MB, PRINCIPAL_MB)
         self.pool = ThreadPoolExecutor(8)
         self.held: dict[Share, dict[Room, int]] = {}
         self.finished: set[Share] = set()
-        self.queue: deque[tuple[Share, int, Future[Room | None]]] = deque()
+        self.queue: list[tuple[Share, int, Future[Room | None]]] = []
         # Rooms of which nothing may come any more.
         self.given_back: list[Room] = []
 
     @precondition(lambda self: len(self.held) < 6)
-    @rule()
-    def open(self) -> None:
-        self.held[self.budget.share()] = {}
+    @rule(principal=st.sampled_from("abc"))
+    def open(self, principal: str) -> None:
+        self.held[self.budget.share(principal)] = {}
 
     @precondition(lambda self: self.free_shares())
     @rule(data=st.data(), size=SIZES)
@@ -177,7 +220,7 @@ class Streams(RuleBasedStateMachine):
         asking = self.pool.submit(share.reserve, size)
         if share in self.finished:
             assert asking.result(10) is None
-        elif not self.queue and self.in_use() + size <= MB:
+        elif self.may_have(share, size):
             self.got(share, size, asking)
         else:
             self.queue.append((share, size, asking))
@@ -188,8 +231,7 @@ class Streams(RuleBasedStateMachine):
     def reserve_at_once(self, data: st.DataObject, size: int) -> None:
         share = data.draw(st.sampled_from(list(self.held)))
         room = share.reserve_at_once(size)
-        fits = share not in self.finished and not self.queue and self.in_use() + size <= MB
-        assert (room is not None) == fits
+        assert (room is not None) == (share not in self.finished and self.may_have(share, size))
         if room is not None:
             self.held[share][room] = size
 
@@ -237,14 +279,14 @@ class Streams(RuleBasedStateMachine):
 
     @invariant()
     def agrees_with_the_model(self) -> None:
-        assert self.budget.in_use == self.in_use()
-        assert self.budget.waiting == len(self.queue)
+        principals = {share.principal: self.in_use(share.principal) for share in self.held}
+        assert self.budget.statistics() == BudgetStatistics(self.in_use(), len(self.queue), principals)
         assert not any(asking.done() for _, _, asking in self.queue)
 
     def teardown(self) -> None:
         for share in list(self.held):
             share.close()
-        assert self.budget.in_use == self.budget.waiting == 0
+        assert self.budget.statistics() == BudgetStatistics(0, 0, {})
         self.pool.shutdown()
 
     def got(self, share: Share, size: int, asking: Future[Room | None]) -> None:
@@ -252,12 +294,28 @@ class Streams(RuleBasedStateMachine):
         assert room is not None
         self.held[share][room] = size
 
-    def grant(self) -> None:
-        while self.queue and self.in_use() + self.queue[0][1] <= MB:
-            self.got(*self.queue.popleft())
+    def may_have(self, share: Share, size: int) -> bool:
+        """Whether it may go before those that wait: only before those that are held up by their own principal."""
+        behind = any(other.principal == share.principal or self.fits(other, wanted) for other, wanted, _ in self.queue)
+        return not behind and self.fits(share, size) and self.in_use() + size <= ALL_MB * MB
 
-    def in_use(self) -> int:
-        return sum(sum(rooms.values()) for rooms in self.held.values())
+    def fits(self, share: Share, size: int) -> bool:
+        return self.in_use(share.principal) + size <= PRINCIPAL_MB * MB
+
+    def grant(self) -> None:
+        held_up = set()
+        for entry in list(self.queue):
+            share, size, _ = entry
+            if share.principal in held_up or not self.fits(share, size):
+                held_up.add(share.principal)
+            elif self.in_use() + size > ALL_MB * MB:
+                return
+            else:
+                self.queue.remove(entry)
+                self.got(*entry)
+
+    def in_use(self, principal: str | None = None) -> int:
+        return sum(sum(rooms.values()) for share, rooms in self.held.items() if principal in (None, share.principal))
 
     def rooms(self) -> list[tuple[Share, Room]]:
         return [(share, room) for share, rooms in self.held.items() for room in rooms]

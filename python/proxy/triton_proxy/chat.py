@@ -5,7 +5,8 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
+from dataclasses import dataclass
 
 import grpc
 
@@ -14,6 +15,7 @@ from triton_proxy.event_call import EventCall
 from triton_proxy.gate import Ending, Passage
 from triton_proxy.intake import Shared
 from triton_proxy.stream import Stream
+from triton_proxy.supervisor import Workers
 from triton_proxy.unary import Unary
 
 _DRAINING = Ending(
@@ -25,6 +27,31 @@ _WATCH_EVERY_SECS = 0.25
 _CONFIRMERS = 4
 # A caller may look at an Ack for as long as it likes, unless others wait for the memory that its answers take.
 _STALLED_SECS = 10.0
+# A unary call is opened with its packet at hand: what takes longer holds a place, and what came of it, in vain.
+_MESSAGE_SECS = 60.0
+
+
+@dataclass(frozen=True)
+class CallStatistics:
+    """Calls that have a place.
+
+    Attributes:
+        open: how many.
+        unheard: of these, those that have sent no packet.
+        sending: those whose Ack waits to be taken.
+        lapsed: those whose callers are to be confirmed.
+        gave_way: calls so far that gave their place to another.
+        refused: calls so far for which there was none.
+        draining: whether there are no places any more.
+    """
+
+    open: int
+    unheard: int
+    sending: int
+    lapsed: int
+    gave_way: int
+    refused: int
+    draining: bool
 
 
 class Chat:
@@ -39,14 +66,31 @@ class Chat:
         self._shared = shared
         self._most = shared.settings.max_streams
         # One for each call: where packets are read, or where a unary call waits.
-        self._threads = ThreadPoolExecutor(self._most, thread_name_prefix="reader")
-        self._streams: set[Stream | Unary] = set()
+        self._threads = Workers(self._most, "reader")
+        # In the order of their coming.
+        self._streams: dict[Stream | Unary, None] = {}
         self._lock = threading.Condition()
         self._draining = False
-        self._confirmers = ThreadPoolExecutor(_CONFIRMERS, thread_name_prefix="confirm")
+        self._gave_way = self._refused = 0
+        self._confirmers = Workers(_CONFIRMERS, "confirm")
         self._closed = threading.Event()
         self._watcher = threading.Thread(target=self._watch_streams, name="streams", daemon=True)
         self._watcher.start()
+
+    def statistics(self) -> CallStatistics:
+        """What there is at this moment."""
+        with self._lock:
+            calls = list(self._streams)
+            gave_way, refused, draining = self._gave_way, self._refused, self._draining
+        return CallStatistics(
+            open=len(calls),
+            unheard=sum(call.unheard_since is not None for call in calls),
+            sending=sum(call.stalled_for(0) for call in calls),
+            lapsed=sum(call.passage.lapsed for call in calls),
+            gave_way=gave_way,
+            refused=refused,
+            draining=draining,
+        )
 
     def unary(self, call: EventCall, passage: Passage) -> None:
         """Answers one serialized DataPacket with a serialized Ack.
@@ -70,32 +114,45 @@ class Chat:
             context: of the call; aborted when MAX_STREAMS are open, a packet is refused or the proxy shuts down.
         """
         stream = Stream(requests, passage, context, self._shared)
-        # A client that has to open its stream anew sends nothing before it knows that somebody is there to accept it.
-        context.send_initial_metadata((ADMITTED,))
-        self._enter(stream)
+        if self._enter(stream):
+            # A client that has to open its stream anew sends nothing before it knows that somebody is there to accept
+            # it.
+            context.send_initial_metadata((ADMITTED,))
         try:
             self._threads.submit(stream.read)
             yield from stream.answers()
         finally:
             self._discard(stream)
 
-    def _enter(self, stream: Stream | Unary) -> None:
+    def _enter(self, stream: Stream | Unary) -> bool:
+        """Gives a call a place, or ends it; whether it has one."""
         with self._lock:
+            idle = None
+            if len(self._streams) >= self._most:
+                # Whoever has sent nothing loses nothing.
+                idle = next((each for each in self._streams if each.unheard_since is not None), None)
+                if idle is not None:
+                    del self._streams[idle]
+                    self._gave_way += 1
             full, draining = len(self._streams) >= self._most, self._draining
+            self._refused += full
             if not full:
-                self._streams.add(stream)
+                self._streams[stream] = None
+        if idle is not None:
+            idle.end(self._exhausted("this call sent no packet and gives its place to another; open it with a packet"))
         if full:
-            text = (
-                f"{self._most} calls are being served already, as many as MAX_STREAMS={self._most} allows; "
-                "try again later"
-            )
-            stream.end(Ending(grpc.StatusCode.RESOURCE_EXHAUSTED, text, retry_after_secs=1.0))
+            stream.end(self._exhausted("try again later"))
         elif draining:
             stream.end(_DRAINING)
+        return not full and not draining
+
+    def _exhausted(self, advice: str) -> Ending:
+        text = f"{self._most} calls are being served already, as many as MAX_STREAMS={self._most} allows; {advice}"
+        return Ending(grpc.StatusCode.RESOURCE_EXHAUSTED, text, retry_after_secs=1.0)
 
     def _discard(self, stream: Stream | Unary) -> None:
         with self._lock:
-            self._streams.discard(stream)
+            self._streams.pop(stream, None)
             self._lock.notify_all()
 
     def drain(self, longest_secs: float) -> None:
@@ -107,7 +164,7 @@ class Chat:
         deadline = time.monotonic() + longest_secs
         with self._lock:
             self._draining = True
-            streams = set(self._streams)
+            streams = list(self._streams)
         for stream in streams:
             stream.end(_DRAINING)
         with self._lock:
@@ -134,6 +191,14 @@ class Chat:
                 streams = list(self._streams)
             lapsed = [stream for stream in streams if stream.passage.lapsed and stream not in asked]
             asked |= {stream: self._confirmers.submit(stream.confirm) for stream in lapsed}
+            self._end_silent(streams)
             for stream in streams:
                 if stream.stalled_for(_STALLED_SECS) and stream.passage.crowded:
                     stream.drop(f"the caller took no Ack for {_STALLED_SECS:g} s while others waited for the memory")
+
+    def _end_silent(self, streams: list[Stream | Unary]) -> None:
+        since = time.monotonic() - _MESSAGE_SECS
+        for call in streams:
+            if isinstance(call, Unary) and call.unheard_since is not None and call.unheard_since <= since:
+                text = f"the packet did not come within {_MESSAGE_SECS:g} s; send it with the call"
+                call.end(Ending(grpc.StatusCode.DEADLINE_EXCEEDED, text))

@@ -52,11 +52,16 @@ class EventCall:
         self._steps = 0
         self._over = self._done = False
         # What refers to this call is dropped with it: Python would take its time to find the circle.
-        self._gone: Callable[[], None] | None = None
+        self._gone: Callable[[], object] | None = None
         self.context: grpc.ServicerContext = _server._Context(event, state, None)
         self.ending: tuple[grpc.StatusCode, str] | None = None
         self.fail: Callable[[], None] | None = None
         self.done: Future[None] = Future()
+
+    @property
+    def method(self) -> str:
+        """Full name of the method, as the caller gave it."""
+        return str(self._event.call_details.method.decode("latin1"))
 
     @property
     def cancelled(self) -> bool:
@@ -147,7 +152,7 @@ class EventCall:
         self._over = True
         self._settle()
 
-    def when_gone(self, callback: Callable[[], None]) -> None:
+    def when_gone(self, callback: Callable[[], object]) -> None:
         """Calls back once, when the call is over, its status sent, and no thread is at work on it.
 
         Args:

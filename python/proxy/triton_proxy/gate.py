@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -18,7 +18,7 @@ from triton_proxy.auth.caller import Caller
 from triton_proxy.auth.credential import Credential, UnusableCredential, from_metadata
 from triton_proxy.auth.decisions import Decisions
 from triton_proxy.budget import PACKET_COPIES, Budget, Room
-from triton_proxy.limits import LimitExceeded, Limits
+from triton_proxy.limits import LimitExceeded, Limits, Quota
 from triton_proxy.reply import Request
 
 _LOG = logging.getLogger(__name__)
@@ -50,11 +50,17 @@ class Ending:
 
 
 class Refusal(Exception):  # noqa: N818 - says what it is about
-    """A call or packet is not let through."""
+    """A call or packet is not let through.
 
-    def __init__(self, ending: Ending) -> None:
+    Attributes:
+        ending: why.
+        of_identity: whether it is not, or not any more, known who is calling.
+    """
+
+    def __init__(self, ending: Ending, *, of_identity: bool = False) -> None:
         super().__init__(ending.text)
         self.ending = ending
+        self.of_identity = of_identity
 
 
 @dataclass(frozen=True)
@@ -83,12 +89,12 @@ class Gate:
             context: of the call.
 
         Raises:
-            Refusal: the caller is not known; it was written down.
+            Refusal: the caller is not known, or has too many calls open; it was written down.
         """
         left = context.time_remaining()
         deadline = time.monotonic() + (_LONGEST_SECS if left is None else min(left, _LONGEST_SECS))
         credential, decision = self._decided(method, context, lambda asked: self.decisions.decide(asked, deadline))
-        return Passage(self, Caller(self.decisions, credential, decision), method, context.peer())
+        return self._passage(Caller(self.decisions, credential, decision), method, context.peer())
 
     def enter_at_once(self, method: str, context: grpc.ServicerContext) -> Passage | None:
         """Lets a call in whose caller is remembered; None where `enter` would have to ask who it is.
@@ -98,12 +104,34 @@ class Gate:
             context: of the call.
 
         Raises:
-            Refusal: it is remembered that nobody knows the caller; it was written down.
+            Refusal: it is remembered that nobody knows the caller, or it has too many calls open; it was written down.
         """
         credential, decision = self._decided(method, context, self.decisions.recall)
         if decision is None:
             return None
-        return Passage(self, Caller(self.decisions, credential, decision), method, context.peer())
+        return self._passage(Caller(self.decisions, credential, decision), method, context.peer())
+
+    def refuses(self, metadata: Iterable[tuple[str, str | bytes]]) -> bool:
+        """Whether a call would be refused for its credential without anybody being asked; writes nothing down.
+
+        Args:
+            metadata: of the call.
+        """
+        try:
+            self.decisions.recall(from_metadata(metadata))
+        except (NotAuthenticated, UnusableCredential):
+            return True
+        return False
+
+    def _passage(self, caller: Caller, method: str, peer: str) -> Passage:
+        try:
+            quota = self.limits.call(caller.principal.name)
+        except LimitExceeded as limit:
+            refusal = _over_limit(limit)
+            record = self.audit.stream(method=method, peer=peer, principal=caller.principal, kind=caller.kind)
+            record.close(refusal.ending.code, refusal.ending.text)
+            raise refusal from None
+        return Passage(self, caller, quota, method, peer)
 
     def _decided(
         self, method: str, context: grpc.ServicerContext, decide: Callable[[Credential], _D]
@@ -130,12 +158,12 @@ class Gate:
 class Passage:
     """One call's way through the gate. Close it when the call has ended."""
 
-    def __init__(self, gate: Gate, caller: Caller, method: str, peer: str) -> None:
+    def __init__(self, gate: Gate, caller: Caller, quota: Quota, method: str, peer: str) -> None:
         """Made by `Gate.enter`."""
         self._gate = gate
         self._caller = caller
-        self._quota = gate.limits.call(caller.principal.name)
-        self._share = gate.budget.share()
+        self._quota = quota
+        self._share = gate.budget.share(caller.principal.name)
         self._record = gate.audit.stream(method=method, peer=peer, principal=caller.principal, kind=caller.kind)
 
     @property
@@ -160,7 +188,7 @@ class Passage:
         try:
             self._caller.confirm(deadline)
         except Exception as error:  # noqa: BLE001 - whatever it is, it means no
-            raise Refusal(_identity_ending(error)) from None
+            raise Refusal(_identity_ending(error), of_identity=True) from None
 
     def admit(self, size: int) -> Room | None:
         """Waits for room for a packet, which ends with `answered`; None when the call was ended meanwhile.
@@ -169,19 +197,19 @@ class Passage:
             size: its bytes.
 
         Raises:
-            Refusal: it is over a limit of the principal's, or larger than all room there is.
+            Refusal: it is over a limit of the principal's, or larger than all room that the principal may have.
         """
         try:
-            self._quota.admit(size)
+            self._quota.admit()
             try:
                 room = self._share.reserve(PACKET_COPIES * size)
             except LimitExceeded:
-                self._quota.release(size)
+                self._quota.release()
                 raise
         except LimitExceeded as limit:
             raise _over_limit(limit) from None
         if room is None:
-            self._quota.release(size)
+            self._quota.release()
         return room
 
     def admit_at_once(self, size: int) -> Room | None:
@@ -197,7 +225,7 @@ class Passage:
         if room is None:
             return None
         try:
-            self._quota.admit(size)
+            self._quota.admit()
         except LimitExceeded as limit:
             room.close()
             raise _over_limit(limit) from None
@@ -260,7 +288,7 @@ class Passage:
             size: bytes of its Acks.
             ok: whether the status of all is OK.
         """
-        self._quota.release(request.bytes_seen)
+        self._quota.release()
         self._record.answered(size, ok=ok)
 
     def finish(self) -> None:

@@ -27,6 +27,8 @@ _PREFIX = struct.Struct(">BI")
 # Given back to the server's sending window at once, when so much of it is used up.
 _WINDOW_GIVEN_BACK = 1 << 30
 _LONGEST_HEADERS = 64 * 1024
+# An answer has this much memory at once, and more as it comes: an announcement alone takes none.
+_FIRST_MEMORY_BYTES = 4 * 1024 * 1024
 # To read the rest of a frame that came while no call was under way.
 _REST_SECS = 1.0
 # RFC 9113, 6.5.2.
@@ -46,7 +48,8 @@ class _Answer:
 
     Attributes:
         prefix: what is there of the five bytes before the message.
-        message: where the message goes, once its length is known.
+        message: where the message goes, once its length is known; grows as it comes.
+        size: its length.
         filled: how much of it is there.
         ended: whether nothing more comes.
         failure: the status and the server's words, where it is not OK.
@@ -54,6 +57,7 @@ class _Answer:
 
     prefix: bytes = b""
     message: bytearray | None = None
+    size: int = 0
     filled: int = 0
     ended: bool = False
     failure: tuple[grpc.StatusCode, str] | None = None
@@ -160,7 +164,7 @@ class Connection:
             raise
         if answer.failure is not None:
             raise CallFailed(*answer.failure)
-        if answer.message is None or answer.filled < len(answer.message):
+        if answer.message is None or answer.filled < answer.size:
             raise CallFailed(grpc.StatusCode.INTERNAL, "Triton ended the call without a whole answer")
         return answer.message
 
@@ -237,26 +241,30 @@ class Connection:
             answer.prefix += part
             length -= len(part)
             if len(answer.prefix) == _PREFIX.size:
-                answer.message = self._room_for(answer.prefix)
+                self._make_room(answer)
         if answer.message is not None:
             end = answer.filled + length
-            if end > len(answer.message):
+            if end > answer.size:
                 raise CallFailed(grpc.StatusCode.INTERNAL, "Triton answered more than one message")
+            if end > len(answer.message):
+                # Twice as much each time: it is copied once at most, and by what came, not by what was announced.
+                answer.message.extend(bytes(min(max(end, 2 * len(answer.message)), answer.size) - len(answer.message)))
             self._socket.read_into(memoryview(answer.message)[answer.filled : end])
             answer.filled = end
         if flags & Flag.END_STREAM:
             answer.ended = True
             answer.failure = (grpc.StatusCode.UNKNOWN, "Triton ended the call without a status")
 
-    def _room_for(self, prefix: bytes) -> bytearray:
-        compressed, size = _PREFIX.unpack(prefix)
+    def _make_room(self, answer: _Answer) -> None:
+        compressed, size = _PREFIX.unpack(answer.prefix)
         if compressed:
             raise CallFailed(grpc.StatusCode.INTERNAL, "Triton's answer is compressed, which was not asked for")
         if size > self._max_message_bytes:
             # grpc's own words for it.
             text = f"CLIENT: Received message larger than max ({size} vs. {self._max_message_bytes})"
             raise CallFailed(grpc.StatusCode.RESOURCE_EXHAUSTED, text)
-        return bytearray(size)
+        answer.size = size
+        answer.message = bytearray(min(size, _FIRST_MEMORY_BYTES))
 
     def _read_headers(self, length: int, flags: int, answer: _Answer | None) -> None:
         try:

@@ -6,6 +6,7 @@ import socket
 import struct
 import threading
 import time
+import tracemalloc
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
@@ -134,6 +135,27 @@ def test_too_large_an_answer_is_refused_before_it_is_read() -> None:
         expected = f"CLIENT: Received message larger than max ({LARGEST + 1} vs. {LARGEST})"
         assert failure(connection, b"x") == (grpc.StatusCode.RESOURCE_EXHAUSTED, expected)
         assert not connection.usable
+
+
+def test_a_message_that_is_announced_takes_memory_as_it_comes() -> None:
+    head = data(b"\x00" + struct.pack(">I", 60 << 20) + bytes(1000))
+    with saying(headers(OK), head) as url:
+        tracemalloc.start()
+        try:
+            with closing(Connection(url, METHOD, max_message_bytes=64 << 20, timeout_secs=TIMEOUT)) as connection:
+                assert failure(connection, b"x")[0] is grpc.StatusCode.UNAVAILABLE
+            peak = tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+    assert peak < 10 << 20
+
+
+def test_a_large_answer_is_right_at_any_size() -> None:
+    large = bytes(range(256)) * (37 << 12)
+    with served(lambda _, __: large) as url:
+        connection = Connection(url, METHOD, max_message_bytes=64 << 20, timeout_secs=TIMEOUT)
+        with closing(connection):
+            assert connection.call([b"x"], timeout_secs=TIMEOUT) == large
 
 
 def test_nobody_there() -> None:

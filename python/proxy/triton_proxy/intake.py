@@ -112,13 +112,12 @@ class Intake:
             raise
         return Admitted(request, outcome, room, arrived)
 
-    def begin(self, admitted: Admitted, work: Work, *, answer_size: int = 0, waiting: bool = True) -> Outcome | None:
+    def begin(self, admitted: Admitted, work: Work, *, waiting: bool = True) -> Outcome | None:
         """Begins what there is to do for a packet that was accepted; None where that would mean to wait.
 
         Args:
             admitted: the packet.
-            work: is told where Triton contradicts what is known of the model.
-            answer_size: bytes that its answer is expected to have.
+            work: is told what to do with what Triton answers.
             waiting: whether to wait where that is necessary.
         """
         outcome = admitted.outcome
@@ -132,11 +131,12 @@ class Intake:
             return plan
         if plan.sequence is not None and plan.sequence.latest is not None:
             plan.sequence.latest.wait()
-        return self._ask(outcome, plan, work, answer_size)
+        return self._ask(outcome, plan, work)
 
-    def _ask(self, accepted: packets.Accepted, plan: Plan, work: Work, answer_size: int) -> Inference:
+    def _ask(self, accepted: packets.Accepted, plan: Plan, work: Work) -> Inference:
         control = work.request.control
-        work.room.resize(PACKET_COPIES * work.request.bytes_seen + answer_size)
+        # The room of the answer is taken with the packet's: it can't be made to wait when it comes.
+        work.room.resize(PACKET_COPIES * work.request.bytes_seen + self._planner.answer_size(plan))
         inference = self._triton.infer(
             control.model,
             control.model_version,
@@ -151,6 +151,7 @@ class Intake:
         if plan.sequence is not None:
             plan.sequence.latest = inference
         work.on_error = lambda error: self._planner.contradicted(plan, error)
+        work.on_answer = lambda size: self._planner.answered(plan, size)
         return inference
 
     def _limit(self, control: pb.Control) -> TimeLimit:
@@ -158,6 +159,8 @@ class Intake:
             limit = TimeLimit(control.timeout_secs, "control.timeout_secs")
         else:
             limit = TimeLimit(self._settings.default_timeout_secs, "DEFAULT_TIMEOUT_SECS")
+        if limit.secs > self._settings.max_timeout_secs:
+            limit = TimeLimit(self._settings.max_timeout_secs, "MAX_TIMEOUT_SECS")
         left = self._context.time_remaining()
         if left is None or left > limit.secs:
             return limit

@@ -7,7 +7,6 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 
-_MB = 1024 * 1024
 # How long an inference usually takes is not known here; a second is soon, and no storm.
 _RETRY_SECS = 1.0
 
@@ -30,7 +29,6 @@ class _Usage:
     def __init__(self, tokens: float, now: float) -> None:
         self.calls = 0
         self.in_flight = 0
-        self.bytes = 0
         self.tokens = tokens
         self.filled_at = now
 
@@ -45,26 +43,26 @@ class Limits:
     def __init__(
         self,
         *,
+        calls: int,
         in_flight: int,
         per_sec: float,
-        mb_in_flight: int,
         principals: int = 10_000,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Nobody has anything under way.
 
         Args:
+            calls: most calls open; MAX_CALLS_PER_PRINCIPAL.
             in_flight: most packets under way; MAX_IN_FLIGHT_PER_PRINCIPAL.
             per_sec: packets per second, of which those of one second may come at once; 0 for any number;
                 MAX_REQUESTS_PER_SEC_PER_PRINCIPAL.
-            mb_in_flight: most MiB in packets under way; MAX_MB_IN_FLIGHT_PER_PRINCIPAL.
             principals: most principals remembered that have no call open.
             clock: the time in seconds.
         """
+        self._calls = calls
         self._in_flight = in_flight
         self._per_sec = per_sec
         self._burst = max(per_sec, 1.0)
-        self._mb = mb_in_flight
         self._most_idle = principals
         self._clock = clock
         self._lock = threading.Lock()
@@ -76,10 +74,20 @@ class Limits:
 
         Args:
             principal: the principal's name.
+
+        Raises:
+            LimitExceeded: it has as many open as it may.
         """
         with self._lock:
             self._forget_idle()
-            usage = self._busy.get(principal) or self._idle.pop(principal, None)
+            usage = self._busy.get(principal)
+            if usage is not None and usage.calls >= self._calls:
+                raise LimitExceeded(
+                    f"{usage.calls} calls of {principal} are open already, as many as "
+                    f"MAX_CALLS_PER_PRINCIPAL={self._calls} allows; end one, or send more packets on a stream",
+                    _RETRY_SECS,
+                )
+            usage = usage or self._idle.pop(principal, None)
             if usage is None:
                 usage = _Usage(self._burst, self._clock())
             self._busy[principal] = usage
@@ -92,12 +100,11 @@ class Limits:
         with self._lock:
             return len(self._busy) + len(self._idle)
 
-    def _admit(self, quota: Quota, size: int) -> None:
+    def _admit(self, quota: Quota) -> None:
         usage = quota.usage
         with self._lock:
             if quota.closed:
                 return
-            most = self._mb * _MB
             if usage.in_flight >= self._in_flight:
                 raise LimitExceeded(
                     f"{usage.in_flight} packets of {quota.principal} are under way already, as many as "
@@ -105,19 +112,9 @@ class Limits:
                     "wait for their Acks before sending more",
                     _RETRY_SECS,
                 )
-            if usage.bytes + size > most:
-                helps = size <= most
-                raise LimitExceeded(
-                    f"packet of {size} bytes: {quota.principal} has {usage.bytes} bytes under way already, and "
-                    f"MAX_MB_IN_FLIGHT_PER_PRINCIPAL={self._mb} allows {most} on all calls together; "
-                    + ("wait for Acks before sending more" if helps else "send smaller packets"),
-                    _RETRY_SECS if helps else None,
-                )
             self._take_token(quota)
             usage.in_flight += 1
-            usage.bytes += size
             quota.in_flight += 1
-            quota.bytes += size
 
     def _take_token(self, quota: Quota) -> None:
         if not self._per_sec:
@@ -133,20 +130,18 @@ class Limits:
             )
         usage.tokens -= 1
 
-    def _release(self, quota: Quota, packets: int, size: int) -> None:
+    def _release(self, quota: Quota, packets: int) -> None:
         """Gives back what the quota holds, and no more than that."""
-        if packets > quota.in_flight or size > quota.bytes:
-            raise ValueError(f"{packets} packets, {size} bytes of {quota.in_flight}, {quota.bytes} given back")
+        if packets > quota.in_flight:
+            raise ValueError(f"{packets} packets of {quota.in_flight} given back")
         quota.usage.in_flight -= packets
-        quota.usage.bytes -= size
         quota.in_flight -= packets
-        quota.bytes -= size
 
     def _close(self, quota: Quota) -> None:
         with self._lock:
             if quota.closed:
                 return
-            self._release(quota, quota.in_flight, quota.bytes)
+            self._release(quota, quota.in_flight)
             quota.closed = True
             quota.usage.calls -= 1
             if quota.usage.calls == 0:
@@ -173,32 +168,25 @@ class Quota:
         self.principal = principal
         self.usage = usage
         self.in_flight = 0
-        self.bytes = 0
         self.closed = False
 
-    def admit(self, size: int) -> None:
+    def admit(self) -> None:
         """Counts a packet as under way, until `release`.
-
-        Args:
-            size: its bytes.
 
         Raises:
             LimitExceeded: it would be over a limit; then it does not count.
         """
-        self._limits._admit(self, size)
+        self._limits._admit(self)
 
-    def release(self, size: int) -> None:
-        """The packet of that size is answered. After `close`, which has done so, nothing happens.
-
-        Args:
-            size: its bytes, as given to `admit`.
+    def release(self) -> None:
+        """A packet is answered. After `close`, which has done so, nothing happens.
 
         Raises:
-            ValueError: no such packet is under way.
+            ValueError: none is under way.
         """
         with self._limits._lock:
             if not self.closed:
-                self._limits._release(self, 1, size)
+                self._limits._release(self, 1)
 
     def close(self) -> None:
         """The call has ended, and nothing of it is under way any more."""

@@ -10,8 +10,6 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from triton_proxy.limits import LimitExceeded, Limits, Quota
 
-MB = 1024 * 1024
-
 
 class Clock:
     def __init__(self) -> None:
@@ -24,16 +22,16 @@ class Clock:
 def limits(
     in_flight: int = 1000,
     per_sec: float = 0,
-    mb: int = 1000,
+    calls: int = 1000,
     clock: Callable[[], float] = Clock(),  # noqa: B008 - one that stands still
     principals: int = 10_000,
 ) -> Limits:
-    return Limits(in_flight=in_flight, per_sec=per_sec, mb_in_flight=mb, principals=principals, clock=clock)
+    return Limits(calls=calls, in_flight=in_flight, per_sec=per_sec, principals=principals, clock=clock)
 
 
-def refusal(call: Quota, size: int) -> LimitExceeded | None:
+def refusal(call: Quota) -> LimitExceeded | None:
     try:
-        call.admit(size)
+        call.admit()
     except LimitExceeded as exceeded:
         return exceeded
     return None
@@ -42,32 +40,29 @@ def refusal(call: Quota, size: int) -> LimitExceeded | None:
 def test_in_flight_counts_all_calls_of_a_principal_and_nobody_elses() -> None:
     table = limits(in_flight=2)
     first, second, other = table.call("ann"), table.call("ann"), table.call("ben")
-    first.admit(1)
-    second.admit(1)
+    first.admit()
+    second.admit()
     with pytest.raises(LimitExceeded, match=r"2 packets of ann .* MAX_IN_FLIGHT_PER_PRINCIPAL=2") as caught:
-        first.admit(1)
+        first.admit()
     assert caught.value.retry_after_secs == 1
-    other.admit(1)
-    second.release(1)
-    first.admit(1)
+    other.admit()
+    second.release()
+    first.admit()
 
 
-def test_bytes_in_flight() -> None:
-    table = limits(mb=1)
-    call = table.call("ann")
-    call.admit(MB - 1)
-    call.admit(1)
-    with pytest.raises(LimitExceeded, match=r"ann has 1048576 .* MAX_MB_IN_FLIGHT_PER_PRINCIPAL=1 ") as caught:
-        call.admit(1)
+def test_calls_of_a_principal_and_nobody_elses() -> None:
+    table = limits(calls=2)
+    first, _ = table.call("ann"), table.call("ann")
+    with pytest.raises(LimitExceeded) as caught:
+        table.call("ann")
+    assert str(caught.value) == (
+        "2 calls of ann are open already, as many as MAX_CALLS_PER_PRINCIPAL=2 allows; end one, or send more packets "
+        "on a stream"
+    )
     assert caught.value.retry_after_secs == 1
-    call.release(1)
-    call.admit(1)
-
-
-def test_what_never_fits_has_no_hint_to_try_again() -> None:
-    with pytest.raises(LimitExceeded, match="send smaller packets") as caught:
-        limits(mb=1).call("ann").admit(MB + 1)
-    assert caught.value.retry_after_secs is None
+    table.call("ben")
+    first.close()
+    table.call("ann")
 
 
 def test_rate_with_its_burst_and_hint() -> None:
@@ -75,52 +70,52 @@ def test_rate_with_its_burst_and_hint() -> None:
     table = limits(per_sec=4, clock=clock)
     call = table.call("ann")
     for _ in range(4):
-        call.admit(0)
-        call.release(0)
+        call.admit()
+        call.release()
     with pytest.raises(LimitExceeded, match="MAX_REQUESTS_PER_SEC_PER_PRINCIPAL=4 packets per second") as caught:
-        call.admit(0)
+        call.admit()
     assert caught.value.retry_after_secs == pytest.approx(0.25)
     clock.now += 0.25
-    call.admit(0)
+    call.admit()
     with pytest.raises(LimitExceeded):
-        call.admit(0)
+        call.admit()
     clock.now += 1000
     for _ in range(4):
-        call.admit(0)
+        call.admit()
     with pytest.raises(LimitExceeded):
-        call.admit(0)
+        call.admit()
 
 
 def test_less_than_one_per_second() -> None:
     clock = Clock()
     call = limits(per_sec=0.5, clock=clock).call("ann")
-    call.admit(0)
+    call.admit()
     with pytest.raises(LimitExceeded) as caught:
-        call.admit(0)
+        call.admit()
     assert caught.value.retry_after_secs == pytest.approx(2)
     clock.now += 2
-    call.admit(0)
+    call.admit()
 
 
 def test_a_refused_packet_costs_nothing_of_the_rate() -> None:
     call = limits(in_flight=1, per_sec=2).call("ann")
-    call.admit(0)
+    call.admit()
     for _ in range(5):
         with pytest.raises(LimitExceeded, match="MAX_IN_FLIGHT"):
-            call.admit(0)
-    call.release(0)
-    call.admit(0)
+            call.admit()
+    call.release()
+    call.admit()
 
 
 def test_leaving_and_coming_back_does_not_renew_the_rate() -> None:
     clock = Clock()
     table = limits(per_sec=1, clock=clock)
     call = table.call("ann")
-    call.admit(0)
+    call.admit()
     call.close()
     assert table.principals == 1
     with pytest.raises(LimitExceeded):
-        table.call("ann").admit(0)
+        table.call("ann").admit()
 
 
 def test_idle_principals_leave() -> None:
@@ -128,7 +123,7 @@ def test_idle_principals_leave() -> None:
     table = limits(per_sec=1, clock=clock)
     for name in "abc":
         call = table.call(name)
-        call.admit(0)
+        call.admit()
         call.close()
     assert table.principals == 3
     clock.now += 1
@@ -139,7 +134,7 @@ def test_idle_principals_leave() -> None:
 def test_without_a_rate_nobody_is_remembered() -> None:
     table = limits()
     call = table.call("ann")
-    call.admit(1)
+    call.admit()
     call.close()
     assert table.principals == 0
 
@@ -148,7 +143,7 @@ def test_the_table_is_bounded() -> None:
     table = limits(per_sec=0.001, principals=10)
     for index in range(100):
         call = table.call(f"user{index}")
-        call.admit(0)
+        call.admit()
         call.close()
     assert table.principals == 10
 
@@ -156,40 +151,38 @@ def test_the_table_is_bounded() -> None:
 def test_closing_gives_everything_back_once() -> None:
     table = limits(in_flight=2)
     call = table.call("ann")
-    call.admit(5)
-    call.admit(5)
+    call.admit()
+    call.admit()
     call.close()
     call.close()
-    call.release(5)
-    call.admit(5)
+    call.release()
+    call.admit()
     again = table.call("ann")
-    again.admit(5)
-    again.admit(5)
+    again.admit()
+    again.admit()
 
 
 def test_giving_back_what_was_not_taken_is_told() -> None:
     call = limits().call("ann")
-    call.admit(5)
+    call.admit()
+    call.release()
     with pytest.raises(ValueError, match="given back"):
-        call.release(6)
-    call.release(5)
-    with pytest.raises(ValueError, match="given back"):
-        call.release(0)
+        call.release()
 
 
 def test_threads_never_exceed_and_lose_nothing() -> None:
-    table = limits(in_flight=3, mb=1)
+    table = limits(in_flight=3)
 
     def work(_: int) -> int:
         call = table.call("ann")
         admitted = 0
         for _ in range(500):
             try:
-                call.admit(MB // 4)
+                call.admit()
             except LimitExceeded:
                 continue
             admitted += 1
-            call.release(MB // 4)
+            call.release()
         call.close()
         return admitted
 
@@ -198,10 +191,10 @@ def test_threads_never_exceed_and_lose_nothing() -> None:
     assert table.principals == 0
     call = table.call("ann")
     for _ in range(3):
-        call.admit(MB // 4)
+        call.admit()
 
 
-IN_FLIGHT, PER_SEC, MOST_MB = 4, 3.0, 1
+IN_FLIGHT, PER_SEC, CALLS = 4, 3.0, 2
 
 
 class Principals(RuleBasedStateMachine):
@@ -210,38 +203,44 @@ class Principals(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.clock = Clock()
-        self.table = limits(IN_FLIGHT, PER_SEC, MOST_MB, self.clock)
-        self.calls: list[tuple[str, Quota, list[int]]] = []
+        self.table = limits(IN_FLIGHT, PER_SEC, CALLS, self.clock)
+        self.calls: list[tuple[str, Quota]] = []
         self.admitted_at: dict[str, list[float]] = {}
 
     @rule(name=st.sampled_from("ab"))
     def call(self, name: str) -> None:
-        self.calls.append((name, self.table.call(name), []))
+        if sum(other == name for other, _ in self.calls) < CALLS:
+            self.calls.append((name, self.table.call(name)))
+        else:
+            with pytest.raises(LimitExceeded, match=f"MAX_CALLS_PER_PRINCIPAL={CALLS}"):
+                self.table.call(name)
 
     @precondition(lambda self: self.calls)
-    @rule(data=st.data(), size=st.sampled_from([0, 1, MB // 3, MB // 2, MB, MB + 1]))
-    def admit(self, data: st.DataObject, size: int) -> None:
-        name, quota, sizes = data.draw(st.sampled_from(self.calls))
-        held = self.sizes(name)
-        fits = len(held) < IN_FLIGHT and sum(held) + size <= MOST_MB * MB
-        exceeded = refusal(quota, size)
+    @rule(data=st.data())
+    def admit(self, data: st.DataObject) -> None:
+        name, quota = data.draw(st.sampled_from(self.calls))
+        fits = self.in_flight(name) < IN_FLIGHT
+        before = quota.in_flight
+        exceeded = refusal(quota)
         if exceeded is not None:
             assert not fits or "PER_SEC" in str(exceeded)
-            assert exceeded.retry_after_secs is None or 0 < exceeded.retry_after_secs <= 1
+            assert exceeded.retry_after_secs is not None
+            assert 0 < exceeded.retry_after_secs <= 1
+            assert quota.in_flight == before
             return
         assert fits
-        sizes.append(size)
+        assert quota.in_flight == before + 1
         moments = self.admitted_at.setdefault(name, [])
         moments.append(self.clock.now)
         # A token bucket's own law, for every window of time.
         for index, begin in enumerate(moments):
             assert len(moments) - index <= PER_SEC + (self.clock.now - begin) * PER_SEC + 1e-6
 
-    @precondition(lambda self: any(sizes for _, _, sizes in self.calls))
+    @precondition(lambda self: any(quota.in_flight for _, quota in self.calls))
     @rule(data=st.data())
     def release(self, data: st.DataObject) -> None:
-        _, quota, sizes = data.draw(st.sampled_from([call for call in self.calls if call[2]]))
-        quota.release(sizes.pop())
+        _, quota = data.draw(st.sampled_from([call for call in self.calls if call[1].in_flight]))
+        quota.release()
 
     @precondition(lambda self: self.calls)
     @rule(data=st.data())
@@ -256,14 +255,13 @@ class Principals(RuleBasedStateMachine):
 
     @invariant()
     def counts_are_the_models(self) -> None:
-        for name, quota, sizes in self.calls:
-            assert (quota.in_flight, quota.bytes) == (len(sizes), sum(sizes))
-            assert (quota.usage.in_flight, quota.usage.bytes) == (len(self.sizes(name)), sum(self.sizes(name)))
+        for name, quota in self.calls:
+            assert quota.usage.in_flight == self.in_flight(name)
             assert 0 <= quota.usage.tokens <= PER_SEC
         assert self.table.principals <= 2
 
-    def sizes(self, name: str) -> list[int]:
-        return [size for other, _, sizes in self.calls if other == name for size in sizes]
+    def in_flight(self, name: str) -> int:
+        return sum(quota.in_flight for other, quota in self.calls if other == name)
 
 
 Principals.TestCase.settings = settings(deadline=None, max_examples=50)
@@ -276,8 +274,8 @@ def test_whoever_heeds_the_hint_gets_in(pauses: list[float], per_sec: float) -> 
     call = limits(per_sec=per_sec, clock=clock).call("ann")
     for pause in pauses:
         clock.now += pause
-        exceeded = refusal(call, 0)
+        exceeded = refusal(call)
         if exceeded is not None:
             assert exceeded.retry_after_secs is not None
             clock.now += exceeded.retry_after_secs + 1e-9
-            call.admit(0)
+            call.admit()

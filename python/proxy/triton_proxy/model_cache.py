@@ -7,7 +7,7 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -15,6 +15,7 @@ import grpc
 from tritonclient.grpc import model_config_pb2, service_pb2
 
 from triton_proxy.signature import Signature, TensorSpec
+from triton_proxy.supervisor import Workers
 
 _LOG = logging.getLogger(__name__)
 # After so long an entry is asked for anew; packets go on with the old one meanwhile.
@@ -27,6 +28,8 @@ _ASK_SECS = 2.0
 _ENTRIES = 1024
 _LONGEST_NAME, _LONGEST_VERSION = 255, 20
 _QUESTIONS_AT_ONCE = 4
+# Of what is expected of a model's answer, the part that a smaller answer takes away.
+_FORGOTTEN_PART = 16
 # Of these answers the model or version is gone; of others it is only not known what it is.
 _GONE = (grpc.StatusCode.NOT_FOUND, grpc.StatusCode.INVALID_ARGUMENT)
 
@@ -85,7 +88,8 @@ class Models:
         # When Triton last had no answer, apart from the others: unknown names can't push known models out.
         self._unanswered: OrderedDict[_Key, float] = OrderedDict()
         self._questions: dict[_Key, _Question] = {}
-        self._threads = ThreadPoolExecutor(_QUESTIONS_AT_ONCE, thread_name_prefix="triton-models")
+        self._answer_sizes: OrderedDict[_Key, int] = OrderedDict()
+        self._threads = Workers(_QUESTIONS_AT_ONCE, "triton-models")
 
     def close(self) -> None:
         """Asks nothing any more."""
@@ -159,6 +163,29 @@ class Models:
                 # Asked before the contradiction was seen.
                 self._questions.pop(key, None)
 
+    def answer_size(self, entry: Entry) -> int:
+        """Bytes that a model's answer is expected to have; 0 before its first.
+
+        Args:
+            entry: the model.
+        """
+        with self._lock:
+            return self._answer_sizes.get((entry.model, entry.model_version), 0)
+
+    def answered(self, entry: Entry, size: int) -> None:
+        """A model has answered: the largest answer counts, for some dozen answers more and more less.
+
+        Args:
+            entry: the model.
+            size: bytes of the answer.
+        """
+        key = entry.model, entry.model_version
+        with self._lock:
+            expected = self._answer_sizes.get(key, 0)
+            self._answer_sizes[key] = max(size, expected - expected // _FORGOTTEN_PART)
+            self._answer_sizes.move_to_end(key)
+            _bound(self._answer_sizes)
+
     def _recall(self, key: _Key, now: float) -> Entry | None:
         entry = self._known.get(key)
         if entry is not None:
@@ -213,7 +240,7 @@ class Models:
                 self._known.pop(key, None)
 
 
-def _bound(entries: OrderedDict[_Key, Entry] | OrderedDict[_Key, float]) -> None:
+def _bound(entries: OrderedDict[_Key, Entry] | OrderedDict[_Key, float] | OrderedDict[_Key, int]) -> None:
     if len(entries) > _ENTRIES:
         entries.popitem(last=False)
 

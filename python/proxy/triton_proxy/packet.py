@@ -5,8 +5,12 @@ The contract's rules in the contract's order; nothing here calls anybody. `tests
 
 from __future__ import annotations
 
+import contextlib
 import enum
 import math
+import struct
+import threading
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -16,18 +20,40 @@ from google.protobuf.message import DecodeError
 
 from multimodal_contract import pb
 from multimodal_contract.dtypes import BY_NUMBER, DType
-from multimodal_contract.wire import Buffer, Lifter
+from multimodal_contract.wire import Buffer, EnvelopeTooLargeError, Lifter
 
 # numpy's own limit in its first major version. Without one, the product of a million dimensions is a number of
 # megabytes that takes minutes to multiply.
 MAX_RANK = 32
+# All of a packet but its tensors' data. Parsed, it takes 65 times as much memory, and some of it comes back in the Ack.
+MAX_ENVELOPE_BYTES = 64 * 1024
+# Names of models, versions and tensors, and correlation ids; in bytes of UTF-8.
+MAX_NAME_BYTES = 255
+MAX_CORRELATION_ID_BYTES = 1024
 _LONGEST_NAME = 80
 # Controls that are remembered; a longer one is checked anew each time, since callers choose what is in it.
 _CONTROLS = 512
 _LONGEST_CONTROL = 1024
 # Asking the enum each time makes a list each time.
 _VALUES = {kind.DESCRIPTOR.name: frozenset(kind.values()) for kind in (pb.DataType, pb.StreamEvent, pb.OutputEncoding)}
-_TENSORS = Lifter(pb.DataPacket.DESCRIPTOR, "tensor.data", "tensors.tensor.data")
+# What no packet that is served holds is lifted too: it is refused as what it is, however large, and never parsed.
+_TENSORS = Lifter(
+    pb.DataPacket.DESCRIPTOR,
+    "tensor.data",
+    "tensors.tensor.data",
+    "text.text",
+    "image.data",
+    "audio.data",
+    "video.data",
+    "video_chunk.data",
+    "frame.data",
+)
+_LENGTH = struct.Struct("<I")
+# What has more elements is counted by one thread at a time, which lets the others run every so many elements: Python's
+# one lock would otherwise be with those that count.
+_ELEMENTS_AT_ONCE = 10_000
+_COUNTED_ALONE_BYTES = 64 * 1024
+_COUNTING = threading.Lock()
 
 
 class Reason(enum.Enum):
@@ -37,6 +63,12 @@ class Reason(enum.Enum):
         pb.BAD_REQUEST,
         "packet does not parse as multimodal.DataPacket; use stubs of proto/multimodal.proto, strings being UTF-8",
     )
+    ENVELOPE_TOO_LARGE = (
+        pb.BAD_REQUEST,
+        "packet has more than " + str(MAX_ENVELOPE_BYTES) + " bytes, or too many fields, beside its tensors' data; "
+        "send shorter names and fewer inputs, outputs and extras",
+    )
+    TOO_LONG = (pb.BAD_REQUEST, "{field} has {got} bytes; expected at most {expected}")
     MISSING_CONTROL = (
         pb.BAD_REQUEST,
         "missing control: every packet needs a Control that names model, inputs and outputs",
@@ -156,10 +188,13 @@ def read(raw: bytes, *, require_model_version: bool) -> Accepted | Noted | Refus
     """
     packet = pb.DataPacket()
     try:
-        lifted = _TENSORS.parse(raw, packet)
+        lifted = _TENSORS.parse_bounded(raw, packet, most_bytes=MAX_ENVELOPE_BYTES)
+    except EnvelopeTooLargeError:
+        return Refused(pb.DataPacket(), Reason.ENVELOPE_TOO_LARGE, Reason.ENVELOPE_TOO_LARGE.text)
     except DecodeError:
         return Refused(pb.DataPacket(), Reason.NOT_A_PACKET, Reason.NOT_A_PACKET.text)
     try:
+        _check_length("meta.correlation_id", packet.meta.correlation_id, MAX_CORRELATION_ID_BYTES)
         payload = packet.WhichOneof("payload")
         _known(pb.StreamEvent, packet.event, "event")
         if payload is None and not packet.tensors and packet.event in (pb.SEV_START, pb.SEV_END):
@@ -190,6 +225,8 @@ def _specs(serialized: bytes, require_model_version: bool) -> tuple[_Spec, ...]:
 def _check_control(control: pb.Control, require_model_version: bool) -> None:
     if not control.model:
         raise _missing("control.model", "name the model")
+    _check_length("control.model", control.model)
+    _check_length("control.model_version", control.model_version)
     if not control.model_version and require_model_version:
         raise _missing("control.model_version", "name the version, or let the operator set REQUIRE_MODEL_VERSION=false")
     if not control.inputs:
@@ -210,6 +247,7 @@ def _check_inputs(inputs: Sequence[pb.InputSpec]) -> None:
             raise _Refusal(Reason.UNSUPPORTED_SOURCE, field=f"{field}.from", value=value)
         if not spec.name:
             raise _missing(f"{field}.name", "name the model's input")
+        _check_length(f"{field}.name", spec.name)
         if not spec.HasField("shape"):
             raise _missing(f"{field}.shape", "give the tensor's dimensions")
         if spec.dtype == pb.DT_INVALID:
@@ -226,6 +264,7 @@ def _check_outputs(control: pb.Control) -> None:
     for index, spec in enumerate(control.outputs):
         if not spec.name:
             raise _missing(f"control.outputs[{index}].name", "name the model's output")
+        _check_length(f"control.outputs[{index}].name", spec.name)
     _check_repeats("control.outputs", [spec.name for spec in control.outputs])
 
 
@@ -235,6 +274,12 @@ def _check_repeats(field: str, names: Sequence[str]) -> None:
         if name in seen:
             raise _Refusal(Reason.REPEATED_NAME, field=field, name=_quoted(name))
         seen.add(name)
+
+
+def _check_length(field: str, text: str, most: int = MAX_NAME_BYTES) -> None:
+    # A character has four bytes at most.
+    if len(text) > most // 4 and len(text.encode()) > most:
+        raise _Refusal(Reason.TOO_LONG, field=field, got=len(text.encode()), expected=most)
 
 
 def _data(packet: pb.DataPacket, lifted: tuple[list[memoryview], ...] | None) -> Sequence[Buffer]:
@@ -287,15 +332,18 @@ def _input(spec: _Spec, tensor: pb.Tensor, data: Buffer) -> Input:
 def _bytes_problem(data: Buffer, elements: int) -> str | None:
     """What is wrong with BYTES data: elements of a 4-byte little-endian length and that many bytes each."""
     expected = f"{elements} BYTES elements, each a 4-byte little-endian length and that many bytes"
-    position = 0
-    # Ends with the data, however many elements the shape says there are.
-    for index in range(elements):
-        if position + 4 > len(data):
-            return f"{expected}; the data ends before element {index}"
-        position += 4 + int.from_bytes(data[position : position + 4], "little")
-        if position > len(data):
-            return f"{expected}; element {index} reaches to byte {position}"
-    return None if position == len(data) else f"{expected}; they end at byte {position}"
+    size, position, length_at = len(data), 0, _LENGTH.unpack_from
+    with _COUNTING if size > _COUNTED_ALONE_BYTES else contextlib.nullcontext():
+        # Ends with the data, however many elements the shape says there are.
+        for index in range(elements):
+            if position + 4 > size:
+                return f"{expected}; the data ends before element {index}"
+            position += 4 + length_at(data, position)[0]
+            if position > size:
+                return f"{expected}; element {index} reaches to byte {position}"
+            if not index % _ELEMENTS_AT_ONCE:
+                time.sleep(0)
+    return None if position == size else f"{expected}; they end at byte {position}"
 
 
 def _missing(field: str, hint: str) -> _Refusal:

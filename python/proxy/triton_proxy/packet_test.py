@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from multimodal_contract import pb, wire
 from triton_proxy import packet as packets
-from triton_proxy.packet import Reason
+from triton_proxy.packet import MAX_CORRELATION_ID_BYTES, MAX_ENVELOPE_BYTES, Reason
 
 Change = Callable[[pb.DataPacket], object]
 
@@ -75,6 +78,31 @@ BAD = pb.BAD_REQUEST
 CASES: list[tuple[Reason, bytes, str]] = [
     (Reason.NOT_A_PACKET, b"\xff\xff", "packet does not parse as multimodal.DataPacket"),
     (Reason.NOT_A_PACKET, good().SerializeToString().replace(b"c-1", b"c-\xff"), "strings being UTF-8"),
+    (
+        Reason.TOO_LONG,
+        changed(lambda p: setattr(p.meta, "correlation_id", "\x01" * 1025)),
+        "meta.correlation_id has 1025 bytes; expected at most 1024",
+    ),
+    (
+        Reason.TOO_LONG,
+        changed(lambda p: setattr(p.control, "model", "é" * 128)),
+        "control.model has 256 bytes; expected at most 255",
+    ),
+    (
+        Reason.TOO_LONG,
+        changed(lambda p: setattr(p.control, "model_version", "1" * 256)),
+        "control.model_version has 256 bytes; expected at most 255",
+    ),
+    (
+        Reason.TOO_LONG,
+        changed(lambda p: setattr(p.control.inputs[0], "name", "x" * 256)),
+        "control.inputs[0].name has 256 bytes; expected at most 255",
+    ),
+    (
+        Reason.TOO_LONG,
+        changed(lambda p: setattr(p.control.outputs[0], "name", "y" * 256)),
+        "control.outputs[0].name has 256 bytes; expected at most 255",
+    ),
     (Reason.MISSING_CONTROL, b"", "missing control: every packet needs a Control"),
     (Reason.MISSING_CONTROL, changed(lambda p: p.ClearField("control")), "missing control"),
     (Reason.MISSING_FIELD, changed(lambda p: p.control.ClearField("model")), "missing control.model: name the model"),
@@ -207,7 +235,8 @@ OF_THE_MODEL = {Reason.MODEL_MISMATCH, Reason.NO_SEQUENCE, Reason.DECOUPLED_UNAR
 
 
 def test_every_reason_has_an_example() -> None:
-    assert {reason for reason, _, _ in CASES} == set(Reason) - OF_THE_MODEL
+    # The example of what is too large would be too large for the name of a test.
+    assert {reason for reason, _, _ in CASES} == set(Reason) - OF_THE_MODEL - {Reason.ENVELOPE_TOO_LARGE}
 
 
 def test_unsupported_is_for_what_is_never_served() -> None:
@@ -249,7 +278,7 @@ def test_events_without_payload_are_noted(event: pb.StreamEvent.ValueType) -> No
 
 def test_a_long_name_is_cut_in_the_text() -> None:
     def repeat(packet: pb.DataPacket) -> None:
-        packet.control.outputs[0].name = "n" * 1_000_000
+        packet.control.outputs[0].name = "n" * 255
         packet.control.outputs.append(packet.control.outputs[0])
 
     outcome = read(changed(repeat))
@@ -277,9 +306,73 @@ def test_megabytes_are_not_copied(named: bool) -> None:
     assert outcome.packet.ByteSize() < 100
 
 
-def test_a_large_packet_that_repeats_itself_is_read_as_protobuf_does() -> None:
-    raw = changed(lambda p: set_tensor(p, pb.DT_UINT8, [100_000], bytes(100_000)))
-    again = pb.DataPacket(tensor=pb.Tensor(data=b"\x01" * 100_000)).SerializeToString()
+def test_a_packet_that_repeats_itself_is_read_as_protobuf_does_and_refused_where_it_is_large() -> None:
+    raw = changed(lambda p: set_tensor(p, pb.DT_UINT8, [20_000], bytes(20_000)))
+    again = pb.DataPacket(tensor=pb.Tensor(data=b"\x01" * 20_000)).SerializeToString()
     outcome = read(raw + again)
     assert isinstance(outcome, packets.Accepted)
-    assert outcome.inputs[0].data == b"\x01" * 100_000
+    assert outcome.inputs[0].data == b"\x01" * 20_000
+    # No serializer writes this, and to merge it protobuf would have to parse all of it.
+    outcome = read(raw + again * 4)
+    assert isinstance(outcome, packets.Refused)
+    assert outcome.reason is Reason.NOT_A_PACKET
+
+
+@pytest.mark.parametrize("raw", [b"\x12\x80\x80\x80\x08" + b"\x1a\x00" * (8 << 20), b"\x18\x00" * 40_000], ids=len)
+def test_a_packet_of_nothing_but_fields_is_never_parsed(raw: bytes) -> None:
+    outcome = read(raw)
+    assert isinstance(outcome, packets.Refused)
+    assert outcome.text == (
+        "packet has more than 65536 bytes, or too many fields, beside its tensors' data; send shorter names and fewer "
+        "inputs, outputs and extras"
+    )
+
+
+@given(st.sampled_from(["note", "extra", "outputs", "cid"]), st.integers(0, 3 * MAX_ENVELOPE_BYTES), st.booleans())
+def test_what_stands_beside_the_tensors_is_bounded_wherever_it_is(where: str, size: int, large: bool) -> None:
+    packet = good()
+    if large:
+        set_tensor(packet, pb.DT_UINT8, [1_000_000], bytes(1_000_000))
+    if where == "note":
+        packet.meta.note = "n" * size
+    elif where == "cid":
+        packet.meta.correlation_id = "c" * size
+    elif where == "extra":
+        packet.control.extra["k"] = "v" * size
+    else:
+        packet.control.outputs.extend(pb.OutputSpec(name=f"y{index}") for index in range(size // 16))
+    beside = packet.ByteSize() - len(packet.tensor.data)
+    outcome = read(packet.SerializeToString())
+    # Small packets are bounded as they are.
+    too_large = (beside > MAX_ENVELOPE_BYTES + 32) if large else (packet.ByteSize() > MAX_ENVELOPE_BYTES)
+    if too_large:
+        assert isinstance(outcome, packets.Refused)
+        assert outcome.reason is Reason.ENVELOPE_TOO_LARGE
+        assert outcome.packet == pb.DataPacket()
+    elif beside < MAX_ENVELOPE_BYTES - 32 and not (where == "cid" and size > MAX_CORRELATION_ID_BYTES):
+        assert isinstance(outcome, packets.Accepted)
+
+
+@pytest.mark.parametrize("payload", ["text", "image", "audio", "video", "video_chunk", "frame"])
+def test_what_is_not_served_is_refused_as_such_however_large_it_is(payload: str) -> None:
+    packet = good()
+    message = getattr(packet, payload)
+    if payload == "text":
+        message.text = "t" * 1_000_000
+    else:
+        message.data = bytes(1_000_000)
+    outcome = read(packet.SerializeToString())
+    assert isinstance(outcome, packets.Refused)
+    assert outcome.text == f"payload {payload} is not served; send the decoded data as a tensor"
+    assert outcome.packet.meta.correlation_id == good().meta.correlation_id
+
+
+def test_large_bytes_tensors_are_counted_by_one_thread_at_a_time() -> None:
+    elements = b"\x01\x00\x00\x00e" * 100_000
+    raw = with_bytes(elements, 100_000)
+    with ThreadPoolExecutor(4) as pool:
+        outcomes = list(pool.map(read, [raw] * 8))
+    assert all(isinstance(outcome, packets.Accepted) for outcome in outcomes)
+    outcome = read(with_bytes(elements + b"!", 100_000))
+    assert isinstance(outcome, packets.Refused)
+    assert outcome.text.endswith("they end at byte 500000")

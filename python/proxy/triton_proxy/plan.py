@@ -154,6 +154,24 @@ class Planner:
         if plan.entry is not None and error.code in _CONTRADICTIONS:
             self._models.drop(plan.entry)
 
+    def answer_size(self, plan: Plan) -> int:
+        """Bytes that the answer of what is planned is expected to have.
+
+        Args:
+            plan: what is asked for.
+        """
+        return 0 if plan.entry is None else self._models.answer_size(plan.entry)
+
+    def answered(self, plan: Plan, size: int) -> None:
+        """An answer came.
+
+        Args:
+            plan: what was asked for.
+            size: its bytes.
+        """
+        if plan.entry is not None:
+            self._models.answered(plan.entry, size)
+
     def _unfit(self, entry: Entry, accepted: packets.Accepted) -> packets.Refused | None:
         control = accepted.packet.control
         problem = signature.problem(entry.signature, accepted.inputs)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from multimodal_contract import pb
 from multimodal_contract.wire import Buffer, field
+from triton_proxy.packet import MAX_CORRELATION_ID_BYTES
 
 BACKEND = "triton"
 # The text as a JSON string.
@@ -71,7 +72,8 @@ class Request:
             packet: the packet, or an empty one where it could not be parsed.
             bytes_seen: its size on the wire.
         """
-        self.cid = packet.meta.correlation_id
+        # One that is longer was refused for it.
+        self.cid = packet.meta.correlation_id[:MAX_CORRELATION_ID_BYTES]
         self.bytes_seen = bytes_seen
         self.control = pb.Control()
         self.control.CopyFrom(packet.control)

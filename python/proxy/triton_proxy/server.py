@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 
 import grpc
 
@@ -20,8 +20,8 @@ from triton_proxy.auth.http import Client
 from triton_proxy.auth.jwks import Keys
 from triton_proxy.auth.keycloak import KeycloakTokens
 from triton_proxy.auth.tree import AnyOf, Deny
-from triton_proxy.budget import PACKET_COPIES, Budget
-from triton_proxy.chat import Chat
+from triton_proxy.budget import PACKET_COPIES, Budget, BudgetStatistics
+from triton_proxy.chat import CallStatistics, Chat
 from triton_proxy.door import Door
 from triton_proxy.gate import Gate
 from triton_proxy.health import Health, HealthListener
@@ -29,17 +29,32 @@ from triton_proxy.intake import Shared
 from triton_proxy.limits import Limits
 from triton_proxy.link import LARGE_BYTES, Link
 from triton_proxy.model_cache import Models
+from triton_proxy.own_call import OwnCall
 from triton_proxy.settings import Settings
+from triton_proxy.supervisor import Workers
 from triton_proxy.triton import Triton
 
 _LOG = logging.getLogger(__name__)
-# Health checks, and calls that are being refused, beside the streams that MAX_STREAMS counts.
-_SPARE_CALLS = 16
+# Calls that are being refused, or whose callers are being asked about, beside those that MAX_STREAMS counts.
+_SPARE_CALLS = 64
 # Published clients ping every 30 s also without calls; grpc's default would cut them off (too_many_pings).
 _SHORTEST_PING_INTERVAL_MS = 10_000
-# A message between the limit and this many times it is read and then refused with words of our own, which name the
-# setting; beyond it grpc itself refuses, and memory stays bounded.
-_READABLE_OVER_LIMIT = 4
+# A message that is over the limit by no more than this is read and then refused with words of our own, which name the
+# setting. Beyond it grpc itself refuses: what is still arriving counts nowhere, so that each byte more is one that
+# every call may take.
+_READABLE_OVER_LIMIT_BYTES = 1024 * 1024
+# Of one connection, beside as many calls as one principal may have: also those count that were refused and whose
+# refusals nobody reads, at 16 KiB each.
+_SPARE_STREAMS = 16
+# Callers connect again by themselves. What is not read, or does not answer a ping, is closed in between.
+_IDLE_MS = 300_000
+_PING_MS = 30_000
+_PING_TIMEOUT_MS = 10_000
+_HANDSHAKE_MS = 10_000
+_MOST_CONNECTIONS = 4096
+# Calls that came and were not looked at yet. Beyond the first grpc cancels some of them by lot, good callers' too,
+# beyond the second all; its own are 1000 and 3000, which one stranger's connections reach.
+_PENDING_CALLS, _MOST_PENDING_CALLS = 16_384, 32_768
 # A connection that has been told to go away is closed with its last stream, and cut off where the caller still sends:
 # what it has not read yet is lost. grpc wants a ping answered first; what was sent before the ping has been read then.
 _SETTLE_SECS = 1.0
@@ -52,6 +67,21 @@ _MB = 1024 * 1024
 _WINDOW_BYTES = 8 * _MB
 # Below a realm's issuer, by Keycloak's own layout.
 _KEYS_PATH = "/protocol/openid-connect/certs"
+
+
+@dataclass(frozen=True)
+class ServerStatistics:
+    """What the proxy is at work on.
+
+    Attributes:
+        calls: those that have a place.
+        budget: the memory of packets and answers.
+        unserved: calls so far for which grpc's server had no place; some may be on their way to one.
+    """
+
+    calls: CallStatistics
+    budget: BudgetStatistics
+    unserved: int
 
 
 class Server:
@@ -81,15 +111,23 @@ class Server:
         self._triton = Triton(link)
         self._models = Models(link.describe)
         self._chat = Chat(Shared(self._triton, self._models, settings))
-        self._health = Health(self._triton)
         calls = settings.max_streams + _SPARE_CALLS
-        threads = ThreadPoolExecutor(calls, thread_name_prefix="call")
+        threads = Workers(calls, "call")
+        self._own_call = OwnCall() if settings.health_listen_addr else None
         self._server = grpc.server(
             threads,
             maximum_concurrent_rpcs=calls,
             options=[
                 ("grpc.max_send_message_length", -1),  # `chat` holds Acks to the limit and says so.
-                ("grpc.max_receive_message_length", settings.max_message_bytes * _READABLE_OVER_LIMIT),
+                ("grpc.max_receive_message_length", settings.max_message_bytes + _READABLE_OVER_LIMIT_BYTES),
+                ("grpc.max_concurrent_streams", settings.max_calls_per_principal + _SPARE_STREAMS),
+                ("grpc.max_allowed_incoming_connections", _MOST_CONNECTIONS),
+                ("grpc.server.max_pending_requests", _PENDING_CALLS),
+                ("grpc.server.max_pending_requests_hard_limit", _MOST_PENDING_CALLS),
+                ("grpc.max_connection_idle_ms", _IDLE_MS),
+                ("grpc.server_handshake_timeout_ms", _HANDSHAKE_MS),
+                ("grpc.keepalive_time_ms", _PING_MS),
+                ("grpc.keepalive_timeout_ms", _PING_TIMEOUT_MS),
                 # By itself grpc lets a stream's window grow with the speed of the line: tens of megabytes then arrive
                 # before anybody reads them.
                 ("grpc.http2.bdp_probe", 0),
@@ -100,23 +138,32 @@ class Server:
                 ("grpc.so_reuseport", 0),  # A second proxy on the port is a mistake, not a helper.
             ],
         )
-        self._audit = Audit(Sink())
+        self._audit = Audit(Sink(), unserved=lambda: self._door.unserved)
         self._gate = gate_for(settings, authenticator, self._audit)
-        self._server.add_generic_rpc_handlers(
-            (Door(self._gate, {CHAT_METHOD: self._chat.stream}, {SEND_UNARY_METHOD: self._chat.unary}, threads),)
+        self._door = Door(
+            self._gate,
+            {CHAT_METHOD: self._chat.stream},
+            {SEND_UNARY_METHOD: self._chat.unary},
+            threads,
+            own=self._own_call.method if self._own_call else "",
         )
-        self._health.add_to(self._server)
+        self._server.add_generic_rpc_handlers((self._door,))
         self.port = self._bind()
         if self.port == 0:
             raise RuntimeError(f"cannot listen on {settings.listen_addr}; is the port taken? LISTEN_ADDR sets it")
-        self.health_listener = (
-            HealthListener(self._health, settings.health_listen_addr) if settings.health_listen_addr else None
-        )
+        self.health_listener: HealthListener | None = None
+        if self._own_call is None:
+            # The connection to Triton is looked after all the same.
+            self._health = Health(self._triton, lambda _: True)
+        else:
+            self._server.add_insecure_port(self._own_call.address)
+            self._health = Health(self._triton, self._own_call.answered)
+            self.health_listener = HealthListener(self._health, settings.health_listen_addr)
 
     def start(self) -> None:
         """Serves from now on."""
-        self._health.start()
         self._server.start()
+        self._health.start()
         if self.health_listener is not None:
             self.health_listener.start()
         _LOG.info(
@@ -126,6 +173,10 @@ class Server:
             self._settings.triton_url,
             tls.mode(self._triton_certificates),
         )
+
+    def statistics(self) -> ServerStatistics:
+        """What the proxy is at work on at this moment."""
+        return ServerStatistics(self._chat.statistics(), self._gate.budget.statistics(), self._door.unserved)
 
     def _bind(self) -> int:
         """The port, or 0."""
@@ -144,11 +195,13 @@ class Server:
         self._chat.drain(min(_SETTLE_SECS, self._settings.drain_secs))
         stopped = self._server.stop(self._settings.drain_secs + _HANG_UP_SECS)
         self._chat.drain(self._settings.drain_secs - _SETTLE_SECS)
-        # The streams are done but for their status; who still watches the health would stay for ever.
+        # The streams are done but for their status; a caller that does not take it would stay for ever.
         if not stopped.wait(_HANG_UP_SECS):
             self._server.stop(None).wait()
         if self.health_listener is not None:
             self.health_listener.close()
+        if self._own_call is not None:
+            self._own_call.close()
         self._chat.close()
         self._models.close()
         self._triton.close()
@@ -162,11 +215,11 @@ def gate_for(settings: Settings, authenticator: Authenticator, audit: Audit) -> 
         decisions=Decisions(authenticator, positive_secs=settings.auth_cache_secs, stale_secs=settings.auth_stale_secs),
         access=Access(PolicyFile(settings.access_policy_file) if settings.access_policy_file else None),
         limits=Limits(
+            calls=settings.max_calls_per_principal,
             in_flight=settings.max_in_flight_per_principal,
             per_sec=settings.max_requests_per_sec_per_principal,
-            mb_in_flight=settings.max_mb_in_flight_per_principal,
         ),
-        budget=Budget(settings.max_mb_in_flight),
+        budget=Budget(settings.max_mb_in_flight, settings.max_mb_in_flight_per_principal),
         audit=audit,
     )
 

@@ -11,14 +11,13 @@ from collections.abc import Iterator
 
 import grpc
 import pytest
-from grpc_health.v1 import health_pb2
 
-from multimodal_contract import CHAT_METHOD, SEND_UNARY_METHOD, SERVICE_NAME, pb, pb_grpc
+from multimodal_contract import CHAT_METHOD, SEND_UNARY_METHOD, pb, pb_grpc
 from proxy_testing.open_stream import OpenStream
 from proxy_testing.relay import Relay
 from triton_proxy.auth import Credential, IdentityUnavailable, NotAuthenticated, Principal
 from triton_proxy.door import Door
-from triton_proxy.health import TRITON_SERVICE
+from triton_proxy.health import CHECK_METHOD
 from triton_proxy.server import Server
 from triton_proxy.settings import Settings, load
 
@@ -92,7 +91,9 @@ def packet(cid: str = "c", size: int = 4) -> pb.DataPacket:
         "/multimodal.MultimodalService/chat",
         "/inference.GRPCInferenceService/ModelInfer",
         "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
-        "/grpc.health.v1.Health/Other",
+        "/grpc.health.v1.Health/Check",
+        "/grpc.health.v1.Health/Watch",
+        "/triton_proxy.Own/",
         "/",
         "//",
     ],
@@ -123,7 +124,7 @@ def test_nobody_gets_in_unknown(
     assert SECRET not in (caught.value.details() or "") + caplog.text
 
 
-def test_every_method_the_server_has_refuses_but_health(server: Server, channel: grpc.Channel) -> None:
+def test_every_method_the_server_has_refuses(server: Server, channel: grpc.Channel) -> None:
     # grpc's own list: whatever anybody adds to the server is in it.
     state = server._server._state  # type: ignore[attr-defined]
     doors = [handler for handler in state.generic_handlers if isinstance(handler, Door)]
@@ -131,14 +132,12 @@ def test_every_method_the_server_has_refuses_but_health(server: Server, channel:
     named = {name for handler in others for name in handler._method_handlers} | set(state.registered_method_handlers)
     behind = {name for door in doors for name in door.methods}
     assert {CHAT_METHOD, SEND_UNARY_METHOD} <= behind
-    open_to_all = set()
-    for method in named | behind:
+    assert not named
+    for method in behind | {CHECK_METHOD}:
         with pytest.raises(grpc.RpcError) as caught:
             # Bytes that no method can parse: whoever is let in is told so, or that there is nothing of that name.
             channel.unary_unary(method, request_serializer=bytes)(b"\xff", timeout=30)
-        if caught.value.code() is not grpc.StatusCode.UNAUTHENTICATED:
-            open_to_all.add(method)
-    assert open_to_all == {name for name in named if name.startswith("/grpc.health.v1.Health/")} != set()
+        assert caught.value.code() is grpc.StatusCode.UNAUTHENTICATED
 
 
 def test_an_unknown_method_is_named_to_those_who_are_known(channel: grpc.Channel) -> None:
@@ -146,22 +145,6 @@ def test_an_unknown_method_is_named_to_those_who_are_known(channel: grpc.Channel
         channel.unary_unary("/a.B/C", request_serializer=bytes)(b"", metadata=GOOD, timeout=30)
     assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
     assert caught.value.details() == "this proxy does not serve /a.B/C"
-
-
-def test_health_needs_no_credentials(channel: grpc.Channel) -> None:
-    check = channel.unary_unary(
-        "/grpc.health.v1.Health/Check",
-        request_serializer=health_pb2.HealthCheckRequest.SerializeToString,
-        response_deserializer=health_pb2.HealthCheckResponse.FromString,
-    )
-    for service in ("", SERVICE_NAME):
-        answer = check(health_pb2.HealthCheckRequest(service=service), timeout=30)
-        assert answer.status == health_pb2.HealthCheckResponse.SERVING
-    answer = check(health_pb2.HealthCheckRequest(service=TRITON_SERVICE), timeout=30)
-    assert answer.status == health_pb2.HealthCheckResponse.NOT_SERVING
-    with pytest.raises(grpc.RpcError) as caught:
-        check(health_pb2.HealthCheckRequest(service="other"), timeout=30)
-    assert caught.value.code() is grpc.StatusCode.NOT_FOUND
 
 
 def test_a_packet_alone(channel: grpc.Channel) -> None:
@@ -202,12 +185,12 @@ def test_a_stream_without_packets_ends_well(channel: grpc.Channel) -> None:
 
 
 def test_too_large_names_limit_and_setting_after_the_other_acks(channel: grpc.Channel) -> None:
-    call = pb_grpc.MultimodalServiceStub(channel).Chat(iter([packet("a"), packet("b", 2 << 20)]), metadata=GOOD)
+    call = pb_grpc.MultimodalServiceStub(channel).Chat(iter([packet("a"), packet("b", 3 << 19)]), metadata=GOOD)
     assert next(call).correlation_id == "a"
     with pytest.raises(grpc.RpcError) as caught:
         next(call)
     assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
-    size = packet("b", 2 << 20).ByteSize()
+    size = packet("b", 3 << 19).ByteSize()
     assert caught.value.details() == (
         f"packet of {size} bytes is over the limit of 1 MiB; "
         "the operator sets it with MAX_MESSAGE_MB=1, on the proxy and for clients alike"
@@ -218,6 +201,15 @@ def test_far_too_large_is_refused_unread(channel: grpc.Channel) -> None:
     with pytest.raises(grpc.RpcError) as caught:
         pb_grpc.MultimodalServiceStub(channel).SendUnary(packet("b", 5 << 20), metadata=GOOD, timeout=30)
     assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert "Received message larger than max" in (caught.value.details() or "")
+
+
+def test_the_largest_limit_that_may_be_set_can_be_served() -> None:
+    largest = Server(settings(max_message_mb=1024), ByKey())
+    largest.start()
+    with grpc.insecure_channel(f"127.0.0.1:{largest.port}") as channel:
+        assert pb_grpc.MultimodalServiceStub(channel).SendUnary(packet("u"), metadata=GOOD, timeout=30).final
+    largest.drain()
 
 
 def test_one_stream_too_many_is_told_so(channel: grpc.Channel) -> None:
@@ -240,14 +232,7 @@ def test_drain_answers_and_says_why_it_ends() -> None:
     with grpc.insecure_channel(f"127.0.0.1:{server.port}") as channel:
         stream = OpenStream(channel, GOOD, 30)
         stream.ask(packet())
-        watch = channel.unary_stream(
-            "/grpc.health.v1.Health/Watch",
-            request_serializer=health_pb2.HealthCheckRequest.SerializeToString,
-            response_deserializer=health_pb2.HealthCheckResponse.FromString,
-        )(health_pb2.HealthCheckRequest(), timeout=30)
-        assert next(watch).status == health_pb2.HealthCheckResponse.SERVING
         server.drain()
-        assert next(watch).status == health_pb2.HealthCheckResponse.NOT_SERVING
         with pytest.raises(grpc.RpcError) as caught:
             next(stream.call)
         assert caught.value.code() is grpc.StatusCode.UNAVAILABLE

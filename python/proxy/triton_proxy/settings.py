@@ -113,6 +113,11 @@ class Settings:
         parse.seconds(0.1, 86400),
         "Longest inference where a packet's timeout_secs is 0.",
     )
+    max_timeout_secs: float = _setting(
+        "600",
+        parse.seconds(0.1, 86400),
+        "Longest inference whatever a packet's timeout_secs says: what waits for Triton holds memory.",
+    )
     stream_window: int = _setting(
         "8",
         parse.integer(1, 256),
@@ -121,7 +126,13 @@ class Settings:
     max_streams: int = _setting(
         "256",
         parse.integer(1, 10000),
-        "Calls served at once; one more is refused with RESOURCE_EXHAUSTED.",
+        "Calls served at once. One more takes the place of the oldest that never sent a packet; where there is none, it"
+        " is refused with RESOURCE_EXHAUSTED.",
+    )
+    max_calls_per_principal: int = _setting(
+        "80",
+        parse.integer(1, 10000),
+        "Calls of one principal that are open at once; each may have MAX_MESSAGE_MB on its way here.",
     )
     auth_timeout_secs: float = _setting(
         "5",
@@ -184,10 +195,11 @@ class Settings:
     max_mb_in_flight_per_principal: int = _setting(
         "128",
         parse.integer(1, 1048576),
-        "MiB in packets of one principal that are under way at once.",
+        "MiB of MAX_MB_IN_FLIGHT that one principal may have; beyond it its own streams are not read. Twice"
+        " MAX_MESSAGE_MB, or the largest packets are refused.",
     )
     max_mb_in_flight: int = _setting(
-        "160",
+        "384",
         parse.integer(1, 1048576),
         "MiB that the packets of all callers under way take, each twice its size, and answers not yet taken; beyond it"
         " streams are not read.",

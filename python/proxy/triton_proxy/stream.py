@@ -26,6 +26,7 @@ class Stream:
     Attributes:
         passage: what the call may do.
         over: set when the call has ended, its status sent.
+        unheard_since: when it began, by `time.monotonic`, where no packet has come yet.
     """
 
     def __init__(
@@ -54,7 +55,8 @@ class Stream:
         # All that the caller had to send was accepted: whatever comes to an end then, this call ends well.
         self._complete = False
         self.over = threading.Event()
-        self._largest_answer = 0
+        self.unheard_since: float | None = time.monotonic()
+        self._cut = ""
         self._sending_since: float | None = None
         self._result = Ending(grpc.StatusCode.CANCELLED, "the caller went away")
         # Runs when the call has ended, also where the caller cancels while `answers` waits for Triton.
@@ -66,6 +68,7 @@ class Stream:
         try:
             while not self._complete and self._lane.reserve():
                 raw = next(self._requests, None)
+                self.unheard_since = None
                 if raw is not None and not self._accept(raw):
                     break
                 self._complete = raw is None
@@ -73,7 +76,7 @@ class Stream:
         except grpc.RpcError:
             pass  # The caller went away; `_over` cleans up.
         except Refusal as refusal:
-            self.end(refusal.ending)
+            self._refuse(refusal)
         except Exception:  # noqa: BLE001 - whatever it is, the stream must end: it would hang otherwise
             _LOG.exception("reading a stream failed")
             self.end(_FAILED)
@@ -99,8 +102,11 @@ class Stream:
         """Waits for the next packet to be answered; what the one before held must not stay meanwhile."""
         self._current = None
         self._current = self._lane.get()
-        if self.over.is_set() and self._current is not None:
-            self._current.cancel()
+        if self._current is not None:
+            if self.over.is_set():
+                self._current.cancel()
+            elif self._cut:
+                self._current.cut(self._cut)
         return self._current is not None
 
     def _deliver(self) -> Iterator[bytes]:
@@ -108,9 +114,13 @@ class Stream:
         assert work is not None  # noqa: S101 - `_take` said so
         for reply in work.replies(self._settings.max_message_bytes):
             sent += reply.size
+            # Of one that has any number of answers, each has room while the caller takes it.
+            own_room = reply.size if work.decoupled else 0
+            work.room.resize(work.room.size + own_room)
             self._sending_since = time.monotonic()
             yield reply.serialized()
             self._sending_since = None
+            work.room.resize(max(work.room.size - own_room, 0))
         work.room.close()
         self.passage.answered(work.request, sent, ok=not work.failed)
 
@@ -127,7 +137,16 @@ class Stream:
         try:
             self.passage.confirm(time.monotonic() + self._settings.auth_timeout_secs)
         except Refusal as refusal:
-            self.end(refusal.ending)
+            self._refuse(refusal)
+
+    def _refuse(self, refusal: Refusal) -> None:
+        """Ends the call; what was accepted is answered, but by no model that may go on answering for ever."""
+        if refusal.of_identity:
+            self._cut = f"the inference was ended before its last answer: {refusal.ending.text}"
+        self.end(refusal.ending)
+        current = self._current
+        if self._cut and current is not None:
+            current.cut(self._cut)
 
     def stalled_for(self, secs: float) -> bool:
         """Whether the caller has not taken an Ack for so long."""
@@ -160,7 +179,7 @@ class Stream:
         self.passage.received(admitted.request)
         work = Work(admitted.request, admitted.room, admitted.arrived)
         try:
-            work.outcome = self._intake.begin(admitted, work, answer_size=self._largest_answer)
+            work.outcome = self._intake.begin(admitted, work)
         except BaseException:
             self._lane.withdraw()
             raise
@@ -180,5 +199,4 @@ class Stream:
     def _inferred(self, slot: Slot[Work], answer_size: int) -> None:
         slot.item.room.resize(answer_size)
         self._lane.settle(slot)
-        # How large the next answers will be: their room is taken with the packets'.
-        self._largest_answer = max(self._largest_answer, answer_size)
+        slot.item.on_answer(answer_size)

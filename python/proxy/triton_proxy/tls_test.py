@@ -15,9 +15,8 @@ from pathlib import Path
 import grpc
 import pytest
 from cryptography import x509
-from grpc_health.v1 import health_pb2
 
-from multimodal_contract import pb
+from multimodal_contract import pb, pb_grpc
 from proxy_testing.authority import Authority, Pair, SecretVolume
 from proxy_testing.open_stream import OpenStream
 from triton_proxy.auth import Credential, Principal
@@ -29,6 +28,7 @@ OURS = Authority("ours")
 OTHERS = Authority("of others")
 HOST = "127.0.0.1"
 TIMEOUT = 30
+KEY = (("x-domino-api-key", "k"),)
 ENDED = datetime.timedelta(hours=-1)
 
 
@@ -78,20 +78,16 @@ def connected(server: Server, credentials: grpc.ChannelCredentials | None, name:
 
 
 def gets_in(server: Server, credentials: grpc.ChannelCredentials | None, name: str = "") -> bool:
-    """Whether a new connection is good for a call, of the kind that needs no credential."""
+    """Whether a new connection is good for a call."""
+    note = pb.DataPacket(event=pb.SEV_START, meta=pb.Meta(correlation_id="note"))
     with connected(server, credentials, name) as channel:
-        check = channel.unary_unary(
-            "/grpc.health.v1.Health/Check",
-            request_serializer=health_pb2.HealthCheckRequest.SerializeToString,
-            response_deserializer=health_pb2.HealthCheckResponse.FromString,
-        )
         try:
-            answer = check(health_pb2.HealthCheckRequest(), timeout=TIMEOUT)
+            ack = pb_grpc.MultimodalServiceStub(channel).SendUnary(note, metadata=KEY, timeout=TIMEOUT)
         except grpc.RpcError as error:
             if error.code() is not grpc.StatusCode.UNAVAILABLE:
                 raise
             return False
-        return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
+        return bool(ack.correlation_id == "note")
 
 
 def shown_by(server: Server) -> int:
@@ -108,7 +104,7 @@ def shown_by(server: Server) -> int:
 
 
 def open_stream(channel: grpc.Channel) -> OpenStream:
-    return OpenStream(channel, (("x-domino-api-key", "k"),), TIMEOUT)
+    return OpenStream(channel, KEY, TIMEOUT)
 
 
 def answers(stream: OpenStream, cid: str) -> bool:

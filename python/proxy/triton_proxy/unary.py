@@ -27,6 +27,7 @@ class Unary:
     Attributes:
         passage: what the call may do.
         over: set when the call has ended, its status sent.
+        unheard_since: when it began, by `time.monotonic`, where its packet has not come yet.
     """
 
     def __init__(self, call: EventCall, passage: Passage, shared: Shared, threads: Executor) -> None:
@@ -40,6 +41,7 @@ class Unary:
         """
         self.passage = passage
         self.over = threading.Event()
+        self.unheard_since: float | None = time.monotonic()
         self._call = call
         self._settings = shared.settings
         self._intake = Intake(shared, passage, call.context, unary=True)
@@ -93,6 +95,7 @@ class Unary:
 
     def _received(self, raw: bytes | None) -> None:
         arrived = time.perf_counter()
+        self.unheard_since = None
         if raw is None:
             self.end(_EMPTY)
         elif len(raw) > _AT_ONCE_BYTES:
@@ -137,6 +140,7 @@ class Unary:
 
     def _inferred(self, work: Work, size: int) -> None:
         work.room.resize(size)
+        work.on_answer(size)
         # An Ack names all outputs that the packet does, however little there is in them.
         if max(size, work.request.bytes_seen) > _AT_ONCE_BYTES:
             self._later(self._answer, work)

@@ -48,7 +48,7 @@ def test_a_packet_that_comes_after_its_callers_rights_is_refused(monkeypatch: py
     with served(auth_cache_secs=0.5) as proxy:
         proxy.ask(NOTE)
         call = Unsent(proxy)
-        until(lambda: any(one.passage.lapsed for one in proxy.server._chat._streams))
+        until(lambda: proxy.server.statistics().calls.lapsed > 0)
         proxy.domino.knows_ann = False
         call.send(packet(SLOW))
         refusal = call.refusal()
@@ -61,10 +61,10 @@ def test_what_was_accepted_is_answered_whatever_ends() -> None:
         waiting = proxy.begin(packet(SLOW))
         assert proxy.triton.begun.wait(TIMEOUT)
         proxy.domino.knows_ann = False
-        until(lambda: all(one.passage.lapsed for one in proxy.server._chat._streams))
+        until(lambda: proxy.server.statistics().calls.lapsed == 1)
         draining = threading.Thread(target=proxy.server.drain)
         draining.start()
-        until(lambda: proxy.server._chat._draining)
+        until(lambda: proxy.server.statistics().calls.draining)
         proxy.triton.finish.set()
         assert waiting.result(TIMEOUT).status == pb.OK
         draining.join()

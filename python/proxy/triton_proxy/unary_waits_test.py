@@ -8,7 +8,6 @@ from typing import Any
 
 import grpc
 import pytest
-from grpc_health.v1 import health_pb2
 
 from multimodal_contract import NOT_ACCEPTED, SEND_UNARY_METHOD, pb
 from proxy_testing.raw_call import unread_calls
@@ -16,18 +15,9 @@ from proxy_testing.triton import SLOW, SLOW_TO_DESCRIBE
 from proxy_testing.whole import BOB, NOTE, TIMEOUT, Served, packet, served, trailing, until
 from triton_proxy import access, model_cache
 from triton_proxy.event_call import FAILED
+from triton_proxy.health import LIVENESS_SERVICE
 from triton_proxy.reply import Reply, Request
 from triton_proxy.work import Work
-
-
-def healthy(channel: grpc.Channel) -> bool:
-    check = channel.unary_unary(
-        "/grpc.health.v1.Health/Check",
-        request_serializer=health_pb2.HealthCheckRequest.SerializeToString,
-        response_deserializer=health_pb2.HealthCheckResponse.FromString,
-    )
-    answer = check(health_pb2.HealthCheckRequest(), timeout=TIMEOUT)
-    return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
 
 
 def refused(proxy: Served) -> bool:
@@ -41,25 +31,22 @@ def test_who_waits_for_domino_holds_up_nobody() -> None:
         waiting = [proxy.begin(NOTE, BOB) for _ in range(8)]
         assert proxy.domino.asked.acquire(timeout=TIMEOUT)
         assert proxy.ask(NOTE).correlation_id == "note"
-        assert healthy(proxy.channel)
+        until(proxy.healthy)
         assert not any(one.done() for one in waiting)
         proxy.domino.may_answer.set()
         assert [one.result(TIMEOUT).correlation_id for one in waiting] == ["note"] * 8
 
 
-def test_who_leaves_while_domino_is_asked_keeps_the_place_until_it_has_answered() -> None:
+def test_who_leaves_while_domino_is_asked_leaves_others_their_places() -> None:
     with served(max_streams=1) as proxy:
-        state = proxy.server._server._state  # type: ignore[attr-defined]  # grpc's own count
-        waiting = [proxy.begin(NOTE, BOB) for _ in range(17)]  # 16 beside MAX_STREAMS
-        until(lambda: state.active_rpc_count == len(waiting))
+        waiting = [proxy.begin(NOTE, BOB) for _ in range(8)]
+        assert proxy.domino.asked.acquire(timeout=TIMEOUT)
         for one in waiting:
             one.cancel()
-        until(lambda: not state.rpc_states)
-        with pytest.raises(grpc.RpcError, match="Concurrent RPC limit exceeded!"):
-            healthy(proxy.channel)
-        proxy.domino.may_answer.set()
-        until(lambda: state.active_rpc_count == 0)
-        assert healthy(proxy.channel)
+        for _ in range(20):
+            assert proxy.ask(NOTE).correlation_id == "note"
+            until(lambda: proxy.server.statistics().calls.open == 0)
+        assert proxy.healthy(LIVENESS_SERVICE)
 
 
 @pytest.mark.parametrize("model", [SLOW, SLOW_TO_DESCRIBE])
@@ -70,7 +57,7 @@ def test_who_waits_for_triton_holds_up_nobody(model: str, size: int, monkeypatch
         waiting = [proxy.begin(packet(model, size)) for _ in range(8)]
         assert proxy.triton.begun.wait(TIMEOUT)
         assert proxy.ask(NOTE).correlation_id == "note"
-        assert healthy(proxy.channel)
+        until(proxy.healthy)
         assert not any(one.done() for one in waiting)
         proxy.triton.finish.set()
         assert {one.result(TIMEOUT).status for one in waiting} == {pb.OK}
@@ -82,14 +69,14 @@ def test_who_waits_for_memory_gets_it_in_turn_and_holds_up_no_health_check() -> 
         first = proxy.begin(packet(SLOW, 400_000))
         assert proxy.triton.begun.wait(TIMEOUT)
         second = proxy.begin(packet("m", 400_000))
-        until(lambda: proxy.server._gate.budget.waiting == 1)
+        until(lambda: proxy.server.statistics().budget.waiting == 1)
         third = proxy.begin(NOTE)
-        until(lambda: proxy.server._gate.budget.waiting == 2)
-        assert healthy(proxy.channel)
+        until(lambda: proxy.server.statistics().budget.waiting == 2)
+        until(proxy.healthy)
         proxy.triton.finish.set()
         assert first.result(TIMEOUT).status == second.result(TIMEOUT).status == pb.OK
         assert third.result(TIMEOUT).correlation_id == "note"
-        until(lambda: proxy.server._gate.budget.in_use == 0)
+        until(lambda: proxy.server.statistics().budget.in_use == 0)
 
 
 def test_a_policy_that_takes_long_to_read_holds_up_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -109,7 +96,7 @@ def test_a_policy_that_takes_long_to_read_holds_up_nobody(tmp_path: Path, monkey
         until(lambda: proxy.server._gate.access.due)
         waiting = proxy.begin(packet("m"))
         assert looking.wait(TIMEOUT)
-        assert healthy(proxy.channel)
+        until(proxy.healthy)
         # Meanwhile the policy that stands is the policy.
         assert proxy.ask(packet("m")).status == pb.OK
         with pytest.raises(grpc.RpcError) as caught:
@@ -139,9 +126,11 @@ def test_the_ack_of_a_large_packet_is_made_in_a_thread(size: int, thread: str, m
 def test_who_takes_no_ack_keeps_a_place_among_max_streams() -> None:
     with served(max_streams=1) as proxy:
         proxy.ask(NOTE)
+        # Its place is free only once it is known that the Ack was taken.
+        until(lambda: proxy.server.statistics().calls.open == 0)
         key = [(b"x-domino-api-key", b"ann")]
         with unread_calls(proxy.server.port, SEND_UNARY_METHOD, key, NOTE.SerializeToString(), 1):
-            until(lambda: any(one.stalled_for(0) for one in list(proxy.server._chat._streams)))
+            until(lambda: proxy.server.statistics().calls.sending == 1)
             assert refused(proxy)
         until(lambda: not refused(proxy))
 
@@ -165,6 +154,7 @@ def test_without_threads_a_call_fails_and_gives_its_place_back(monkeypatch: pyte
 
     with served(max_streams=1) as proxy:
         proxy.ask(NOTE)
+        until(lambda: proxy.server.statistics().calls.open == 0)
         with monkeypatch.context() as without:
             without.setattr(proxy.server._chat._threads, "submit", submit)
             for _ in range(3):

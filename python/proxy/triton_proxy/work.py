@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 
+import grpc
+
 from multimodal_contract import pb
 from triton_proxy import packet as packets
 from triton_proxy.budget import Room
@@ -22,6 +24,7 @@ class Work:
         room: what it has of the memory.
         outcome: what became of it; None until that is settled.
         on_error: is told what Triton said instead of an inference.
+        on_answer: is told how many bytes the answer has.
         failed: whether one of its Acks so far is anything but OK.
     """
 
@@ -37,14 +40,31 @@ class Work:
         self.room = room
         self.outcome: Outcome | None = None
         self.on_error: Callable[[TritonError], None] = lambda _: None
+        self.on_answer: Callable[[int], None] = lambda _: None
         self.failed = False
         self._arrived = arrived
         self._decoded_ms = _milliseconds_since(arrived)
+        self._cut = ""
+
+    @property
+    def decoupled(self) -> bool:
+        """Whether there may be any number of Acks."""
+        return isinstance(self.outcome, Inference) and self.outcome.decoupled
 
     def cancel(self) -> None:
         """Nobody waits for the Acks any more."""
         if isinstance(self.outcome, Inference):
             self.outcome.cancel()
+
+    def cut(self, why: str) -> None:
+        """Ends an inference that may have any number of answers with an Ack that says why; others have one anyway.
+
+        Args:
+            why: fit for the caller.
+        """
+        if self.decoupled:
+            self._cut = why
+            self.cancel()
 
     def replies(self, largest: int) -> Iterator[Reply]:
         """Waits for the Acks, of which a decoupled model gives any number.
@@ -66,16 +86,33 @@ class Work:
         try:
             for answer in inference.answers():
                 answered = time.perf_counter()
-                reply = self._timed(self._reply(answer), inference.milliseconds, answered)
-                if reply.size > largest:
-                    text = too_large("answer", reply.size, largest)
-                    failure = self.request.failure(pb.INTERNAL, text, backend=True, final=answer.final)
-                    reply = self._timed(failure, inference.milliseconds, answered)
-                yield reply
+                yield self._bounded(self._reply(answer), largest, inference.milliseconds, answered, final=answer.final)
+        except grpc.FutureCancelledError:
+            if not self._cut:
+                raise
+            yield self._timed(self.request.failure(pb.INTERNAL, self._cut), inference.milliseconds)
         except TritonError as error:
             self.on_error(error)
             failure = self.request.failure(pb.INTERNAL, str(error), backend=True)
-            yield self._timed(failure, inference.milliseconds)
+            yield self._bounded(failure, largest, inference.milliseconds)
+
+    def _bounded(
+        self,
+        reply: Reply,
+        largest: int,
+        triton_infer_ms: float,
+        answered: float | None = None,
+        *,
+        final: bool = True,
+    ) -> Reply:
+        """The Ack, or one that says that it would be too large."""
+        timed = self._timed(reply, triton_infer_ms, answered)
+        if timed.size <= largest:
+            return timed
+        text = too_large("answer", timed.size, largest)
+        return self._timed(
+            self.request.failure(pb.INTERNAL, text, backend=True, final=final), triton_infer_ms, answered
+        )
 
     def _reply(self, answer: Answer) -> Reply:
         if answer.error:

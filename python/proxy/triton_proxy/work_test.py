@@ -53,7 +53,7 @@ class Told(Inference):
 
 
 def work_of(outcome: Inference | packets.Refused | packets.Noted, *, ago_secs: float = 0) -> Work:
-    room = Budget(1).share().reserve(7)
+    room = Budget(1, 1).share("ann").reserve(7)
     assert room is not None
     work = Work(Request(PACKET, 7), room, time.perf_counter() - ago_secs)
     work.outcome = outcome

@@ -20,6 +20,7 @@ from mm_publisher.repository import differences, look, look_again
 from mm_publisher.serving import Server
 from mm_publisher.source import Source, check_name, from_folder
 from mm_publisher.state import File, Manifest, Records, Switch, now
+from mm_publisher.steps import check_steps
 from mm_publisher.storage import Storage
 from mm_publisher.switching import Change, Prepare, Switcher
 from mm_publisher.target import open_target
@@ -247,6 +248,7 @@ def _plan(storage: Storage, source: Source, checked: Checked, files: tuple[File,
     if pending is not None and pending.files and pending.switch.version not in manifests:
         # What somebody who was killed left incomplete is removed before anything else.
         present = present.without(pending.switch.version)
+    check_steps(storage, source, checked.config)
     plan = make_plan(present, checked.config, files, source.version, manifests, keep=keep)
     free = storage.free_bytes()
     if plan.upload and free is not None and free < plan.size:

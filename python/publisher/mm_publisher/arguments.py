@@ -23,6 +23,8 @@ _DAY_SECS = 86_400
 _EPILOG = """\
 Model files are written first and read back; config.pbtxt comes last and names its versions, so that Triton never takes
 half a model. The new version is then asked through the proxy, and what served before is put back if it does not answer.
+Before anything is written, config.pbtxt and model are checked by the rules of Triton's own code. An ensemble needs no
+more than its config.pbtxt, and the models of its steps in the repository.
 
 examples:
   mm-publish publish models:/churn@champion s3://models/triton/inference-dev/triton-inference-server/models

@@ -5,13 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from mm_publisher import completing, trial
 from mm_publisher.config import FILE, ModelConfig
 from mm_publisher.errors import Refused
+from mm_publisher.rules import core, onnx_backend
+from mm_publisher.session import Opened, open_model
 from mm_publisher.source import Source
-from mm_publisher.write_config import ConfigOptions
+from mm_publisher.write_config import ConfigOptions, write_config
 
 _ONNX, _ONNX_FILE = "onnxruntime", "model.onnx"
-_NO_DTYPE = "INVALID"
 
 
 @dataclass(frozen=True)
@@ -41,18 +43,16 @@ def check(source: Source, options: ConfigOptions | None) -> Checked:
         Refused: naming everything that is wrong.
         UsageError: options contradict the source or each other.
     """
-    config = _configuration(source, options)
-    problems = _config_problems(source, config)
+    model = _OnnxModel(source)
+    config, added = _configuration(source, options, model)
+    problems = [*core.problems(config), *_config_problems(source, config)]
     if problems:
         raise Refused(f"{source.text} was not published:", problems)
-    notes = []
+    notes = [added] if added else []
     model_file = config.model_file
     if config.backend == _ONNX and model_file is not None:
-        # Only here: other models need no ONNX.
-        from mm_publisher import onnx_model, trial
-
-        path = source.onnx_path(model_file)
-        disagreements = onnx_model.disagreements(onnx_model.read(path), config)
+        opened = model.opened(model_file)
+        disagreements = onnx_backend.disagreements(opened.graph, config)
         if disagreements:
             raise Refused(f"{source.text} was not published: {FILE} and {model_file} disagree:", disagreements)
         notes.append(f"{FILE} agrees with {model_file}")
@@ -62,7 +62,7 @@ def check(source: Source, options: ConfigOptions | None) -> Checked:
             notes.append(
                 f"{', '.join(others)} is published as well, and Triton loads {model_file}; remove what nothing reads"
             )
-        notes.append(f"{model_file} {trial.run_once(path, config)}")
+        notes.append(f"{model_file} {trial.run_once(opened, config)}")
     if config.environment is not None and len(config.own_files) == len(config.label_files):
         notes.append(
             f"EXECUTION_ENV_PATH is {config.environment}, which Triton must have: it is not the model's to publish"
@@ -72,7 +72,20 @@ def check(source: Source, options: ConfigOptions | None) -> Checked:
     return Checked(config, tuple(notes))
 
 
-def _configuration(source: Source, options: ConfigOptions | None) -> ModelConfig:
+class _OnnxModel:
+    """A source's ONNX model, which is loaded once, and only if it is needed."""
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+        self._opened: dict[str, Opened] = {}
+
+    def opened(self, file: str) -> Opened:
+        if file not in self._opened:
+            self._opened[file] = open_model(self._source.onnx_path(file))
+        return self._opened[file]
+
+
+def _configuration(source: Source, options: ConfigOptions | None, model: _OnnxModel) -> tuple[ModelConfig, str]:
     if options is None:
         if source.config_text is None:
             raise Refused(
@@ -85,7 +98,7 @@ def _configuration(source: Source, options: ConfigOptions | None) -> ModelConfig
                 f"{FILE} says name: {config.name!r}, and the model is to be published as {source.name!r}; Triton wants "
                 "both to be the same: correct one of them, or leave the name out of config.pbtxt"
             )
-        return config
+        return _completed(source, config, model)
     if source.config_text is not None:
         raise Refused(f"{source.text} has a {FILE} of its own; remove it, or publish without --write-config")
     file = source.onnx_file
@@ -96,41 +109,42 @@ def _configuration(source: Source, options: ConfigOptions | None) -> ModelConfig
             f"{source.text} has no {_ONNX_FILE}, nor one other .onnx file, to make a {FILE} from; it has "
             f"{_some(source)}; {advice}"
         )
-    from mm_publisher import onnx_model
-    from mm_publisher.write_config import write_config
+    return write_config(model.opened(file).graph, source.name, options).with_model_file(file), ""
 
-    return write_config(onnx_model.read(source.onnx_path(file)), source.name, options).with_model_file(file)
+
+def _completed(source: Source, config: ModelConfig, model: _OnnxModel) -> tuple[ModelConfig, str]:
+    config = completing.with_backend(config, source.files)
+    if _file_problem(source, config):
+        # Without the file, nothing can be known about the model; `check` says so with everything else that is wrong.
+        return config, ""
+    return completing.completed(config, lambda: model.opened(config.model_file or "model.onnx").graph)
+
+
+def _file_problem(source: Source, config: ModelConfig) -> list[str]:
+    wanted = config.model_file
+    if wanted is None or wanted in source.files:
+        return []
+    if any(path.startswith(f"{wanted}/") for path in source.files):
+        if config.backend != _ONNX or f"{wanted}/model.onnx" in source.files:
+            return []
+        wanted = f"{wanted}/model.onnx"
+    said = f"{config.backend} wants {wanted}, and the version has {_some(source)}"
+    return [f"{said}; expected that file; rename it, or set default_model_filename"]
 
 
 def _config_problems(source: Source, config: ModelConfig) -> list[str]:
-    problems = []
-    if not config.backend:
-        problems.append(f'{FILE} names no backend; expected one such as backend: "onnxruntime"')
-    wanted = config.model_file
-    if wanted is not None and not any(path == wanted or path.startswith(f"{wanted}/") for path in source.files):
-        problems.append(
-            f"{config.backend} wants {wanted}, and the version has {_some(source)}; rename the file, or set "
-            "default_model_filename"
-        )
-    for kind, tensors in (("input", config.inputs), ("output", config.outputs)):
-        for tensor in tensors:
-            if not tensor.name:
-                problems.append(f"an {kind} in {FILE} has no name")
-            if tensor.datatype == _NO_DTYPE:
-                problems.append(f"{kind} {tensor.name!r} has no data_type; expected one such as TYPE_FP32")
-            if not tensor.dims or any(dim == 0 or dim < -1 for dim in tensor.dims):
-                problems.append(
-                    f"{kind} {tensor.name!r} has dims {list(tensor.dims)}; expected at least one, each -1 or 1 and more"
-                )
+    problems = _file_problem(source, config)
     problems += [
-        f"labels {name!r} are named in {FILE} and not there" for name in config.label_files if name not in source.files
+        f"labels {name!r} are named in {FILE} and not there; expected that file; add it, or remove label_filename"
+        for name in config.label_files
+        if name not in source.files
     ]
     if environment := _environment_problem(source, config):
         problems.append(environment)
     if config.warmup_files:
         problems.append(
-            f"{FILE} warms up from files ({', '.join(config.warmup_files)}), which all versions would share; use "
-            "zero_data or random_data"
+            f"{FILE} warms up from files ({', '.join(config.warmup_files)}), which all versions would share; expected "
+            "data without a file; use zero_data or random_data"
         )
     return problems
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import shutil
+import sys
 from pathlib import Path
 
 import onnx
@@ -13,6 +14,20 @@ from mm_publisher.progress import Silent
 from mm_publisher.source import from_folder
 from mm_publisher.write_config import ConfigOptions
 from publisher_testing.models import CONFIG, NAME, adder, write_broken, write_source
+from publisher_testing.triton_rules_onnx import TAKEN
+
+_LABELS = "labels 'l.txt' are named in config.pbtxt and not there; expected that file; add it, or remove label_filename"
+_WARMUP = (
+    "config.pbtxt warms up from files (f), which all versions would share; expected data without a file; use zero_data "
+    "or random_data"
+)
+
+
+def _file(backend: str, wanted: str) -> str:
+    return (
+        f"{backend} wants {wanted}, and the version has model.onnx; expected that file; rename it, or set "
+        "default_model_filename"
+    )
 
 
 def _refusal(folder: Path, options: ConfigOptions | None = None, name: str | None = None) -> str:
@@ -155,17 +170,11 @@ def test_the_name_must_be_the_folders(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "told"),
     [
-        ('backend: "onnxruntime"', "", 'names no backend; expected one such as backend: "onnxruntime"'),
-        ('"onnxruntime"', '"tensorrt"', "tensorrt wants model.plan, and the version has model.onnx"),
-        ('"onnxruntime"', '"onnxruntime"\ndefault_model_filename: "a.onnx"', "onnxruntime wants a.onnx"),
-        ("dims: [ 1 ]", "dims: [ 0 ]", "input 'X' has dims [0]; expected at least one, each -1 or 1 and more"),
-        ("dims: [ 1 ]", "dims: [ ]", "output 'Y' has dims []"),
-        ("data_type: TYPE_FP32", "", "input 'X' has no data_type; expected one such as TYPE_FP32"),
-        ('name: "X"', "", "an input in config.pbtxt has no name"),
-        ('name: "Y"', 'name: "Y" label_filename: "l.txt"', "labels 'l.txt' are named in config.pbtxt and not there"),
+        ('"onnxruntime"', '"tensorrt"', _file("tensorrt", "model.plan")),
+        ('"onnxruntime"', '"onnxruntime"\ndefault_model_filename: "a.onnx"', _file("onnxruntime", "a.onnx")),
+        ('name: "Y"', 'name: "Y" label_filename: "l.txt"', _LABELS),
         ("max_batch_size: 8", 'model_warmup [ { name: "w" inputs { key: "X" value { input_data_file: "f" } } } ]',
-         "warms up from files (f), which all versions would share"),
-        ("TYPE_FP32", "TYPE_FP64", "input 'X' is FP64 in config.pbtxt and FP32 in the model"),
+         _WARMUP),
     ],
 )  # fmt: skip
 def test_each_mistake_in_a_configuration_is_told(tmp_path: Path, old: str, new: str, told: str) -> None:
@@ -185,6 +194,16 @@ def test_a_model_that_does_not_run_is_refused(tmp_path: Path) -> None:
     assert "does not load model.onnx" in _refusal(folder) or "is no ONNX model" in _refusal(folder)
     (folder / "model.onnx").write_bytes(data[:-20])
     assert "model.onnx is no ONNX model that can be read" in _refusal(folder)
+
+
+def test_without_onnx_runtime_an_output_may_have_what_only_that_knows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    case = next(case for case in TAKEN if case.name == "inferred_dims")
+    source = from_folder(case.write(tmp_path / "m"), name=None, version=None)
+    assert check(source, None).notes[0] == "config.pbtxt agrees with model.onnx"
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    assert "there is no onnxruntime here" in check(source, None).notes[1]
 
 
 def test_python_must_compile(tmp_path: Path) -> None:

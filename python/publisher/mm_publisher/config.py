@@ -13,6 +13,8 @@ from tritonclient.grpc import model_config_pb2
 from mm_publisher.errors import Refused
 
 FILE = "config.pbtxt"
+# In the version folder of an ensemble, which has no files of its own.
+ENSEMBLE_FILE = "ensemble.pbtxt"
 _SERIAL = re.compile(r"# mm-publish switch (\d+)\b")
 _HEADER = "# mm-publish switch {serial}; written by mm-publish, which keeps the version_policy below.\n"
 # What Triton looks for in a version folder where default_model_filename is not set (its model_repository.md).
@@ -55,13 +57,15 @@ class Tensor:
         dims: its dimensions as callers see them, without the batch dimension; -1 for any.
         model_dims: as the model itself sees them: `reshape` where there is one.
         optional: whether a request may leave it out.
+        ragged: whether the model sees all its elements, of the batch's every request, in one row.
     """
 
     name: str
     datatype: str
     dims: tuple[int, ...]
     model_dims: tuple[int, ...]
-    optional: bool
+    optional: bool = False
+    ragged: bool = False
 
 
 class ModelConfig:
@@ -91,6 +95,11 @@ class ModelConfig:
             ) from error
 
     @property
+    def proto(self) -> Any:
+        """The `inference.ModelConfig` itself, to be read and not changed."""
+        return self._message
+
+    @property
     def name(self) -> str:
         """The model's name; "" where the folder's name decides."""
         return str(self._message.name)
@@ -110,7 +119,7 @@ class ModelConfig:
     @property
     def model_file(self) -> str | None:
         """The file or folder that the version folder must have; None where the backend decides."""
-        return str(self._message.default_model_filename) or _FILES.get(self.backend)
+        return None if self.is_ensemble else str(self._message.default_model_filename) or _FILES.get(self.backend)
 
     @property
     def stateful(self) -> bool:
@@ -118,14 +127,26 @@ class ModelConfig:
         return bool(self._message.HasField("sequence_batching"))
 
     @property
+    def is_ensemble(self) -> bool:
+        """Whether it is a plan of other models' steps."""
+        return self._message.platform == "ensemble" or bool(self._message.HasField("ensemble_scheduling"))
+
+    @property
+    def decoupled(self) -> bool:
+        """Whether a request may be answered any number of times."""
+        return bool(self._message.model_transaction_policy.decoupled)
+
+    @property
     def inputs(self) -> tuple[Tensor, ...]:
-        """Its inputs."""
-        return tuple(_tensor(item, optional=item.optional) for item in self._message.input)
+        """Its inputs, as callers give them."""
+        return tuple(
+            _tensor(item, optional=item.optional, ragged=item.allow_ragged_batch) for item in self._message.input
+        )
 
     @property
     def outputs(self) -> tuple[Tensor, ...]:
         """Its outputs."""
-        return tuple(_tensor(item, optional=False) for item in self._message.output)
+        return tuple(_tensor(item) for item in self._message.output)
 
     @property
     def label_files(self) -> tuple[str, ...]:
@@ -183,13 +204,26 @@ class ModelConfig:
         return tuple(there[-max(count, 1) :])
 
     def serves_like(self, other: ModelConfig) -> bool:
-        """Whether what fits the other configuration fits this: backend, batching, inputs, outputs, environment."""
-        return self._kind == other._kind
+        """Whether what fits the other configuration fits this: same backend, batching, tensors, steps and environment."""
+        return self._fit() == other._fit()
 
-    @property
-    def _kind(self) -> tuple[object, ...]:
-        environment = _VERSIONED.sub(_MODEL_FOLDER, self.environment or "")
-        return (self.backend, self.max_batch_size > 0, self.inputs, self.outputs, self.model_file, environment)
+    def _fit(self) -> tuple[object, ...]:
+        message = self._message
+        sequences = message.sequence_batching
+        return (
+            self.backend,
+            self.model_file,
+            self.max_batch_size > 0,
+            self.inputs,
+            self.outputs,
+            list(sequences.control_input),
+            list(sequences.state),
+            list(message.batch_input),
+            list(message.batch_output),
+            # All versions of an ensemble have the steps of its one config.pbtxt.
+            message.ensemble_scheduling,
+            _VERSIONED.sub(_MODEL_FOLDER, self.environment or ""),
+        )
 
     def with_versions(self, versions: Collection[int]) -> ModelConfig:
         """The same with a policy that names these versions and no others.
@@ -261,13 +295,22 @@ def serial_of(text: str) -> int | None:
     return int(found[1]) if found else None
 
 
-def _tensor(item: Any, *, optional: bool) -> Tensor:
-    datatype = str(model_config_pb2.DataType.Name(item.data_type)).removeprefix("TYPE_").replace("STRING", "BYTES")
+def datatype_name(number: int) -> str:
+    """Triton's name of an element type, such as "FP32"; BYTES for TYPE_STRING.
+
+    Args:
+        number: of `inference.DataType`.
+    """
+    return str(model_config_pb2.DataType.Name(number)).removeprefix("TYPE_").replace("STRING", "BYTES")
+
+
+def _tensor(item: Any, *, optional: bool = False, ragged: bool = False) -> Tensor:
     dims = tuple(item.dims)
     return Tensor(
         name=item.name,
-        datatype=datatype,
+        datatype=datatype_name(item.data_type),
         dims=dims,
         model_dims=tuple(item.reshape.shape) if item.HasField("reshape") else dims,
         optional=optional,
+        ragged=ragged,
     )

@@ -111,6 +111,10 @@ def test_labels_move_into_the_version_folder() -> None:
         ("max_batch_size: 9", True),
         ('output [ { name: "more" data_type: TYPE_FP32 dims: [ 1 ] } ]', False),
         ('default_model_filename: "other.onnx"', False),
+        ('sequence_batching { state [ { input_name: "s" output_name: "t" } ] }', False),
+        ("sequence_batching { oldest { } }", True),
+        ('batch_input [ { target_name: "n" } ]', False),
+        ('ensemble_scheduling { step [ { model_name: "m" } ] }', False),
     ],
 )
 def test_which_configurations_old_versions_fit(change: str, alike: bool) -> None:

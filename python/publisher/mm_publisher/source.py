@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mm_publisher import layout
-from mm_publisher.config import FILE, ConfigError, ModelConfig
+from mm_publisher.config import ENSEMBLE_FILE, FILE, ConfigError, ModelConfig
 from mm_publisher.errors import Refused, UsageError
 from mm_publisher.state import File
 from mm_publisher.storage import OnBytes
@@ -134,7 +134,8 @@ def from_folder(
 
     It, or the one folder in it that has a `config.pbtxt`, holds that file beside the model's files, which become the
     version folder, or is a model's folder as in Triton's repository: `config.pbtxt` and version folders, of which one
-    is chosen. What does not belong to the model is left out, and noted; a link to a file counts as the file.
+    is chosen. What does not belong to the model is left out, and noted; a link to a file counts as the file. An
+    ensemble needs no more than its config.pbtxt, a copy of which then is the version's only file.
 
     Args:
         folder: the folder.
@@ -176,6 +177,9 @@ def from_folder(
             *_outside(folder, inside),
         ]
     notes = (f"left out: {layout.listed(left_out)}",) if left_out else ()
+    if not files and config_text is not None and ModelConfig.parse(config_text).is_ensemble:
+        # S3 and MLflow keep no empty folders, and an ensemble's version has nothing but its configuration.
+        files = {ENSEMBLE_FILE: config_file}
     if not files:
         noted = f" ({notes[0]})" if notes else ""
         raise Refused(f"{text or folder} holds no model files; expected them beside {FILE}{noted}")

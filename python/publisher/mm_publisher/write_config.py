@@ -10,7 +10,7 @@ from tritonclient.grpc import model_config_pb2
 
 from mm_publisher.config import ModelConfig
 from mm_publisher.errors import Refused, UsageError
-from mm_publisher.onnx_model import Graph, Value
+from mm_publisher.onnx_model import SCIKIT_LEARN, Graph, Value
 
 
 @dataclass(frozen=True)
@@ -53,26 +53,21 @@ def write_config(graph: Graph, name: str, options: ConfigOptions) -> ModelConfig
         Refused: the graph has tensors that Triton cannot serve, or cannot batch as it is asked to.
         UsageError: options contradict each other.
     """
-    inputs = [value for value in graph.inputs.values() if not value.optional]
-    outputs = list(graph.outputs.values())
-    values = [*inputs, *outputs]
-    _check_servable(values)
-    batchable = all(value.dims is not None and value.dims[:1] == (-1,) for value in values)
+    inputs, outputs = list(graph.needed.values()), list(graph.outputs.values())
+    batchable = takes_batches(graph)
     largest = options.max_batch_size
     if largest is None:
         largest = _DEFAULT_MAX_BATCH_SIZE if batchable else 0
     if largest and not batchable:
-        fixed = ", ".join(f"{value.name} {list(value.dims or ())}" for value in values if value.dims[:1] != (-1,))  # type: ignore[index]  # _check_servable saw them
+        values = [*inputs, *outputs]
+        fixed = ", ".join(f"{value.name} {list(value.dims or ())}" for value in values if not _is_batch(value))
         raise Refused(
             f"max_batch_size {largest} needs a free first dimension in every tensor, and these have none: {fixed}; "
             "export the model with a dynamic first dimension, or give --max-batch-size 0"
         )
     _check_batching(options, largest)
     message = model_config_pb2.ModelConfig(name=name, backend="onnxruntime", max_batch_size=largest)
-    for value in inputs:
-        _add(message.input.add(), value, batching=largest > 0)
-    for value in outputs:
-        _add(message.output.add(), value, batching=largest > 0)
+    add_tensors(message, inputs, outputs)
     group = message.instance_group.add(count=options.instances)
     group.kind = group.KIND_GPU if options.gpu else group.KIND_CPU
     if options.dynamic_batching:
@@ -82,18 +77,43 @@ def write_config(graph: Graph, name: str, options: ConfigOptions) -> ModelConfig
     return ModelConfig(message)
 
 
-def _check_servable(values: Sequence[Value]) -> None:
+def takes_batches(graph: Graph) -> bool:
+    """Whether all its tensors have a free first dimension.
+
+    Raises:
+        Refused: the graph has tensors that Triton cannot serve.
+    """
+    values = [*graph.needed.values(), *graph.outputs.values()]
     problems = []
     for value in values:
         if not value.datatype:
-            hint = "; for scikit-learn classifiers use convert_sklearn(..., options={'zipmap': False})"
-            problems.append(f"{value.name!r} is {value.kind}{hint if 'sequence' in value.kind else ''}")
+            problems.append(f"{value.name!r} is {value.kind}{f'; {SCIKIT_LEARN}' if 'sequence' in value.kind else ''}")
         elif value.dims is None:
             problems.append(
                 f"{value.name!r} has no shape in the graph; run onnx.shape_inference, or write config.pbtxt"
             )
     if problems:
         raise Refused("no config.pbtxt can be made from this graph:", problems)
+    return all(_is_batch(value) for value in values)
+
+
+def add_tensors(message: Any, inputs: Sequence[Value], outputs: Sequence[Value]) -> None:
+    """Adds tensors to a configuration whose max_batch_size is set.
+
+    Args:
+        message: an `inference.ModelConfig`, which is changed.
+        inputs: of the graph.
+        outputs: of the graph.
+    """
+    batching = message.max_batch_size > 0
+    for value in inputs:
+        _add(message.input.add(), value, batching=batching)
+    for value in outputs:
+        _add(message.output.add(), value, batching=batching)
+
+
+def _is_batch(value: Value) -> bool:
+    return (value.dims or ())[:1] == (-1,)
 
 
 def _check_batching(options: ConfigOptions, largest: int) -> None:
@@ -110,7 +130,8 @@ def _add(item: Any, value: Value, *, batching: bool) -> None:
     dims = (value.dims or ())[1:] if batching else value.dims or ()
     item.name = value.name
     item.data_type = model_config_pb2.DataType.Value(f"TYPE_{value.datatype.replace('BYTES', 'STRING')}")
-    # Triton wants at least one dimension; a reshape to none is how a model with none is served.
+    # Triton wants at least one dimension. A tensor with none but the batch is reshaped to none; a scalar is not, and
+    # the backend makes it one (ValidateIOShape in model_config_utils.cc, SetInputTensors in onnxruntime.cc).
     item.dims.extend(dims or [1])
-    if not dims:
+    if not dims and batching:
         item.reshape.SetInParent()

@@ -13,11 +13,12 @@ from mm_publisher import onnx_model
 from mm_publisher.config import ModelConfig
 from mm_publisher.errors import Refused, UsageError
 from mm_publisher.onnx_model import DATATYPES, Graph, Value
+from mm_publisher.rules import core, onnx_backend
+from mm_publisher.session import open_model
 from mm_publisher.trial import run_once
 from mm_publisher.write_config import ConfigOptions, write_config
 from publisher_testing.models import graph
 
-_RUNNABLE = [number for number, name in DATATYPES.items() if name != "BF16"]
 _DIMS = st.lists(st.one_of(st.integers(1, 4), st.sampled_from(["batch", "n", "m"])), max_size=4)
 
 
@@ -30,20 +31,21 @@ def _model(tensors: list[tuple[int, list[int | str]]]) -> onnx.ModelProto:
 
 
 @settings(deadline=None, max_examples=60)
-@given(tensors=st.lists(st.tuples(st.sampled_from(_RUNNABLE), _DIMS), min_size=1, max_size=3), gpu=st.booleans())
+@given(tensors=st.lists(st.tuples(st.sampled_from(list(DATATYPES)), _DIMS), min_size=1, max_size=3), gpu=st.booleans())
 def test_what_is_made_agrees_with_the_model_and_runs(tensors: list[tuple[int, list[int | str]]], gpu: bool) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.onnx"
         onnx.save(_model(tensors), path)
-        found = onnx_model.read(path)
-        config = write_config(found, "m", ConfigOptions(gpu=gpu))
-        assert onnx_model.disagreements(found, config) == []
+        opened = open_model(path)
+        config = write_config(opened.graph, "m", ConfigOptions(gpu=gpu))
+        assert core.problems(config) == []
+        assert onnx_backend.disagreements(opened.graph, config) == []
         assert ModelConfig.parse(config.text()).text() == config.text()
         assert all(tensor.dims for tensor in (*config.inputs, *config.outputs))
         batchable = all(dims[:1] and isinstance(dims[0], str) for _, dims in tensors)
         assert config.max_batch_size == (8 if batchable else 0)
         assert ("KIND_GPU" if gpu else "KIND_CPU") in config.text()
-        assert "ran on zeros" in run_once(path, config)
+        assert "ran on zeros" in run_once(opened, config)
 
 
 def _graph(*dims: int) -> Graph:
@@ -70,9 +72,13 @@ def test_every_option_is_written() -> None:
     ]  # fmt: skip
 
 
-def test_a_tensor_without_dimensions_gets_one_that_is_taken_away() -> None:
+def test_a_tensor_of_the_batch_alone_is_reshaped_and_a_scalar_is_not() -> None:
     config = write_config(_graph(-1), "m", ConfigOptions())
     assert [(tensor.dims, tensor.model_dims) for tensor in (*config.inputs, *config.outputs)] == [((1,), ())] * 2
+    scalar = write_config(_graph(), "m", ConfigOptions())
+    assert scalar.max_batch_size == 0
+    assert "reshape" not in scalar.text()
+    assert [tensor.dims for tensor in (*scalar.inputs, *scalar.outputs)] == [(1,), (1,)]
 
 
 @pytest.mark.parametrize(
@@ -98,7 +104,7 @@ def test_a_batch_needs_a_free_dimension() -> None:
 @pytest.mark.parametrize(
     ("value", "told"),
     [
-        (Value("y", "", "a sequence", None), r"'y' is a sequence; for scikit-learn classifiers use .*zipmap"),
+        (Value("y", "", "a sequence", None), r"'y' is a sequence; for scikit-learn classifiers: .*zipmap"),
         (Value("y", "", "of ONNX type COMPLEX64", (1,)), "'y' is of ONNX type COMPLEX64"),
         (Value("y", "FP32", "FP32", None), "'y' has no shape in the graph; run onnx.shape_inference"),
     ],

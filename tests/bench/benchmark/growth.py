@@ -21,7 +21,7 @@ BUSY = 64
 IDLE = (1, 200)
 PACKETS = 100_000
 # Beside the busy and the idle streams there is the one that memory is watched with.
-SETTINGS: Mapping[str, str] = {"MAX_STREAMS": "512"}
+SETTINGS: Mapping[str, str] = {"MAX_STREAMS": "512", "MAX_CALLS_PER_PRINCIPAL": "512"}
 _SIZE = SIZES["1kb"]
 _WINDOW = 8
 _CHUNK_SECS = 2.0

@@ -156,6 +156,24 @@ def let_out() -> Manifest:
     }
 
 
+def let_http() -> Manifest:
+    """A policy that lets the proxy call Triton's HTTP port, which the chart's policies do not."""
+    proxy, triton = ({"podSelector": {"matchLabels": names.labels(component)}} for component in ("proxy", "triton"))
+    both = {"key": "app.kubernetes.io/component", "operator": "In", "values": ["proxy", "triton"]}
+    ports = [{"protocol": "TCP", "port": 8000}]
+    return {
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "NetworkPolicy",
+        "metadata": {"name": "let-http", "namespace": INFERENCE},
+        "spec": {
+            "podSelector": {"matchExpressions": [both]},
+            "policyTypes": ["Ingress", "Egress"],
+            "ingress": [{"from": [proxy], "ports": ports}],
+            "egress": [{"to": [triton], "ports": ports}],
+        },
+    }
+
+
 def canary() -> Manifest:
     """A policy that lets nobody reach the beacon."""
     return {

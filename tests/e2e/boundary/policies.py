@@ -54,15 +54,19 @@ class Policies:
 
     def let_out(self) -> None:
         """The chart's own, and one that opens the second of two walls."""
-        self.set(self._own, let_out=True)
+        self.set(self._own, objects.let_out())
+
+    def let_http(self) -> None:
+        """The chart's own, and one that lets the proxy call Triton over HTTP, for a look at Triton's own wall."""
+        self.set(self._own, objects.let_http())
 
     def mutated(self, mutate: Callable[[list[Manifest]], list[Manifest]]) -> list[Manifest]:
         """The chart's own with a mistake made in them."""
         return mutate(copy.deepcopy(self._own))
 
-    def set(self, wanted: Iterable[Manifest], *, let_out: bool = False) -> None:
-        """Makes exactly these be there, and `let_out` or not; those that stay are never away."""
-        policies = [*wanted, *([objects.let_out()] if let_out else [])]
+    def set(self, wanted: Iterable[Manifest], *beside: Manifest) -> None:
+        """Makes exactly these be there, and those beside them; those that stay are never away."""
+        policies = [*wanted, *beside]
         if policies:
             self._kube.apply(policies)
         now = {key(policy) for policy in policies}
@@ -74,6 +78,7 @@ class Policies:
 # Two walls stand between Triton and the release's own pods: a hole in one is seen with the other open.
 ONE_OF_TWO_WALLS = {
     "label widened: any pod of the release",
+    "HTTP opened to the proxy",
     "port added",
     "ports dropped",
     "ports up to 8002",
@@ -89,7 +94,7 @@ def mutate_all(policies: Policies, network: Network, names: Iterable[str], say: 
             if alone:
                 policies.let_out()
                 network.wall_alone()
-            policies.set(policies.mutated(MUTANTS[name]), let_out=alone)
+            policies.set(policies.mutated(MUTANTS[name]), *([objects.let_out()] if alone else []))
             red = _stays_red(network, expected_of_tritons_wall if alone else expected)
         finally:
             policies.restore()

@@ -10,8 +10,10 @@ import yaml
 from boundary import policies
 from boundary.claims import Claim
 from boundary.kube import Kube
+from boundary.names import INFERENCE, labels
 from boundary.network import Network
 from boundary.policies import Policies, key, mutate_all
+from chart_checks import network_policy as evaluated
 from chart_checks.helm import render
 from chart_checks.mutants import MUTANTS
 
@@ -113,6 +115,22 @@ def test_the_second_wall_is_open_before_and_while_there_is_a_hole_in_the_first(n
     assert [let_out in moment for moment in cluster.moments][:3] == [False, True, True]
     assert let_out not in cluster.there
     assert set(cluster.there) == of_chart
+
+
+def test_triton_s_http_port_is_opened_to_the_proxy_only_and_closed_again() -> None:
+    cluster = Cluster()
+    of_chart = copy.deepcopy(cluster.there)
+    made = installed(cluster)
+    made.let_http()
+    opened = evaluated.Network(cluster.there.values(), {})
+    triton, *others = (
+        evaluated.Pod(INFERENCE, labels(component)) for component in ("triton", "proxy", "publisher", "other")
+    )
+    assert [opened.allows(pod, triton, 8000) for pod in others] == [True, False, False]
+    assert not opened.allows(others[0], triton, 8002)
+    assert not opened.allows(triton, others[0], 8000)
+    made.restore()
+    assert cluster.there == of_chart
 
 
 def test_a_claim_that_is_red_once_catches_nothing() -> None:

@@ -160,18 +160,18 @@ def expected_of_tritons_wall(prober: Prober, target: Target) -> Expected:
 
 
 def _lets_out(prober: Prober, target: Target) -> bool:
-    """The release's own pods go to Triton's 8000 and 8001 and to Domino, if they are the proxy, and nowhere else."""
+    """The release's own pods go to Triton's 8001 and to Domino, if they are the proxy, and nowhere else."""
     if prober.namespace != INFERENCE or not prober.component:
         return True
-    return prober.component == "proxy" and target.name in (_HTTP, _GRPC, DOMINO)
+    return prober.component == "proxy" and target.name in (_GRPC, DOMINO)
 
 
 def _lets_in(prober: Prober, target: Target) -> bool:
-    """Triton lets in the proxy on 8000 and 8001, monitoring on 8002; the proxy lets in Domino's users on 50051."""
+    """Triton lets in the proxy on 8001, monitoring on 8002; the proxy lets in Domino's users on 50051."""
     if target.name in TRITON_PORTS:
         proxy = prober.namespace == INFERENCE and prober.component == "proxy"
         monitoring = prober.namespace == MONITORING
-        return (proxy and target.name in (_HTTP, _GRPC)) or (monitoring and target.name == _METRICS)
+        return (proxy and target.name == _GRPC) or (monitoring and target.name == _METRICS)
     if target.name in (CALLS, HEALTH):
         return prober.namespace == COMPUTE and target.name == CALLS
     return True

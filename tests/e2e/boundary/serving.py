@@ -45,7 +45,7 @@ def _begins(group: str, what: str, expected: str, observed: str) -> Claim:
 
 
 def past_the_proxy(kube: Kube) -> list[Claim]:
-    """What Triton says to who stands where the proxy stands."""
+    """What Triton says to calls from the proxy's place; over HTTP that takes a policy that opens 8000."""
     group = "Triton's own wall, from the proxy's place"
     script = (_INSIDE / "walls.py").read_text(encoding="utf-8").replace("{triton}", TRITON)
     proxy = kube.pods(INFERENCE, names.selector("proxy"))[0]["metadata"]["name"]

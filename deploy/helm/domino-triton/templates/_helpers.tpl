@@ -32,43 +32,6 @@ helm.sh/chart: {{ printf "%s-%s" $root.Chart.Name $root.Chart.Version }}
 {{- end -}}
 {{- end -}}
 
-{{- define "domino-triton.imagePullSecrets" -}}
-{{- with .Values.imagePullSecrets -}}
-imagePullSecrets:
-  {{- range . }}
-  - name: {{ . }}
-  {{- end }}
-{{- end -}}
-{{- end -}}
-
-{{/* Where pods may run; call with .Values.triton or .Values.proxy. */}}
-{{- define "domino-triton.placement" -}}
-{{- with .nodeSelector }}
-nodeSelector:
-  {{- toYaml . | nindent 2 }}
-{{- end }}
-{{- with .tolerations }}
-tolerations:
-  {{- toYaml . | nindent 2 }}
-{{- end }}
-{{- end -}}
-
-{{/* Pod Security "restricted", for a pod that runs as this user. */}}
-{{- define "domino-triton.podSecurity" -}}
-runAsNonRoot: true
-runAsUser: {{ . }}
-runAsGroup: {{ . }}
-seccompProfile:
-  type: RuntimeDefault
-{{- end -}}
-
-{{- define "domino-triton.containerSecurity" -}}
-allowPrivilegeEscalation: false
-capabilities:
-  drop: [ALL]
-readOnlyRootFilesystem: true
-{{- end -}}
-
 {{- define "domino-triton.modelsClaim" -}}
 {{- if eq .Values.models.source "existingClaim" -}}
 {{- required "models.existingClaim is empty: expected the name of a PersistentVolumeClaim, since models.source is existingClaim" .Values.models.existingClaim -}}
@@ -92,52 +55,4 @@ triton/{{ .Release.Namespace }}/{{ .Values.name }}/models/
 
 {{- define "domino-triton.region" -}}
 {{- required "models.s3.region is empty: expected the bucket's region, such as us-west-2" .Values.models.s3.region -}}
-{{- end -}}
-
-{{/* What the proxy holds at most, in MiB: the formula of triton_proxy/budget.py. */}}
-{{- define "domino-triton.proxyMemory" -}}
-{{- $settings := .settings -}}
-{{- $stream := add (int .memory.largestPacketMB) (mul 2 (int .memory.largestAnswerMB)) 8 -}}
-{{ add (include "domino-triton.proxyBaseMemory" .) (mul (int $settings.MAX_STREAMS) $stream) }}
-{{- end -}}
-
-{{/* The same without any stream: an idle proxy, the common budget, and what the allocator can't use. */}}
-{{- define "domino-triton.proxyBaseMemory" -}}
-{{ add 250 (int .settings.MAX_MB_IN_FLIGHT) }}
-{{- end -}}
-
-{{/* Peers of a NetworkPolicy. Nothing that is left out may mean "all": the schema wants a namespace for each. */}}
-{{- define "domino-triton.peers" -}}
-{{- range . }}
-- namespaceSelector:
-    matchLabels:
-      kubernetes.io/metadata.name: {{ required "a peer of networkPolicy has no namespace" .namespace }}
-  {{- with .podLabels }}
-  podSelector:
-    matchLabels:
-      {{- toYaml . | nindent 6 }}
-  {{- end }}
-{{- end }}
-{{- end -}}
-
-{{/* A rule of egress, or nothing where there is nobody to go to; call with (dict "to" .Values.networkPolicy.dns "protocols" (list "UDP" "TCP")). */}}
-{{- define "domino-triton.egressRule" -}}
-{{- if or .to.peers .to.cidrs }}
-- to:
-    {{- with include "domino-triton.peers" .to.peers | trim }}
-    {{- nindent 4 . }}
-    {{- end }}
-    {{- range .to.cidrs }}
-    - ipBlock:
-        cidr: {{ . }}
-    {{- end }}
-  ports:
-    {{- $protocols := .protocols }}
-    {{- range $port := required "a rule of networkPolicy has no ports" .to.ports }}
-    {{- range $protocols }}
-    - protocol: {{ . }}
-      port: {{ $port }}
-    {{- end }}
-    {{- end }}
-{{- end }}
 {{- end -}}

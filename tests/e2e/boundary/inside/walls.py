@@ -1,6 +1,7 @@
 """Runs in the proxy's own container: calls Triton directly and prints status and text of each call as JSON.
 
-Read from standard input, so the host is put in before.
+Read from standard input, so the host is put in before. The connection to Triton's HTTP port is tried for as long as a
+policy that opens it takes to be enforced.
 """
 
 from __future__ import annotations
