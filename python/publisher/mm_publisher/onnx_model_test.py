@@ -8,7 +8,7 @@ from onnx import TensorProto, helper
 
 from mm_publisher.errors import Refused
 from mm_publisher.onnx_model import read
-from publisher_testing.models import adder, graph
+from publisher_testing.models import adder
 
 
 def _saved(model: onnx.ModelProto, folder: Path) -> Path:
