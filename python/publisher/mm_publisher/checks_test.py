@@ -85,7 +85,7 @@ def test_a_folder_stands_for_the_model_in_it(tmp_path: Path) -> None:
     assert made.notes[1].startswith("model.onnx loaded and ran on zeros")
     (folder / "model.onnx/model.onnx").rename(folder / "model.onnx/other.onnx")
     (folder / "config.pbtxt").write_text(CONFIG)
-    assert "model.onnx is a folder, and has no model.onnx; expected that file in it" in _refusal(folder)
+    assert "onnxruntime wants model.onnx/model.onnx, and the version has model.onnx/K0, " in _refusal(folder)
     assert "has no model.onnx, nor one other .onnx file" in _refusal(_without_config(folder), ConfigOptions())
 
 

@@ -204,7 +204,7 @@ class ModelConfig:
         return tuple(there[-max(count, 1) :])
 
     def serves_like(self, other: ModelConfig) -> bool:
-        """Whether what fits the other configuration fits this: same backend, batching, tensors, steps and environment."""
+        """Whether what fits the other configuration fits this: backend, batching, tensors, steps, environment."""
         return self._fit() == other._fit()
 
     def _fit(self) -> tuple[object, ...]:
