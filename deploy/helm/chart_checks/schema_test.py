@@ -19,6 +19,7 @@ from chart_checks.value_sets import VALUE_SETS
 BY_SCHEMA = "Error: values don't meet the specifications of the schema(s) in the following chart(s):\ndomino-triton:\n"
 SCHEMA = json.loads((CHART / "values.schema.json").read_text())
 NAMESPACE_PATTERN = "'^[a-z0-9]([-a-z0-9]*[a-z0-9])?$'"
+LIST_PATTERN = r"'^([^,\\s]+(\\s*,\\s*[^,\\s]+)*)?$'"
 CIDR_PATTERN = repr(SCHEMA["$defs"]["cidrs"]["items"]["pattern"])
 
 
@@ -86,6 +87,14 @@ def refusal(values: str) -> str:
         ("proxy: {settings: {TRITON_URL: a:1}}", "'/proxy/settings': additional properties 'TRITON_URL' not allowed"),
         ("proxy: {settings: {MAX_STREAM: 3}}", "'/proxy/settings': additional properties 'MAX_STREAM' not allowed"),
         ("proxy: {settings: {MAX_STREAMS: many}}", "'/proxy/settings/MAX_STREAMS': got string, want integer"),
+        (
+            "proxy: {settings: {JWT_AUTHORIZED_PARTIES: 'a,,b'}}",
+            f"'/proxy/settings/JWT_AUTHORIZED_PARTIES': 'a,,b' does not match pattern {LIST_PATTERN}",
+        ),
+        (
+            "proxy: {settings: {JWT_AUTHORIZED_PARTIES: [a]}}",
+            "'/proxy/settings/JWT_AUTHORIZED_PARTIES': got array, want string",
+        ),
         ("proxy: {accessPolicy: {rules: []}}", "'/proxy/accessPolicy/rules': minItems: got 0, want 1"),
         (
             "proxy: {accessPolicy: {rules: [{models: [a], versions: [1], allow: {admins: true}}]}}",

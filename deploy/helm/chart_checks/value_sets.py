@@ -57,6 +57,8 @@ proxy:
   settings:
     KEYCLOAK_ISSUER: https://domino.example.com/auth/realms/DominoRealm
     KEYCLOAK_JWKS_URL: http://keycloak-http.domino-platform/auth/realms/DominoRealm/protocol/openid-connect/certs
+    KEYCLOAK_ISSUER_ALIASES: "https://before.example.com/auth/realms/DominoRealm, https://inside.example.com/auth/realms/DominoRealm"
+    JWT_AUTHORIZED_PARTIES: domino-play, domino-batch
     REQUIRE_MODEL_VERSION: false
     MAX_MB_IN_FLIGHT_PER_PRINCIPAL: 1048576
     TRITON_SERVER_NAME: triton.example.com

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 import jwt
 from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
 
 ISSUER = "https://domino.example/auth/realms/DominoRealm"
 
@@ -21,8 +21,10 @@ class SigningKey:
     def __init__(self, key_id: str, algorithm: str = "RS256", bits: int = 2048) -> None:
         self.key_id = key_id
         self.algorithm = algorithm
-        self.private: rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey
-        if algorithm.startswith("ES"):
+        self.private: rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey | ed448.Ed448PrivateKey
+        if algorithm == "EdDSA":
+            self.private = ed448.Ed448PrivateKey.generate() if bits == 448 else ed25519.Ed25519PrivateKey.generate()
+        elif algorithm.startswith("ES"):
             self.private = ec.generate_private_key(ec.SECP384R1() if algorithm == "ES384" else ec.SECP256R1())
         else:
             self.private = rsa.generate_private_key(public_exponent=65537, key_size=bits)
@@ -36,8 +38,10 @@ class SigningKey:
         public = self.private.public_key()
         if isinstance(public, rsa.RSAPublicKey):
             described = jwt.algorithms.RSAAlgorithm.to_jwk(public, as_dict=True)
-        else:
+        elif isinstance(public, ec.EllipticCurvePublicKey):
             described = jwt.algorithms.ECAlgorithm.to_jwk(public, as_dict=True)
+        else:
+            described = jwt.algorithms.OKPAlgorithm.to_jwk(public, as_dict=True)
         fields = {**described, "kid": self.key_id, "use": "sig", "alg": self.algorithm, **changes}
         fields.pop("key_ops", None)
         return {name: value for name, value in fields.items() if value is not None}

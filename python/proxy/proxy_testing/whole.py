@@ -41,7 +41,7 @@ class Domino:
         self.may_answer = threading.Event()
         self.knows_ann = True
 
-    def authenticate(self, credential: Credential, deadline: float) -> Principal:
+    def authenticate(self, credential: Credential, deadline: float, *, known: bool = False) -> Principal:
         """As `auth.Authenticator`."""
         name = credential.secret
         if name == "bob":

@@ -315,7 +315,7 @@ def _identity_ending(error: Exception) -> Ending:
     if isinstance(error, NotAuthenticated | UnusableCredential):
         return Ending(grpc.StatusCode.UNAUTHENTICATED, str(error))
     if isinstance(error, IdentityUnavailable):
-        return Ending(grpc.StatusCode.UNAVAILABLE, str(error))
+        return Ending(grpc.StatusCode.UNAVAILABLE, str(error), error.retry_after_secs)
     # Not its text or traceback: they might hold the credential.
     _LOG.error("the authenticator failed with %s; the caller is refused", type(error).__name__)
     return Ending(grpc.StatusCode.UNAVAILABLE, "the proxy can't say who is calling just now; try again")

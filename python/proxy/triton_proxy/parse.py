@@ -91,6 +91,20 @@ def optional(parse: Callable[[str], Any]) -> Callable[[str], Any]:
     return lambda text: parse(text) if text else ""
 
 
+def listed(parse: Callable[[str], str]) -> Callable[[str], tuple[str, ...]]:
+    """Parser of a list with commas between its items; "" is an empty list."""
+
+    def parse_all(text: str) -> tuple[str, ...]:
+        if not text:
+            return ()
+        items = [item.strip() for item in text.split(",")]
+        if not all(items):
+            raise ValueError("expected a list with one comma between two items")
+        return tuple(parse(item) for item in items)
+
+    return parse_all
+
+
 def file(text: str) -> str:
     """A file that can be read."""
     try:

@@ -35,8 +35,9 @@ from triton_proxy.supervisor import Workers
 from triton_proxy.triton import Triton
 
 _LOG = logging.getLogger(__name__)
-# Calls that are being refused, or whose callers are being asked about, beside those that MAX_STREAMS counts.
-_SPARE_CALLS = 64
+# Calls whose callers are being asked about (`auth.decisions` has at most 128 of them), or that are being refused, beside
+# those that MAX_STREAMS counts.
+_SPARE_CALLS = 144
 # Published clients ping every 30 s also without calls; grpc's default would cut them off (too_many_pings).
 _SHORTEST_PING_INTERVAL_MS = 10_000
 # A message that is over the limit by no more than this is read and then refused with words of our own, which name the
@@ -55,6 +56,9 @@ _MOST_CONNECTIONS = 4096
 # Calls that came and were not looked at yet. Beyond the first grpc cancels some of them by lot, good callers' too,
 # beyond the second all; its own are 1000 and 3000, which one stranger's connections reach.
 _PENDING_CALLS, _MOST_PENDING_CALLS = 16_384, 32_768
+# The longest credential (16 KiB), and as much again for all other headers. Between grpc's soft limit and the hard one
+# calls are refused at random; with one limit for both, what the proxy judges always reaches it.
+_METADATA_BYTES = 32 * 1024
 # A connection that has been told to go away is closed with its last stream, and cut off where the caller still sends:
 # what it has not read yet is lost. grpc wants a ping answered first; what was sent before the ping has been read then.
 _SETTLE_SECS = 1.0
@@ -128,6 +132,8 @@ class Server:
                 ("grpc.server_handshake_timeout_ms", _HANDSHAKE_MS),
                 ("grpc.keepalive_time_ms", _PING_MS),
                 ("grpc.keepalive_timeout_ms", _PING_TIMEOUT_MS),
+                ("grpc.max_metadata_size", _METADATA_BYTES),
+                ("grpc.absolute_max_metadata_size", _METADATA_BYTES),
                 # By itself grpc lets a stream's window grow with the speed of the line: tens of megabytes then arrive
                 # before anybody reads them.
                 ("grpc.http2.bdp_probe", 0),
@@ -232,15 +238,17 @@ def authenticator_for(settings: Settings) -> Authenticator:
         url = settings.keycloak_jwks_url or settings.keycloak_issuer + _KEYS_PATH
         tree.append(
             KeycloakTokens(
-                settings.keycloak_issuer,
+                (settings.keycloak_issuer, *settings.keycloak_issuer_aliases),
                 Keys(url, client),
                 audience=settings.jwt_audience or None,
+                authorized_parties=settings.jwt_authorized_parties,
                 leeway_secs=settings.jwt_leeway_secs,
             )
         )
         _LOG.info("tokens of %s are verified with the keys at %s", settings.keycloak_issuer, url)
     if settings.domino_host:
-        tree.append(Breaker(DominoPrincipal(settings.domino_host, client, timeout_secs=settings.auth_timeout_secs)))
+        domino = DominoPrincipal(settings.domino_host, client, timeout_secs=settings.auth_timeout_secs)
+        tree.append(Breaker(domino, domino.answers))
         _LOG.info("API keys, and tokens not verified here, are asked about at %s", settings.domino_host)
     if not tree:
         _LOG.warning("neither DOMINO_HOST nor KEYCLOAK_ISSUER is set: nobody gets in")

@@ -28,7 +28,7 @@ GOOD = (("x-domino-api-key", "good"),)
 class ByKey:
     """Knows one key; two others bring trouble of two kinds."""
 
-    def authenticate(self, credential: Credential, deadline: float) -> Principal:
+    def authenticate(self, credential: Credential, deadline: float, *, known: bool = False) -> Principal:
         key = credential.secret
         if key == "good":
             return Principal("ann", admin=False)

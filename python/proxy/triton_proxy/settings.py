@@ -147,7 +147,8 @@ class Settings:
     auth_stale_secs: float = _setting(
         "0",
         parse.seconds(0, 3600),
-        "How much longer a known caller is let in while Domino can't be asked; 0 for not at all.",
+        "How much longer a known caller is let in while Domino does not answer questions about known callers; 0 for not"
+        " at all.",
     )
     domino_ca_file: str = _setting(
         "",
@@ -159,16 +160,30 @@ class Settings:
         parse.optional(parse.http_url),
         "Issuer of Domino's tokens, https://DOMINO/auth/realms/DominoRealm: they are then verified here.",
     )
+    keycloak_issuer_aliases: tuple[str, ...] = _setting(
+        "",
+        parse.listed(parse.http_url),
+        "Other names of the same realm in iss, such as the one before its host was renamed; with commas between.",
+        ("KEYCLOAK_ISSUER",),
+    )
     keycloak_jwks_url: str = _setting(
         "",
         parse.optional(parse.http_url),
-        "Where the issuer's keys are, if not below KEYCLOAK_ISSUER; in the cluster Keycloak has another name.",
+        "Where the issuer's keys are, if not below KEYCLOAK_ISSUER; in the cluster Keycloak has another name. Better"
+        " https: they decide which tokens are good.",
         ("KEYCLOAK_ISSUER",),
     )
     jwt_audience: str = _setting(
         "",
         str,
         "What aud of a token must hold; unset, it is not checked: Domino's tokens name no audience of ours by default.",
+        ("KEYCLOAK_ISSUER",),
+    )
+    jwt_authorized_parties: tuple[str, ...] = _setting(
+        "",
+        parse.listed(str),
+        "Clients of the realm, with commas between, one of which a token must have been issued to (azp); for realms"
+        " whose aud can't be set. Unset, it is not checked.",
         ("KEYCLOAK_ISSUER",),
     )
     jwt_leeway_secs: float = _setting(

@@ -34,8 +34,10 @@ def test_defaults() -> None:
         auth_stale_secs=0,
         domino_ca_file="",
         keycloak_issuer="",
+        keycloak_issuer_aliases=(),
         keycloak_jwks_url="",
         jwt_audience="",
+        jwt_authorized_parties=(),
         jwt_leeway_secs=30,
         access_policy_file="",
         max_in_flight_per_principal=256,
@@ -84,6 +86,8 @@ def test_help_has_every_setting_with_its_default() -> None:
         ("KEYCLOAK_ISSUER", "domino/auth/realms/DominoRealm", "expected http://HOST[:PORT]"),
         ("KEYCLOAK_JWKS_URL", "https://k/certs", "expected KEYCLOAK_ISSUER to be set with it"),
         ("JWT_AUDIENCE", "triton", "expected KEYCLOAK_ISSUER to be set with it"),
+        ("JWT_AUTHORIZED_PARTIES", "domino-play", "expected KEYCLOAK_ISSUER to be set with it"),
+        ("KEYCLOAK_ISSUER_ALIASES", "https://d/auth/realms/R", "expected KEYCLOAK_ISSUER to be set with it"),
         ("DOMINO_CA_FILE", "/nowhere/ca.pem", "expected a PEM file with certificates (No such file or directory)"),
         ("DOMINO_CA_FILE", __file__, "expected a PEM file with certificates"),
         ("TLS_CERT_FILE", __file__, "expected TLS_KEY_FILE to be set with it"),
@@ -124,6 +128,29 @@ def test_an_issuer_with_its_audience() -> None:
         "https://d/auth/realms/R",
         "triton",
     )
+
+
+def test_lists_have_commas_between_their_items() -> None:
+    issuer = {"TRITON_URL": "t:1", "KEYCLOAK_ISSUER": "https://d/auth/realms/R"}
+    lists = {"KEYCLOAK_ISSUER_ALIASES": "https://a/R/ ,http://b/R", "JWT_AUTHORIZED_PARTIES": "domino-play, domino-batch"}
+    settings = load({**issuer, **lists})
+    assert settings.keycloak_issuer_aliases == ("https://a/R", "http://b/R")
+    assert settings.jwt_authorized_parties == ("domino-play", "domino-batch")
+
+
+@pytest.mark.parametrize(
+    ("env", "text", "expected"),
+    [
+        ("JWT_AUTHORIZED_PARTIES", "a,,b", "expected a list with one comma between two items"),
+        ("JWT_AUTHORIZED_PARTIES", "a,", "expected a list with one comma between two items"),
+        ("JWT_AUTHORIZED_PARTIES", ",", "expected a list with one comma between two items"),
+        ("KEYCLOAK_ISSUER_ALIASES", "https://a/R,b/R", "expected http://HOST[:PORT] or https://HOST[:PORT]"),
+    ],
+)
+def test_wrong_items_are_explained(env: str, text: str, expected: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        load({**REQUIRED, "KEYCLOAK_ISSUER": "https://d/auth/realms/R", env: text})
+    assert str(caught.value) == f"{env} is {text!r}: {expected}"
 
 
 def test_empty_counts_as_not_set_and_values_are_cleaned() -> None:

@@ -1,7 +1,7 @@
 """Who is calling: the credential a call carries, and the principal that it belongs to.
 
 Authenticators form a tree. The leaves each know one way of asking (`domino`, `keycloak`); `tree` puts them together,
-`breaker` keeps a dead Domino cheap, and `decisions` on top remembers.
+`breaker` keeps a dead Domino cheap, and `decisions` on top remembers, and bounds the questions under way (`places`).
 """
 
 from __future__ import annotations
@@ -17,7 +17,15 @@ class NotAuthenticated(Exception):  # noqa: N818 - named after the gRPC status i
 
 
 class IdentityUnavailable(Exception):  # noqa: N818 - as above
-    """Nobody can say who is behind the credential just now: UNAVAILABLE."""
+    """Nobody can say who is behind the credential just now: UNAVAILABLE.
+
+    Attributes:
+        retry_after_secs: when it makes sense to ask again; None where nobody knows.
+    """
+
+    def __init__(self, text: str, retry_after_secs: float | None = None) -> None:
+        super().__init__(text)
+        self.retry_after_secs = retry_after_secs
 
 
 class CutShort(IdentityUnavailable):
@@ -49,12 +57,14 @@ class Principal:
 class Authenticator(Protocol):
     """Decides who is behind a credential."""
 
-    def authenticate(self, credential: Credential, deadline: float) -> Principal:
+    def authenticate(self, credential: Credential, deadline: float, *, known: bool = False) -> Principal:
         """Names the principal.
 
         Args:
             credential: what the call carries.
             deadline: when the caller stops waiting, by `time.monotonic`.
+            known: whether the credential named a principal when it was last asked about. What happens to such a
+                question says something about the server that is asked; what happens to a stranger's may not.
 
         Raises:
             NotAuthenticated: the credential belongs to nobody.

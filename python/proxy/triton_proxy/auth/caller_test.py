@@ -19,7 +19,7 @@ class Case:
         credential = Credential(Kind.API_KEY, "k3y")
         self.caller = Caller(decisions, credential, decisions.decide(credential, soon()), clock=lambda: self.now)
 
-    def authenticate(self, credential: Credential, deadline: float) -> Principal:
+    def authenticate(self, credential: Credential, deadline: float, *, known: bool = False) -> Principal:
         self.calls += 1
         if isinstance(self.answer, Exception):
             raise self.answer

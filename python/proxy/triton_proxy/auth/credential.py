@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 
 API_KEY_HEADER = "x-domino-api-key"
 TOKEN_HEADER = "authorization"  # noqa: S105 - the name of a header
-# Domino's keys have 64 characters and its tokens a few KB; gRPC's own limit for all metadata is 16 KB.
-_LONGEST = 16 * 1024
+# Domino's keys have 64 characters. A token of a user in hundreds of groups has 12 KiB and more.
+LONGEST_BYTES = {API_KEY_HEADER: 256, TOKEN_HEADER: 16 * 1024}
 _POSSIBLE = re.compile("[!-~]+")
 
 # gRPC logs values of metadata that are not UTF-8, in full: one of them may be a key with a stray byte.
@@ -78,6 +78,10 @@ def from_metadata(metadata: Iterable[tuple[str, str | bytes]]) -> Credential:
 
 
 def _checked(key: str, value: str) -> str:
-    if len(value) > _LONGEST or not _POSSIBLE.fullmatch(value):
-        raise UnusableCredential(f"metadata {key} is empty, too long or holds characters that no credential has")
+    longest = LONGEST_BYTES[key]
+    if len(value) > longest:
+        what = "a Domino API key" if key == API_KEY_HEADER else "a token"
+        raise UnusableCredential(f"metadata {key} holds {len(value)} bytes; expected {what} of at most {longest}")
+    if not _POSSIBLE.fullmatch(value):
+        raise UnusableCredential(f"metadata {key} is empty or holds characters that no credential has")
     return value

@@ -16,6 +16,8 @@ from triton_proxy.auth.credential import Credential, Kind, UnusableCredential, f
         ([("authorization", "bearer  a.b.c ")], Credential(Kind.TOKEN, "a.b.c")),
         ([("authorization", "Bearer t"), ("x-domino-api-key", "k")], Credential(Kind.API_KEY, "k")),
         ([("user-agent", "x"), ("x-domino-api-key", "k")], Credential(Kind.API_KEY, "k")),
+        ([("x-domino-api-key", "k" * 256)], Credential(Kind.API_KEY, "k" * 256)),
+        ([("authorization", "Bearer " + "t" * 16384)], Credential(Kind.TOKEN, "t" * 16384)),
     ],
 )
 def test_found(metadata: list[tuple[str, str | bytes]], expected: Credential) -> None:
@@ -36,7 +38,15 @@ def test_found(metadata: list[tuple[str, str | bytes]], expected: Credential) ->
         ([("x-domino-api-key", "")], "metadata x-domino-api-key is empty"),
         ([("x-domino-api-key", "a b")], "characters that no credential has"),
         ([("x-domino-api-key", "a\r\nX-Other: b")], "characters that no credential has"),
-        ([("x-domino-api-key", "k" * 20_000)], "too long"),
+        (
+            [("x-domino-api-key", "k" * 257)],
+            "metadata x-domino-api-key holds 257 bytes; expected a Domino API key of at most 256",
+        ),
+        (
+            [("authorization", "Bearer " + "t" * 16385)],
+            "metadata authorization holds 16385 bytes; expected a token of at most 16384",
+        ),
+        ([("x-domino-api-key", "\xa0" * 257)], "holds 257 bytes"),
         ([("x-domino-api-key", "a"), ("x-domino-api-key", "b")], "given more than once"),
         ([("authorization", "Bearer a"), ("authorization", "Bearer a")], "given more than once"),
         ([("authorization", "Basic dTpw")], "not of the form 'Bearer <token>'"),

@@ -11,14 +11,21 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from triton_proxy.auth import Authenticator, CutShort, IdentityUnavailable, NotAuthenticated, Principal
+from triton_proxy.auth import Authenticator, CutShort, IdentityUnavailable, Kind, NotAuthenticated, Principal
 from triton_proxy.auth.credential import Credential
+from triton_proxy.auth.places import Places
 
 _LOG = logging.getLogger(__name__)
 _LONGEST_NO_SECS = 5.0
 # How long a decision served stale stands before somebody is asked again.
 _STALE_STEP_SECS = 5.0
 _ENTRIES = 10_000
+# Questions under way for one kind of credential. At 0.1 s each that is 320 new callers a second, far more than ever
+# come; and a Domino that slows down under it is not asked more.
+_QUESTIONS = 32
+# Strangers that ask or wait, of one kind of credential. With both kinds they hold at most 128 threads, half of what
+# MAX_STREAMS gives by default: the other half is for callers that are known.
+_STRANGERS = 64
 
 
 @dataclass(frozen=True)
@@ -27,6 +34,27 @@ class Decision:
 
     principal: Principal
     valid_until: float
+
+
+@dataclass(frozen=True)
+class DecisionsStatistics:
+    """What is remembered, and what is being found out.
+
+    Attributes:
+        remembered_yes: credentials whose last answer named a principal, lapsed or not.
+        remembered_no: credentials whose last answer was a no, lapsed or not.
+        asking: questions under way.
+        waiting: callers that wait for a question to begin, or for the answer to another caller's.
+        refused: callers that were refused so far because too many strangers were asked about at once.
+        stale_answers: times so far that a decision was prolonged since nobody could decide.
+    """
+
+    remembered_yes: int
+    remembered_no: int
+    asking: int
+    waiting: int
+    refused: int
+    stale_answers: int
 
 
 @dataclass(frozen=True)
@@ -44,13 +72,20 @@ class _No:
     valid_until: float
 
 
+@dataclass(frozen=True)
+class _Undecided:
+    # As above, not the exception.
+    reason: str
+    retry_after_secs: float | None
+
+
 class _Flight:
-    """A question under way, for all who ask the same meanwhile."""
+    """A question under way, for all callers that ask the same meanwhile."""
 
     def __init__(self) -> None:
         self.landed = threading.Event()
-        # A text: nobody could decide. None: whoever asked gave up for reasons of its own.
-        self.outcome: _Yes | _No | str | None = None
+        # None: the caller that asked gave up for reasons of its own.
+        self.outcome: _Yes | _No | _Undecided | None = None
 
 
 class Decisions:
@@ -58,6 +93,10 @@ class Decisions:
 
     Entries are found by a digest of the credential under a key that this process drew and nobody knows: neither a
     memory dump nor a collision made elsewhere leads to a credential.
+
+    Known credentials, whose last answer named a principal, and those of strangers have places of their own, and so has
+    each kind of credential: neither strangers, nor a Domino that is slow with API keys while tokens are verified here,
+    keep a known caller from being confirmed.
     """
 
     def __init__(
@@ -77,7 +116,7 @@ class Decisions:
             positive_secs: how long a yes stands, its token's end permitting; a no stands at most five seconds.
             stale_secs: how much longer a yes is used while nobody can decide; 0 for not at all.
             entries: most decisions remembered of either kind; the yes unused for longest, or the oldest no, goes first.
-            clock: time by which decisions stand, in seconds.
+            clock: time by which decisions stand, and that deadlines are compared with, in seconds.
             wall_clock: seconds since the epoch, by which tokens end.
         """
         self._inner = inner
@@ -93,7 +132,12 @@ class Decisions:
         self._yes: OrderedDict[bytes, _Yes] = OrderedDict()
         self._no: OrderedDict[bytes, _No] = OrderedDict()
         self._flights: dict[bytes, _Flight] = {}
-        self.stale_answers = 0
+        self._places = {
+            (kind, known): Places(questions=_QUESTIONS, callers=None if known else _STRANGERS)
+            for kind in Kind
+            for known in (False, True)
+        }
+        self._stale_answers = 0
 
     def decide(self, credential: Credential, deadline: float) -> Decision:
         """The decision about a credential, remembered or new.
@@ -107,6 +151,28 @@ class Decisions:
             IdentityUnavailable: it can't be decided now.
         """
         digest = self._digest(credential)
+        with self._lock:
+            remembered = self._known(digest)
+            places = self._places[credential.kind, digest in self._yes]
+        if remembered is not None:
+            return _decision(remembered)
+        with places.caller():
+            return self._find_out(digest, credential, deadline, places)
+
+    def statistics(self) -> DecisionsStatistics:
+        """What is remembered, and what is being found out, at this moment."""
+        places = [one.statistics() for one in self._places.values()]
+        with self._lock:
+            return DecisionsStatistics(
+                remembered_yes=len(self._yes),
+                remembered_no=len(self._no),
+                asking=sum(one.asking for one in places),
+                waiting=sum(one.waiting for one in places),
+                refused=sum(one.refused for one in places),
+                stale_answers=self._stale_answers,
+            )
+
+    def _find_out(self, digest: bytes, credential: Credential, deadline: float, places: Places) -> Decision:
         while True:
             with self._lock:
                 known = self._known(digest)
@@ -117,13 +183,14 @@ class Decisions:
                 if flight is None:
                     flight = self._flights[digest] = _Flight()
             if leads:
-                return self._ask(digest, flight, credential, deadline)
-            if not flight.landed.wait(max(deadline - time.monotonic(), 0)):
+                return self._ask(digest, flight, credential, deadline, places)
+            if not flight.landed.wait(max(deadline - self._clock(), 0)):
                 raise CutShort("nobody has said who is calling within the call's deadline; allow more time")
-            if isinstance(flight.outcome, str):
-                raise IdentityUnavailable(flight.outcome)
-            if flight.outcome is not None:
-                return _decision(flight.outcome)
+            outcome = flight.outcome
+            if isinstance(outcome, _Undecided):
+                raise IdentityUnavailable(outcome.reason, outcome.retry_after_secs)
+            if outcome is not None:
+                return _decision(outcome)
 
     def recall(self, credential: Credential) -> Decision | None:
         """The decision that is remembered; None where there is none that stands. Does not wait.
@@ -153,15 +220,16 @@ class Decisions:
         no = self._no.get(digest)
         return no if no is not None and now < no.valid_until else None
 
-    def _ask(self, digest: bytes, flight: _Flight, credential: Credential, deadline: float) -> Decision:
+    def _ask(self, digest: bytes, flight: _Flight, credential: Credential, deadline: float, places: Places) -> Decision:
         try:
-            outcome = flight.outcome = self._asked(digest, credential, deadline)
+            with places.question(deadline - self._clock()):
+                outcome = flight.outcome = self._asked(digest, credential, deadline)
             self._remember(digest, outcome)
             return _decision(outcome)
         except CutShort:
             raise  # The others may have more time: one of them asks anew.
         except IdentityUnavailable as trouble:
-            flight.outcome = str(trouble)
+            flight.outcome = _Undecided(str(trouble), trouble.retry_after_secs)
             raise
         finally:
             with self._lock:
@@ -169,13 +237,16 @@ class Decisions:
             flight.landed.set()
 
     def _asked(self, digest: bytes, credential: Credential, deadline: float) -> _Yes | _No:
+        with self._lock:
+            known = digest in self._yes
         try:
-            principal = self._inner.authenticate(credential, deadline)
+            principal = self._inner.authenticate(credential, deadline, known=known)
         except NotAuthenticated as refusal:
             return _No(str(refusal), self._clock() + self._negative_secs)
         except CutShort:
             raise  # It does not say that nobody can decide: a hurry must not make a revoked key good.
         except IdentityUnavailable:
+            # Domino was asked about this credential, or failed known callers in a row lately: strangers can't do that.
             stale = self._stale(digest)
             if stale is None:
                 raise
@@ -206,7 +277,7 @@ class Decisions:
             now = self._clock()
             if known is None or now >= known.stale_until:
                 return None
-            self.stale_answers += 1
+            self._stale_answers += 1
         _LOG.warning("nobody can say who is calling; %s is let in by an earlier decision", known.principal.name)
         return replace(known, valid_until=min(now + _STALE_STEP_SECS, known.stale_until))
 

@@ -11,20 +11,29 @@ import logging
 import math
 import random
 import time
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 import jwt
 
 from triton_proxy.auth import CutShort, IdentityUnavailable, NotAuthenticated, Principal
 from triton_proxy.auth.credential import Credential, Kind
-from triton_proxy.auth.http import Client, NoAnswer
-from triton_proxy.auth.names import first_name
+from triton_proxy.auth.http import Get, NoAnswer, warn_of_plaintext
+from triton_proxy.auth.names import UnusableName, principal_name
 
 _LOG = logging.getLogger(__name__)
 _PATH = "/v4/auth/principal"
-# None of them is present for everybody (facts from Domino's public documents): the first that is names the user.
-_NAMES = ("canonicalName", "userName", "email", "canonicalId", "userId")
+# None of them is present for everybody (facts from Domino's public documents): the first that is names the user. Not
+# `email`: users fill it in, and nothing in the answer says that Domino has verified it.
+_NAMES = ("canonicalName", "userName", "canonicalId", "userId")
 _REFUSED = "Domino does not accept these credentials; check that the API key or token is current"
+_REQUEST_REFUSED = (
+    "Domino refuses to look at these credentials (HTTP {status}); check that the API key or token is current. A token "
+    "that is too long for Domino's front end can be verified by the proxy: the operator sets KEYCLOAK_ISSUER"
+)
+# Of all that is 4xx, these are not about the credential, the one thing in the request that differs: there is no such
+# path or method at this address, or this is not the moment.
+_NOT_ABOUT_THE_CREDENTIAL = frozenset({404, 405, 408, 410, 421, 425, 426, 429})
 _TRY_AGAIN = "Domino can't say who is calling just now; try again"
 _TOO_SHORT = "Domino did not say who is calling within the call's deadline; allow more time"
 _ATTEMPTS = 3
@@ -34,50 +43,79 @@ _FIRST_PAUSE_SECS = 0.05
 class DominoPrincipal:
     """The authenticator that makes a principal call, for both kinds of credential."""
 
-    def __init__(self, host: str, client: Client, *, timeout_secs: float) -> None:
+    def __init__(
+        self,
+        host: str,
+        client: Get,
+        *,
+        timeout_secs: float,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+        jitter: Callable[[float, float], float] = random.uniform,
+    ) -> None:
         """Nothing is called yet.
 
         Args:
             host: Domino's front end, `http[s]://HOST[:PORT]`.
             client: connections to use.
             timeout_secs: longest time for one question, retries included.
+            clock: the time that deadlines are compared with, in seconds.
+            sleep: waits so many seconds.
+            jitter: a number between two, so that the callers of one failure do not come back together.
         """
+        warn_of_plaintext("callers' credentials go to Domino", host)
         self._url = host + _PATH
         self._client = client
         self._timeout_secs = timeout_secs
+        self._clock = clock
+        self._sleep = sleep
+        self._jitter = jitter
 
-    def authenticate(self, credential: Credential, deadline: float) -> Principal:
+    def answers(self) -> bool:
+        """Whether Domino answers a question that carries no credential; with whatever, short of an error of its own."""
+        try:
+            status, _ = self._client.get(self._url, {}, timeout_secs=self._timeout_secs)
+        except NoAnswer:
+            return False
+        return status < 500
+
+    def authenticate(self, credential: Credential, deadline: float, *, known: bool = False) -> Principal:
         """Names the principal; see `Authenticator`."""
-        own_deadline = time.monotonic() + self._timeout_secs
+        own_deadline = self._clock() + self._timeout_secs
         hurried = deadline < own_deadline
         deadline = min(deadline, own_deadline)
         trouble = "no time was left"
         for attempt in range(_ATTEMPTS):
-            # Jitter keeps the callers of one failure from coming back together.
-            pause = _FIRST_PAUSE_SECS * 2**attempt * random.uniform(0.5, 1.5)  # noqa: S311 - nothing to guess
-            left = deadline - time.monotonic() - (pause if attempt else 0)
+            pause = _FIRST_PAUSE_SECS * 2**attempt * self._jitter(0.5, 1.5)
+            left = deadline - self._clock() - (pause if attempt else 0)
             if left <= 0:
                 if hurried:
                     raise CutShort(_TOO_SHORT)
                 break
             if attempt:
-                time.sleep(pause)
+                self._sleep(pause)
             try:
                 status, body = self._client.get(self._url, dict([credential.header]), timeout_secs=left)
             except NoAnswer as error:
                 trouble = str(error)
                 continue
-            if status in (401, 403):
-                raise NotAuthenticated(_REFUSED)
             if status == 200:
                 return replace(read_principal(body), expires_at=_end_of(credential))
+            _raise_if_refused(status)
             trouble = f"HTTP {status}"
             if status != 429 and status < 500:
                 break
-        if hurried and time.monotonic() >= deadline:
+        if hurried and self._clock() >= deadline:
             raise CutShort(_TOO_SHORT)
         _LOG.warning("Domino gave no answer about a principal: %s", trouble)
         raise IdentityUnavailable(_TRY_AGAIN)
+
+
+def _raise_if_refused(status: int) -> None:
+    if status in (401, 403):
+        raise NotAuthenticated(_REFUSED)
+    if 400 <= status < 500 and status not in _NOT_ABOUT_THE_CREDENTIAL:
+        raise NotAuthenticated(_REQUEST_REFUSED.format(status=status))
 
 
 def read_principal(body: bytes) -> Principal:
@@ -94,11 +132,22 @@ def read_principal(body: bytes) -> Principal:
     if isinstance(answer, dict):
         if answer.get("isAnonymous") is True:
             raise NotAuthenticated(_REFUSED)
-        name = first_name(answer, _NAMES)
-        if answer.get("isAnonymous") is False and name is not None:
-            return Principal(name=name, admin=answer.get("isAdmin") is True)
+        if answer.get("isAnonymous") is False:
+            return Principal(_name_in(answer), admin=answer.get("isAdmin") is True)
     _LOG.warning("Domino's answer to a principal call can't be read (%d bytes)", len(body))
     raise IdentityUnavailable(_TRY_AGAIN)
+
+
+def _name_in(answer: Mapping[str, object]) -> str:
+    try:
+        name = principal_name(answer, _NAMES)
+    except UnusableName as error:
+        _LOG.warning("Domino's answer to a principal call names the user in a way that can't be used: %s", error)
+        raise IdentityUnavailable(_TRY_AGAIN) from None
+    if name is None:
+        _LOG.warning("Domino's answer to a principal call names nobody: expected one of %s", ", ".join(_NAMES))
+        raise IdentityUnavailable(_TRY_AGAIN)
+    return name
 
 
 def _end_of(credential: Credential) -> float | None:

@@ -53,7 +53,7 @@ def ask(server: RawServer, client: Client) -> Ask:
         ({**ANN, "isAdmin": True}, Principal("ann", admin=True)),
         ({**ANN, "isAdmin": "true"}, Principal("ann", admin=False)),
         ({"isAnonymous": False, "userName": "bob"}, Principal("bob", admin=False)),
-        ({"isAnonymous": False, "canonicalName": None, "email": "c@d.e"}, Principal("c@d.e", admin=False)),
+        ({"isAnonymous": False, "canonicalName": None, "userId": "7", "email": "c@d.e"}, Principal("7", admin=False)),
         ({"isAnonymous": False, "canonicalName": "", "canonicalId": "42"}, Principal("42", admin=False)),
         ({"isAnonymous": False, "userId": "43"}, Principal("43", admin=False)),
     ],
@@ -106,6 +106,9 @@ GOOD = json.dumps(ANN).encode()
         ("200 OK", b"[" * 60_000),
         ("200 OK", b'{"isAnonymous": false}'),
         ("200 OK", b'{"isAnonymous": false, "canonicalName": 7}'),
+        ("200 OK", b'{"isAnonymous": false, "canonicalName": 7, "userName": "ann"}'),
+        ("200 OK", b'{"isAnonymous": false, "canonicalName": "ann\\t", "userName": "ann"}'),
+        ("200 OK", b'{"isAnonymous": false, "canonicalName": "", "email": "ann@example.com"}'),
         ("200 OK", b'{"isAnonymous": "false", "canonicalName": "ann"}'),
         ("200 OK", b'{"isAnonymous": 0, "canonicalName": "ann"}'),
         ("200 OK", b'{"isAnonymous": null, "canonicalName": "ann"}'),
@@ -118,6 +121,9 @@ GOOD = json.dumps(ANN).encode()
         ("201 Created", GOOD),
         ("204 No Content", b""),
         ("404 Not Found", GOOD),
+        ("405 Method Not Allowed", GOOD),
+        ("408 Request Timeout", GOOD),
+        ("421 Misdirected Request", GOOD),
         ("429 Too Many Requests", GOOD),
         ("500 Internal Server Error", GOOD),
         ("503 Service Unavailable", GOOD),
@@ -129,6 +135,52 @@ def test_unavailable(ask: Ask, server: RawServer, status: str, body: bytes, capl
         ask()
     assert str(caught.value) == "Domino can't say who is calling just now; try again"
     assert "ann" not in caplog.text
+
+
+@pytest.mark.parametrize("status", [400, 406, 413, 414, 422, 431, 451, 499])
+def test_a_refusal_of_the_request_is_a_no_in_words_of_ours(
+    ask: Ask, server: RawServer, status: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    server.answer = whole(f"{status} Because", b"<html>ann</html>")
+    with pytest.raises(NotAuthenticated) as caught:
+        ask()
+    assert str(caught.value) == (
+        f"Domino refuses to look at these credentials (HTTP {status}); check that the API key or token is current. A"
+        " token that is too long for Domino's front end can be verified by the proxy: the operator sets KEYCLOAK_ISSUER"
+    )
+    assert len(server.requests) == 1
+    assert "ann" not in caplog.text.replace("can", "")
+
+
+@pytest.mark.parametrize(
+    ("answer", "answers"),
+    [
+        (whole("200 OK", b'{"isAnonymous": true}'), True),
+        (whole("200 OK", b"<html>"), True),
+        (whole("401 Unauthorized", b""), True),
+        (whole("404 Not Found", b""), True),
+        (whole("500 Internal Server Error", b""), False),
+        (whole("503 Service Unavailable", b""), False),
+        (Answer(), False),
+        (Answer(first_pause=5), False),
+    ],
+)
+def test_whether_it_answers_at_all_is_asked_without_a_credential(
+    server: RawServer, client: Client, answer: Answer, answers: bool
+) -> None:
+    server.answer = answer
+    assert DominoPrincipal(server.url, client, timeout_secs=0.3).answers() is answers
+    [request] = server.requests
+    assert (header(request, "X-Domino-Api-Key"), header(request, "Authorization")) == (None, None)
+
+
+def test_plain_http_is_warned_of_once(server: RawServer, client: Client, caplog: pytest.LogCaptureFixture) -> None:
+    DominoPrincipal(server.url, client, timeout_secs=5)
+    assert [f"callers' credentials go to Domino at {server.url} over plain http" in m for m in caplog.messages] == [
+        True
+    ]
+    DominoPrincipal("https://domino.example", client, timeout_secs=5)
+    assert len(caplog.messages) == 1
 
 
 def test_a_redirect_is_not_followed(ask: Ask, server: RawServer) -> None:
@@ -214,7 +266,7 @@ def test_a_callers_hurry_says_nothing_about_domino(
         ask(callers_secs=0.2)
     with pytest.raises(CutShort):
         ask(callers_secs=-1)
-    assert caplog.text == ""
+    assert "gave no answer" not in caplog.text
     with pytest.raises(IdentityUnavailable) as caught:
         ask(own_secs=0.2)
     assert type(caught.value) is IdentityUnavailable

@@ -9,11 +9,12 @@ import socket
 import threading
 import time
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Protocol
 
 import requests
 import urllib3
 
+_LOG = logging.getLogger(__name__)
 # A principal takes about half a KB, Keycloak's keys about 5.
 _LONGEST_ANSWER = 256 * 1024
 
@@ -23,6 +24,30 @@ logging.getLogger("urllib3").setLevel(logging.ERROR)
 
 class NoAnswer(Exception):  # noqa: N818 - says what happened
     """There is no whole answer; the text names the kind of trouble and quotes nothing."""
+
+
+class Get(Protocol):
+    """Asks a server, as `Client` does."""
+
+    def get(self, url: str, headers: Mapping[str, str], *, timeout_secs: float) -> tuple[int, bytes]:
+        """Status and body; raises NoAnswer."""
+        ...
+
+
+def warn_of_plaintext(what: str, url: str) -> None:
+    """Logs a warning, once for each server that is asked, where that is not over TLS.
+
+    Args:
+        what: what goes over the connection, as the subject of a sentence with its verb.
+        url: of the server.
+    """
+    if url.startswith("http://"):
+        _LOG.warning(
+            "%s at %s over plain http: whoever can change that traffic decides who callers are; use https, or encrypt"
+            " the network",
+            what,
+            url,
+        )
 
 
 class _Alarm:

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 
 import jwt
 
-from triton_proxy.auth import CutShort, IdentityUnavailable
-from triton_proxy.auth.http import Client, NoAnswer
+from triton_proxy.auth import CutShort, IdentityUnavailable, NotAuthenticated
+from triton_proxy.auth.http import Get, NoAnswer, warn_of_plaintext
+from triton_proxy.auth.names import shown
 
 _LOG = logging.getLogger(__name__)
 _FRESH_SECS = 600.0
@@ -22,26 +23,45 @@ _USABLE_SECS = 3600.0
 _SHORTEST_PAUSE_SECS = 10.0
 # A caller whose deadline is AUTH_TIMEOUT_SECS has time left for asking somebody else.
 _TIMEOUT_SECS = 2.0
-# What a key may be used with (RFC 7518, 3.1), the first where it does not say; never "none", never a secret's HS256.
+# What a key may be used with (RFC 7518, 3.1; RFC 8037, 3.1), the first where it does not say; never "none", never a
+# secret's HS256.
 _ALGORITHMS: Mapping[tuple[str, object], Sequence[str]] = {
     ("RSA", None): ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512"),
     ("EC", "P-256"): ("ES256",),
     ("EC", "P-384"): ("ES384",),
     ("EC", "P-521"): ("ES512",),
+    ("OKP", "Ed25519"): ("EdDSA",),
+    ("OKP", "Ed448"): ("EdDSA",),
 }
+_EXPECTED = "a public key for signatures: " + ", ".join(
+    kind if curve is None else f"{kind} {curve}" for kind, curve in _ALGORITHMS
+)
 ALGORITHMS = frozenset(name for names in _ALGORITHMS.values() for name in names)
 
 
 @dataclass(frozen=True)
+class KeySet:
+    """What a JWKS document lists, by key id; of two with one id the first that is usable.
+
+    Attributes:
+        usable: the public keys for signatures that can be verified here.
+        unusable: what each of the others is, in words.
+    """
+
+    usable: Mapping[str, jwt.PyJWK]
+    unusable: Mapping[str, str]
+
+
+@dataclass(frozen=True)
 class _Fetched:
-    keys: Mapping[str, jwt.PyJWK]
+    listed: KeySet
     at: float
 
 
 class Keys:
     """The signing keys at a JWKS endpoint (RFC 7517), by key id."""
 
-    def __init__(self, url: str, client: Client, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, url: str, client: Get, clock: Callable[[], float] = time.monotonic) -> None:
         """Nothing is fetched yet.
 
         Args:
@@ -49,11 +69,12 @@ class Keys:
             client: connections to use.
             clock: the time in seconds.
         """
+        warn_of_plaintext("the keys that tokens are verified with are fetched", url)
         self._url = url
         self._client = client
         self._clock = clock
         self._lock = threading.Lock()
-        self._fetched = _Fetched({}, float("-inf"))
+        self._fetched = _Fetched(KeySet({}, {}), float("-inf"))
         self._tried_at = float("-inf")
 
     def find(self, key_id: str, deadline: float) -> jwt.PyJWK | None:
@@ -65,9 +86,10 @@ class Keys:
 
         Raises:
             IdentityUnavailable: the keys can't be fetched, and those of before are too old or lack this one.
+            NotAuthenticated: the endpoint lists it, but not as a key that signatures can be verified with here.
         """
         fetched = self._fetched
-        key = fetched.keys.get(key_id)
+        key = fetched.listed.usable.get(key_id)
         age = self._clock() - fetched.at
         if key is not None and age <= _FRESH_SECS:
             return key
@@ -85,13 +107,18 @@ class Keys:
     def _find(self, key_id: str) -> jwt.PyJWK | None:
         now = self._clock()
         stale = now - self._fetched.at > _FRESH_SECS
-        if (stale or key_id not in self._fetched.keys) and now - self._tried_at >= _SHORTEST_PAUSE_SECS:
+        if (stale or key_id not in self._fetched.listed.usable) and now - self._tried_at >= _SHORTEST_PAUSE_SECS:
             self._fetch(now)
         fetched = self._fetched
         usable = self._clock() - fetched.at <= _USABLE_SECS
         # Only an endpoint that answered when last asked can say that there is no such key.
-        if usable and (key_id in fetched.keys or fetched.at == self._tried_at):
-            return fetched.keys.get(key_id)
+        if usable and (key_id in fetched.listed.usable or fetched.at == self._tried_at):
+            if key_id in fetched.listed.unusable:
+                raise NotAuthenticated(
+                    f"the token is signed with a key that can't be used here: its issuer lists it as "
+                    f"{fetched.listed.unusable[key_id]}; expected {_EXPECTED}"
+                )
+            return fetched.listed.usable.get(key_id)
         raise IdentityUnavailable("Keycloak's keys can't be fetched just now; try again")
 
     def _fetch(self, now: float) -> None:
@@ -106,8 +133,8 @@ class Keys:
             _LOG.warning("the signing keys can't be fetched from %s: %s", self._url, trouble)
 
 
-def read_keys(body: bytes) -> dict[str, jwt.PyJWK]:
-    """The usable keys of a JWKS document: public, for signatures, with an id; of two with one id the first.
+def read_keys(body: bytes) -> KeySet:
+    """The keys of a JWKS document that have an id.
 
     Raises:
         NoAnswer: it is not a JWKS document with at least one usable key.
@@ -118,18 +145,24 @@ def read_keys(body: bytes) -> dict[str, jwt.PyJWK]:
         listed = None
     if not isinstance(listed, list):
         raise NoAnswer("no JWKS document")
-    found: dict[str, jwt.PyJWK] = {}
+    usable: dict[str, jwt.PyJWK] = {}
+    unusable: dict[str, str] = {}
     for described in listed:
-        key = _key(described) if isinstance(described, dict) else None
+        if not isinstance(described, dict) or not isinstance(described.get("kid"), str):
+            continue
+        key = _key(described)
         if key is not None:
-            found.setdefault(described["kid"], key)
-    if not found:
+            usable.setdefault(described["kid"], key)
+        else:
+            said = {name: described[name] for name in ("kty", "crv", "alg", "use") if name in described}
+            unusable.setdefault(described["kid"], shown(said))
+    if not usable:
         raise NoAnswer("no usable key in the JWKS document")
-    return found
+    return KeySet(usable, {key_id: said for key_id, said in unusable.items() if key_id not in usable})
 
 
 def _key(described: Mapping[str, object]) -> jwt.PyJWK | None:
-    if described.get("use", "sig") != "sig" or not isinstance(described.get("kid"), str) or "d" in described:
+    if described.get("use", "sig") != "sig" or "d" in described:
         return None
     family, curve = described.get("kty"), described.get("crv")
     allowed = _ALGORITHMS.get((str(family), None if family == "RSA" else str(curve)), ())

@@ -13,13 +13,14 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 
 from proxy_testing.raw_server import Answer, RawServer, whole
 from proxy_testing.realm import SigningKey, jwks
-from triton_proxy.auth import CutShort, IdentityUnavailable
+from triton_proxy.auth import CutShort, IdentityUnavailable, NotAuthenticated
 from triton_proxy.auth.http import Client, NoAnswer
 from triton_proxy.auth.jwks import Keys, read_keys
 
 OLD = SigningKey("old")
 NEW = SigningKey("new")
 CURVE = SigningKey("curve", "ES256")
+EDWARDS = SigningKey("edwards", "EdDSA")
 assert isinstance(OLD.private, rsa.RSAPrivateKey)
 PRIVATE = jwt.algorithms.RSAAlgorithm.to_jwk(OLD.private, as_dict=True)
 DOWN = whole("503 Service Unavailable", b"")
@@ -178,10 +179,13 @@ def test_no_document_is_no_answer_about_a_key(case: Case, answer: Answer) -> Non
         (CURVE.jwk(), "ES256"),
         (CURVE.jwk(alg=None), "ES256"),
         (SigningKey("c", "ES384").jwk(alg=None), "ES384"),
+        (EDWARDS.jwk(), "EdDSA"),
+        (EDWARDS.jwk(alg=None), "EdDSA"),
+        (SigningKey("e", "EdDSA", bits=448).jwk(), "EdDSA"),
     ],
 )
 def test_a_usable_key_has_one_algorithm(jwk: dict[str, object], algorithm: str) -> None:
-    [key] = read_keys(jwks(jwk)).values()
+    [key] = read_keys(jwks(jwk)).usable.values()
     assert key.algorithm_name == algorithm
 
 
@@ -208,21 +212,49 @@ def test_a_usable_key_has_one_algorithm(jwk: dict[str, object], algorithm: str) 
         CURVE.jwk(crv=["P-256"]),
         CURVE.jwk(x="AAAA"),
         {"kty": "oct", "k": "c2VjcmV0", "kid": "old", "alg": "HS256"},
-        {"kty": "OKP", "crv": "Ed25519", "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo", "kid": "old"},
+        {"kty": "OKP", "crv": "X25519", "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo", "kid": "old"},
+        EDWARDS.jwk(alg="Ed25519"),
+        EDWARDS.jwk(alg="ES256"),
+        EDWARDS.jwk(crv="P-256"),
+        EDWARDS.jwk(x="AAAA"),
+        {**EDWARDS.jwk(), "d": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"},
     ],
 )
 def test_a_key_that_is_not_for_this_is_left_out(jwk: dict[str, object]) -> None:
     with pytest.raises(NoAnswer, match="no usable key"):
         read_keys(jwks(jwk))
-    assert list(read_keys(jwks(jwk, NEW.jwk()))) == ["new"]
+    assert list(read_keys(jwks(jwk, NEW.jwk())).usable) == ["new"]
+
+
+def test_keys_over_plain_http_are_warned_of_once(case: Case, caplog: pytest.LogCaptureFixture) -> None:
+    text = f"the keys that tokens are verified with are fetched at {case.server.url}/certs over plain http"
+    Keys(f"{case.server.url}/certs", case.client)
+    assert [text in message for message in caplog.messages] == [True]
+    case.has("old")
+    Keys("https://keycloak.example/certs", case.client)
+    assert len(caplog.messages) == 1
+
+
+def test_a_key_that_is_listed_but_not_for_this_is_refused_with_what_it_is(case: Case) -> None:
+    case.server.answer = whole("200 OK", jwks(OLD.jwk(), EDWARDS.jwk(crv="X25519")))
+    with pytest.raises(NotAuthenticated) as caught:
+        case.has("edwards")
+    assert str(caught.value) == (
+        "the token is signed with a key that can't be used here: its issuer lists it as {'alg': 'EdDSA', 'crv':"
+        " 'X25519', 'kty': 'OKP', 'use': 'sig'}; expected a public key for signatures: RSA, EC P-256, EC P-384,"
+        " EC P-521, OKP Ed25519, OKP Ed448"
+    )
+    assert (case.has("old"), case.has("other")) == (True, False)
 
 
 def test_of_two_with_one_id_the_first_is_used() -> None:
     twin = SigningKey("old")
-    [key] = read_keys(jwks(OLD.jwk(alg="none"), OLD.jwk(), twin.jwk())).values()
+    [key] = read_keys(jwks(OLD.jwk(alg="none"), OLD.jwk(), twin.jwk())).usable.values()
+    assert isinstance(key.key, rsa.RSAPublicKey)
+    assert isinstance(OLD.private, rsa.RSAPrivateKey)
     assert key.key.public_numbers() == OLD.private.public_key().public_numbers()
 
 
 def test_what_the_document_says_beside_its_keys_does_not_matter() -> None:
     document = {**json.loads(jwks(OLD.jwk())), "more": [1]}
-    assert list(read_keys(json.dumps(document).encode())) == ["old"]
+    assert list(read_keys(json.dumps(document).encode()).usable) == ["old"]

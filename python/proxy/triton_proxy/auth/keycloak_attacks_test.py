@@ -22,6 +22,8 @@ from triton_proxy.auth.tree import AnyOf
 KEY = SigningKey("rsa")
 CURVE = SigningKey("curve", "ES256")
 SHORT = SigningKey("short", bits=1024)
+EDWARDS = SigningKey("edwards", "EdDSA")
+ENCRYPTION = SigningKey("enc").jwk(use="enc", alg="RSA-OAEP")
 OTHERS = SigningKey("rsa")  # Of the same id, but somebody else's.
 PEM = KEY.public(Encoding.PEM)
 LEEWAY = 30
@@ -40,8 +42,9 @@ def tampered(**changes: object) -> str:
 MODULUS = KEY.jwk()["n"]
 assert isinstance(MODULUS, str)
 LONG_END = '{"exp": 1' + "0" * 5000 + "}"
-NO_ALGORITHM = "not signed with a public key's algorithm"
+NO_ALGORITHM = "expected a public key's algorithm: ES256, ES384, ES512, EdDSA, PS256, PS384, PS512, RS256,"
 BAD = "not one that this proxy accepts"
+ISSUER_IS = "the token's issuer is "
 NO_KEY = "a key that its issuer does not have"
 
 ATTACKS: Mapping[str, tuple[str, str]] = {
@@ -79,10 +82,16 @@ ATTACKS: Mapping[str, tuple[str, str]] = {
     "detached": (f"{part({'alg': 'RS256', 'kid': 'rsa', 'b64': False, 'crit': ['b64']})}..{part('x')}", BAD),
     "other claims under a signature": (tampered(preferred_username="bob"), BAD),
     "longer life under a signature": (tampered(exp=now(9999)), BAD),
-    "other issuer": (KEY.token(claims(iss="https://domino.example/auth/realms/master")), BAD),
-    "issuer with a slash more": (KEY.token(claims(iss=ISSUER + "/")), BAD),
-    "issuer in capitals": (KEY.token(claims(iss=ISSUER.upper())), BAD),
-    "issuer in a list": (KEY.token(claims(iss=[ISSUER])), BAD),
+    "other issuer": (
+        KEY.token(claims(iss="https://domino.example/auth/realms/master")),
+        ISSUER_IS + "'https://domino.example/auth/realms/master';",
+    ),
+    "issuer with a slash more": (
+        KEY.token(claims(iss=ISSUER + "/")),
+        ISSUER_IS + f"'{ISSUER}/'; this proxy accepts '{ISSUER}'",
+    ),
+    "issuer in capitals": (KEY.token(claims(iss=ISSUER.upper())), ISSUER_IS),
+    "issuer in a list": (KEY.token(claims(iss=[ISSUER])), ISSUER_IS),
     "no issuer": (KEY.token(claims(iss=None)), BAD),
     "expired": (KEY.token(claims(exp=now(-LEEWAY - 1))), "the token has expired; get a new one"),
     "expired long ago": (KEY.token(claims(exp=1)), "the token has expired; get a new one"),
@@ -111,7 +120,28 @@ ATTACKS: Mapping[str, tuple[str, str]] = {
     "no typ": (KEY.token(claims(typ=None)), "an access token is needed"),
     "typ list": (KEY.token(claims(typ=["Bearer"])), "an access token is needed"),
     "names nobody": (KEY.token(claims(preferred_username=None, sub=None)), "the token names nobody"),
-    "names a number": (KEY.token(claims(preferred_username=7, sub=None)), "the token names nobody"),
+    "names a number": (KEY.token(claims(preferred_username=7)), "the token's preferred_username can't be a name"),
+    "a name with a line in it": (KEY.token(claims(preferred_username="a\nb")), "preferred_username can't be a name"),
+    "a name that is too long": (KEY.token(claims(preferred_username="a" * 257)), "preferred_username can't be a name"),
+    "a blank name": (
+        KEY.token(claims(preferred_username="  ")),
+        "expected 1 to 256 printable characters, not all blank",
+    ),
+    "an unverified address alone": (
+        KEY.token(claims(preferred_username=None, sub=None, email="root@domino.example")),
+        "the token names nobody",
+    ),
+    "a spoilt name before a verified address": (
+        KEY.token(claims(preferred_username="a\tb", email="root@domino.example", email_verified=True)),
+        "preferred_username can't be a name",
+    ),
+    "Ed25519 of another key": (SigningKey("edwards", "EdDSA").token(claims()), BAD),
+    "Ed25519 by the id of RSA": (EDWARDS.token(claims(), kid="rsa"), BAD),
+    "RSA by the id of Ed25519": (KEY.token(claims(), kid="edwards"), BAD),
+    "a key for encryption": (
+        KEY.token(claims(), kid="enc"),
+        "a key that can't be used here: its issuer lists it as {'alg': 'RSA-OAEP', 'kty': 'RSA', 'use': 'enc'};",
+    ),
     "sub a number": (KEY.token(claims(sub=7)), BAD),
     "not a token": ("not-a-token", BAD),
     "two parts": ("a.b", BAD),
@@ -131,20 +161,20 @@ class Asked:
 
     calls = 0
 
-    def authenticate(self, credential: Credential, deadline: float) -> Principal:
+    def authenticate(self, credential: Credential, deadline: float, *, known: bool = False) -> Principal:
         self.calls += 1
         return Principal("asked", admin=False)
 
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[RawServer]:
-    with RawServer(whole("200 OK", jwks(KEY.jwk(), CURVE.jwk(), SHORT.jwk()))) as server:
+    with RawServer(whole("200 OK", jwks(KEY.jwk(), CURVE.jwk(), SHORT.jwk(), EDWARDS.jwk(), ENCRYPTION))) as server:
         yield server
 
 
 @pytest.fixture(scope="module")
 def verifier(server: RawServer) -> KeycloakTokens:
-    return KeycloakTokens(ISSUER, Keys(server.url, Client(connections=1)), audience=None, leeway_secs=LEEWAY)
+    return KeycloakTokens([ISSUER], Keys(server.url, Client(connections=1)), audience=None, leeway_secs=LEEWAY)
 
 
 @pytest.mark.parametrize(("token", "text"), ATTACKS.values(), ids=ATTACKS.keys())
@@ -161,8 +191,16 @@ def test_refused(verifier: KeycloakTokens, token: str, text: str, caplog: pytest
 def test_all_of_them_together_make_one_fetch() -> None:
     with RawServer(whole("200 OK", jwks(KEY.jwk()))) as server:
         keys = Keys(server.url, Client(connections=1))
-        verifying = KeycloakTokens(ISSUER, keys, audience=None, leeway_secs=LEEWAY)
+        verifying = KeycloakTokens([ISSUER], keys, audience=None, leeway_secs=LEEWAY)
         for token, _ in ATTACKS.values():
             with pytest.raises(NotAuthenticated):
                 verifying.authenticate(Credential(Kind.TOKEN, token), time.monotonic() + 30)
         assert len(server.requests) == 1
+
+
+def test_an_issuer_is_shown_printable_and_short(verifier: KeycloakTokens) -> None:
+    for issuer in ("https://a\n2026 WARNING forged\u202e\ud800", "i" * 9000, {"a": ["b" * 9000] * 99}):
+        with pytest.raises(NotAuthenticated) as caught:
+            verifier.authenticate(Credential(Kind.TOKEN, KEY.token(claims(iss=issuer))), time.monotonic() + 30)
+        assert str(caught.value).isprintable()
+        assert len(str(caught.value)) < 2000

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import jwt
 import pytest
@@ -22,13 +22,15 @@ from triton_proxy.auth.tree import AnyOf
 
 KEY = SigningKey("rsa")
 CURVE = SigningKey("curve", "ES256")
+EDWARDS = [SigningKey("ed25519", "EdDSA"), SigningKey("ed448", "EdDSA", bits=448)]
+ALIAS = "https://domino.before.example/auth/realms/DominoRealm"
 LEEWAY = 30
 Ask = Callable[..., Principal]
 
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[RawServer]:
-    with RawServer(whole("200 OK", jwks(KEY.jwk(), CURVE.jwk()))) as server:
+    with RawServer(whole("200 OK", jwks(*(key.jwk() for key in [KEY, CURVE, *EDWARDS])))) as server:
         yield server
 
 
@@ -45,8 +47,8 @@ def ask(keys: Keys) -> Ask:
     return ask
 
 
-def verifier(keys: Keys, audience: str | None = None) -> KeycloakTokens:
-    return KeycloakTokens(ISSUER, keys, audience=audience, leeway_secs=LEEWAY)
+def verifier(keys: Keys, audience: str | None = None, parties: Sequence[str] = ()) -> KeycloakTokens:
+    return KeycloakTokens([ISSUER, ALIAS], keys, audience=audience, authorized_parties=parties, leeway_secs=LEEWAY)
 
 
 def now(seconds: float = 0) -> int:
@@ -57,7 +59,8 @@ def test_a_good_token_names_user_groups_and_end(ask: Ask) -> None:
     end = now(300)
     expected = Principal("ann", False, ("/roles/Practitioner", "/organizations/acme"), float(end))
     assert ask(KEY.token(claims(exp=end))) == expected
-    assert ask(CURVE.token(claims(exp=end))) == expected
+    for key in (CURVE, *EDWARDS):
+        assert ask(key.token(claims(exp=end))) == expected
 
 
 @pytest.mark.parametrize(
@@ -70,8 +73,16 @@ def test_a_good_token_names_user_groups_and_end(ask: Ask) -> None:
         ({"user_groups": [7, None, "/g"]}, ("ann", False, ("/g",))),
         ({"user_groups": None, "realm_access": {"roles": ["SysAdmin"]}}, ("ann", False, ())),
         ({"user_groups": None, "preferred_username": None}, ("6170", False, ())),
-        ({"user_groups": None, "preferred_username": "", "email": "a@b.c"}, ("a@b.c", False, ())),
-        ({"user_groups": None, "preferred_username": "a\nb"}, ("6170", False, ())),
+        ({"user_groups": None, "preferred_username": "", "email": "a@b.c"}, ("6170", False, ())),
+        ({"user_groups": None, "preferred_username": None, "email": "a@b.c"}, ("6170", False, ())),
+        (
+            {"user_groups": None, "preferred_username": None, "email": "a@b.c", "email_verified": "true"},
+            ("6170", False, ()),
+        ),
+        (
+            {"user_groups": None, "preferred_username": None, "email": "a@b.c", "email_verified": True},
+            ("a@b.c", False, ()),
+        ),
     ],
 )
 def test_who_it_is(ask: Ask, changes: dict[str, object], expected: tuple[object, ...]) -> None:
@@ -137,6 +148,46 @@ def test_an_audience_that_is_set_is_strict(ask: Ask, audience: object, accepted:
             ask(token, "triton")
 
 
+@pytest.mark.parametrize(
+    ("party", "got"),
+    [
+        ("domino-play", None),
+        ("domino-batch", None),
+        ("domino", "the client 'domino' (azp)"),
+        ("Domino-Play", "the client 'Domino-Play' (azp)"),
+        ("", "the client '' (azp)"),
+        (["domino-play"], "the client ['domino-play'] (azp)"),
+        ({"domino-play": 1}, "the client {'domino-play': 1} (azp)"),
+        (7, "the client 7 (azp)"),
+        (None, "no client (azp is missing)"),
+    ],
+)
+def test_authorized_parties_that_are_set_are_strict(keys: Keys, party: object, got: str | None) -> None:
+    token = Credential(Kind.TOKEN, KEY.token(claims(azp=party)))
+    assert verifier(keys).authenticate(token, time.monotonic() + 30).name == "ann"
+    strict = verifier(keys, parties=["domino-play", "domino-batch"])
+    if got is None:
+        assert strict.authenticate(token, time.monotonic() + 30).name == "ann"
+        return
+    with pytest.raises(NotAuthenticated) as caught:
+        strict.authenticate(token, time.monotonic() + 30)
+    assert str(caught.value) == (
+        f"the token was issued to {got}; this proxy accepts tokens of one of ['domino-play', 'domino-batch'], as"
+        " JWT_AUTHORIZED_PARTIES says"
+    )
+
+
+def test_a_realm_may_have_several_names_and_another_is_named_beside_them(ask: Ask) -> None:
+    assert ask(KEY.token(claims(iss=ALIAS))).name == "ann"
+    with pytest.raises(NotAuthenticated) as caught:
+        ask(KEY.token(claims(iss="https://elsewhere.example/auth/realms/DominoRealm")))
+    assert str(caught.value) == (
+        "the token's issuer is 'https://elsewhere.example/auth/realms/DominoRealm'; this proxy accepts one of "
+        f"['{ISSUER}', '{ALIAS}']. Is it a token of this Domino? Other names of its realm go into"
+        " KEYCLOAK_ISSUER_ALIASES"
+    )
+
+
 def test_an_api_key_is_not_its_business(keys: Keys) -> None:
     with pytest.raises(NotMine):
         verifier(keys).authenticate(Credential(Kind.API_KEY, "k"), time.monotonic() + 30)
@@ -148,7 +199,7 @@ class Asked:
     def __init__(self) -> None:
         self.calls = 0
 
-    def authenticate(self, credential: Credential, deadline: float) -> Principal:
+    def authenticate(self, credential: Credential, deadline: float, *, known: bool = False) -> Principal:
         self.calls += 1
         return Principal("asked", admin=False)
 

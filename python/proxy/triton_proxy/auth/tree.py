@@ -11,7 +11,7 @@ from triton_proxy.auth.credential import Credential
 class Deny:
     """Nobody is known: what the proxy runs with where nothing is configured."""
 
-    def authenticate(self, credential: Credential, deadline: float) -> Principal:
+    def authenticate(self, credential: Credential, deadline: float, *, known: bool = False) -> Principal:
         """Refuses; see `Authenticator`."""
         raise NotAuthenticated(
             "this proxy is set up to let nobody in; the operator sets DOMINO_HOST or KEYCLOAK_ISSUER"
@@ -29,12 +29,12 @@ class AnyOf:
         """Asks them in this order."""
         self._authenticators = tuple(authenticators)
 
-    def authenticate(self, credential: Credential, deadline: float) -> Principal:
+    def authenticate(self, credential: Credential, deadline: float, *, known: bool = False) -> Principal:
         """Names the principal; see `Authenticator`."""
         unavailable: IdentityUnavailable | None = None
         for authenticator in self._authenticators:
             try:
-                return authenticator.authenticate(credential, deadline)
+                return authenticator.authenticate(credential, deadline, known=known)
             except NotMine:
                 continue
             except IdentityUnavailable as trouble:

@@ -15,7 +15,7 @@ class Says:
         self.outcome = outcome
         self.deadlines: list[float] = []
 
-    def authenticate(self, credential: Credential, deadline: float) -> Principal:
+    def authenticate(self, credential: Credential, deadline: float, *, known: bool = False) -> Principal:
         self.deadlines.append(deadline)
         if isinstance(self.outcome, Exception):
             raise self.outcome
