@@ -8,11 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tritonclient.utils import deserialize_bytes_tensor
 
 from devstack import models
 from devstack.triton import Triton
 from mm_client_api import ApiKey, InferenceRequest, InvalidRequest, TritonClient
 from multimodal_contract import pb
+from proxy_testing.open_stream import OpenStream
 from serving import KEY, TIMEOUT, Proxy, add, error_of, heard, number_in, open_stream, packet, write_model
 
 START, END, DATA = pb.SEV_START, pb.SEV_END, pb.SEV_DATA
@@ -213,3 +215,61 @@ def test_the_client_library_runs_sequences(serving: Proxy) -> None:
     error = results[-1].error
     assert isinstance(error, InvalidRequest)
     assert error.detail == NO_START
+
+
+# Answers with the id as its control tensor has it, and as Triton has it.
+ID_CODE = """
+import numpy as np
+import triton_python_backend_utils as pb_utils
+
+
+class TritonPythonModel:
+    def execute(self, requests):
+        return [self.answer(request) for request in requests]
+
+    def answer(self, request):
+        told = pb_utils.get_input_tensor_by_name(request, "ID").as_numpy().reshape(-1)[0]
+        told = told.decode() if isinstance(told, bytes) else str(told)
+        both = np.array([[told, str(request.correlation_id())]], dtype=object)
+        return pb_utils.InferenceResponse([pb_utils.Tensor("IDS", both)])
+"""
+
+
+@pytest.mark.parametrize("datatype", ["STRING", "INT32", "UINT32", "INT64", "UINT64"])
+def test_a_model_that_asks_for_the_id_of_its_sequence_gets_all_of_it(
+    serving: Proxy, repository: Path, triton: Triton, datatype: str
+) -> None:
+    name = f"sequence_id_{datatype.lower()}"
+    config = f"""max_batch_size: 1
+    input {{ name: "INPUT" data_type: TYPE_INT32 dims: [1] }}
+    output {{ name: "IDS" data_type: TYPE_STRING dims: [2] }}
+    sequence_batching {{
+      control_input {{ name: "ID" control {{ kind: CONTROL_SEQUENCE_CORRID data_type: TYPE_{datatype} }} }}
+      oldest {{ max_candidate_sequences: 16 }}
+    }}
+    """
+    write_model(repository / name, config, ID_CODE)
+    triton.wait_ready([name])
+
+    def ids(stream: OpenStream, event: pb.StreamEvent.ValueType) -> str:
+        made = add(1, event)
+        made.control.model = name
+        made.control.outputs[0].name = "IDS"
+        ack = stream.ask(made)
+        assert ack.status == pb.OK, ack.message
+        told, known = deserialize_bytes_tensor(ack.outputs[0].data)
+        assert told == known
+        return str(told, "ascii")
+
+    streams = [open_stream(serving) for _ in range(4)]
+    first = [ids(stream, START) for stream in streams]
+    assert len(set(first)) == len(first)
+    assert [ids(stream, DATA) for stream in streams] == first
+    again = [ids(stream, START) for stream in streams]
+    assert not set(again) & set(first)
+    if datatype == "STRING":
+        assert all(len(one) == 128 for one in first)
+    else:
+        assert all(0 < int(one) < 2 ** {"INT32": 31, "UINT32": 32}.get(datatype, 63) for one in first)
+    for stream in streams:
+        stream.end()

@@ -273,4 +273,14 @@ def from_triton(metadata: service_pb2.ModelMetadataResponse, config: model_confi
         decoupled=config.model_transaction_policy.decoupled,
         stateful=config.HasField("sequence_batching"),
         versions=tuple(metadata.versions),
+        sequence_id_datatype=_sequence_id_datatype(config.sequence_batching),
     )
+
+
+def _sequence_id_datatype(batching: model_config_pb2.ModelSequenceBatching) -> str:
+    kind = model_config_pb2.ModelSequenceBatching.Control.CONTROL_SEQUENCE_CORRID
+    for tensor in batching.control_input:
+        for control in tensor.control:
+            if control.kind == kind:
+                return str(model_config_pb2.DataType.Name(control.data_type)).removeprefix("TYPE_")
+    return Signature.sequence_id_datatype

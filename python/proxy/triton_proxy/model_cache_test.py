@@ -353,3 +353,18 @@ def test_a_signature_is_what_triton_told() -> None:
     assert from_triton(metadata, config).decoupled
     config.sequence_batching.SetInParent()
     assert from_triton(metadata, config).stateful
+
+
+@pytest.mark.parametrize("datatype", ["UINT64", "INT64", "UINT32", "INT32", "STRING"])
+def test_as_what_a_model_gets_the_id_of_a_sequence(datatype: str) -> None:
+    config = text_format.Parse(
+        f"""sequence_batching {{
+          control_input {{ name: "START" control {{ kind: CONTROL_SEQUENCE_START int32_false_true: [0, 1] }} }}
+          control_input {{ name: "ID" control {{ kind: CONTROL_SEQUENCE_CORRID data_type: TYPE_{datatype} }} }}
+        }}""",
+        model_config_pb2.ModelConfig(),
+    )
+    metadata = service_pb2.ModelMetadataResponse()
+    assert from_triton(metadata, config).sequence_id_datatype == datatype
+    del config.sequence_batching.control_input[1]
+    assert from_triton(metadata, config).sequence_id_datatype == "UINT64"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from dataclasses import dataclass
 
 import grpc
@@ -13,10 +12,9 @@ from triton_proxy import signature
 from triton_proxy.inference import Inference, TritonError
 from triton_proxy.model_cache import Entry, Models
 from triton_proxy.packet import Reason
+from triton_proxy.sequence_ids import SequenceIds
 from triton_proxy.triton import Step
 
-# Triton's sequence ids have 64 bits; as a parameter they come as a signed number.
-_SEQUENCE_ID_BITS = 63
 # What Triton says where the model is not what it was when it was described.
 _CONTRADICTIONS = (
     grpc.StatusCode.INVALID_ARGUMENT,
@@ -34,10 +32,18 @@ class Sequence:
         latest: its latest inference; the next one begins after it, since Triton keeps no order between requests.
     """
 
-    def __init__(self) -> None:
-        """A new one. Its id can't be guessed: whoever knew it could join in."""
-        self.sequence_id = secrets.randbits(_SEQUENCE_ID_BITS) or 1
+    def __init__(self, datatype: str) -> None:
+        """A new one.
+
+        Args:
+            datatype: of its id, as `Signature.sequence_id_datatype`.
+        """
+        self.sequence_id = _IDS.draw(datatype, self)
         self.latest: Inference | None = None
+
+
+# Of all models and streams: that no two are the same is simplest to see so.
+_IDS: SequenceIds[Sequence] = SequenceIds()
 
 
 @dataclass(frozen=True)
@@ -137,7 +143,7 @@ class Planner:
         start = self._starts(accepted)
         # Nothing can follow in a unary call: its one packet is a sequence of its own.
         end = accepted.packet.event == pb.SEV_END or self._unary
-        sequence = Sequence() if start else self._sequences[key]
+        sequence = Sequence(entry.signature.sequence_id_datatype) if start else self._sequences[key]
         self._sequences[key] = sequence
         self._begins = False
         if end:

@@ -32,6 +32,7 @@ class Described:
         now: the clock of it.
         dims: shape of x.
         outputs: what models give.
+        sequence_id_datatype: as what stateful models get the id of a sequence; "" where they do not ask for it.
         asked: how often a model was asked for.
     """
 
@@ -39,6 +40,7 @@ class Described:
         self.now = 1000.0
         self.dims = [-1]
         self.outputs = ["y", "z"]
+        self.sequence_id_datatype = ""
         self.asked = 0
         self.models = Models(self.describe, clock=lambda: self.now)
 
@@ -56,6 +58,10 @@ class Described:
         config = model_config_pb2.ModelConfig(name=model)
         if model.startswith(STATEFUL):
             config.sequence_batching.SetInParent()
+            if self.sequence_id_datatype:
+                control = config.sequence_batching.control_input.add(name="ID").control.add()
+                control.kind = model_config_pb2.ModelSequenceBatching.Control.CONTROL_SEQUENCE_CORRID
+                control.data_type = model_config_pb2.DataType.Value(f"TYPE_{self.sequence_id_datatype}")
         config.model_transaction_policy.decoupled = model.startswith(DECOUPLED)
         return metadata, service_pb2.ModelConfigResponse(config=config)
 
@@ -276,17 +282,15 @@ def test_streams_have_sequences_of_their_own(described: Described) -> None:
     assert mine.sequence_id != theirs.sequence_id
 
 
-def test_ids_never_repeat_and_are_numbers_that_triton_takes(
-    described: Described, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.parametrize(
+    ("datatype", "kind"), [("UINT64", int), ("INT64", int), ("UINT32", int), ("INT32", int), ("STRING", str), ("", int)]
+)
+def test_an_id_is_what_the_model_asks_for(described: Described, datatype: str, kind: type) -> None:
+    described.sequence_id_datatype = datatype
     planner = Planner(described.models, unary=False)
-    ids = [stepped(planner, accepted(STATEFUL, pb.SEV_START)).sequence_id for _ in range(2000)]
-    assert len(set(ids)) == len(ids)
-    assert all(0 < one < 2**63 for one in ids)
-    # All 63 bits of them are drawn.
-    assert max(ids) > 2**62 > min(ids)
-    monkeypatch.setattr("triton_proxy.plan.secrets.randbits", lambda bits: 0)
-    assert stepped(planner, accepted(STATEFUL, pb.SEV_START)).sequence_id != 0
+    step = stepped(planner, accepted(STATEFUL, pb.SEV_START))
+    assert type(step.sequence_id) is kind
+    assert stepped(planner, accepted(STATEFUL)).sequence_id == step.sequence_id
 
 
 @pytest.mark.parametrize("code", list(grpc.StatusCode))
@@ -315,8 +319,8 @@ def test_triton_sees_whole_sequences(sent: list[tuple[pb.StreamEvent.ValueType, 
     """Whatever is sent: nothing before a start or after an end, and every packet in the sequence begun last."""
     described = Described()
     planner = Planner(described.models, unary=False)
-    open_ids: dict[tuple[str, str], int] = {}
-    all_ids: set[int] = set()
+    open_ids: dict[tuple[str, str], int | str] = {}
+    all_ids: set[int | str] = set()
     begins = False
     for event, key in sent:
         if key is None:

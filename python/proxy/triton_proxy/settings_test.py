@@ -132,7 +132,10 @@ def test_an_issuer_with_its_audience() -> None:
 
 def test_lists_have_commas_between_their_items() -> None:
     issuer = {"TRITON_URL": "t:1", "KEYCLOAK_ISSUER": "https://d/auth/realms/R"}
-    lists = {"KEYCLOAK_ISSUER_ALIASES": "https://a/R/ ,http://b/R", "JWT_AUTHORIZED_PARTIES": "domino-play, domino-batch"}
+    lists = {
+        "KEYCLOAK_ISSUER_ALIASES": "https://a/R/ ,http://b/R",
+        "JWT_AUTHORIZED_PARTIES": "domino-play, domino-batch",
+    }
     settings = load({**issuer, **lists})
     assert settings.keycloak_issuer_aliases == ("https://a/R", "http://b/R")
     assert settings.jwt_authorized_parties == ("domino-play", "domino-batch")

@@ -59,6 +59,8 @@ class Signature:
         decoupled: whether it may send any number of answers to one request.
         stateful: whether its requests belong to sequences.
         versions: every version that is served, this one among them.
+        sequence_id_datatype: as what the model gets the id of a sequence, such as "UINT32" or "STRING"; "UINT64", as
+            which Triton keeps it, where the model does not ask for it.
     """
 
     model: str
@@ -68,6 +70,7 @@ class Signature:
     decoupled: bool
     stateful: bool
     versions: tuple[str, ...]
+    sequence_id_datatype: str = "UINT64"
 
 
 def problem(signature: Signature, inputs: Sequence[Described]) -> str | None:

@@ -28,12 +28,13 @@ class Step:
     """What place a request has in a sequence of a stateful model; Triton's `sequence_*` parameters.
 
     Attributes:
-        sequence_id: of the sequence, not 0. Triton knows it from nothing else, so that no caller may choose it.
+        sequence_id: of the sequence, not 0; a text for a model that takes it as one. Triton knows the sequence from
+            nothing else, so that no caller may choose it.
         start: whether it is the first.
         end: whether it is the last.
     """
 
-    sequence_id: int
+    sequence_id: int | str
     start: bool
     end: bool
 
@@ -107,7 +108,10 @@ def _request(
         if decoupled:
             own.parameters[_EMPTY_FINAL_RESPONSE].bool_param = True
         if step is not None:
-            own.parameters["sequence_id"].int64_param = step.sequence_id
+            if isinstance(step.sequence_id, str):
+                own.parameters["sequence_id"].string_param = step.sequence_id
+            else:
+                own.parameters["sequence_id"].int64_param = step.sequence_id
             own.parameters["sequence_start"].bool_param = step.start
             own.parameters["sequence_end"].bool_param = step.end
         yield own.SerializeToString()

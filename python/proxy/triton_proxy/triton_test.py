@@ -19,7 +19,8 @@ from triton_proxy.packet import Input
 from triton_proxy.triton import Step, _request
 
 NAMES = st.text(st.characters(codec="utf-8"), max_size=9)
-STEPS = st.none() | st.builds(Step, sequence_id=st.integers(1, 2**63 - 1), start=st.booleans(), end=st.booleans())
+IDS = st.integers(1, 2**63 - 1) | st.text("0123456789abcdef", min_size=1, max_size=32)
+STEPS = st.none() | st.builds(Step, sequence_id=IDS, start=st.booleans(), end=st.booleans())
 
 
 @st.composite
@@ -50,7 +51,10 @@ def expected(
     for name in outputs or ():
         request.outputs.add(name=name)
     if step is not None:
-        request.parameters["sequence_id"].int64_param = step.sequence_id
+        if isinstance(step.sequence_id, str):
+            request.parameters["sequence_id"].string_param = step.sequence_id
+        else:
+            request.parameters["sequence_id"].int64_param = step.sequence_id
         request.parameters["sequence_start"].bool_param = step.start
         request.parameters["sequence_end"].bool_param = step.end
     if decoupled:

@@ -1,0 +1,53 @@
+"""Ids of the sequences of stateful models, such that the model's own control tensor holds all of them.
+
+Triton knows a sequence by a number of 64 bits or a text. A model may ask for it (`CONTROL_SEQUENCE_CORRID`): as a text
+it gets only a text, and of a number with 32 bits the low-order half.
+"""
+
+from __future__ import annotations
+
+import secrets
+import threading
+from typing import Generic, TypeVar
+from weakref import WeakValueDictionary
+
+# As a parameter of a request, a number is a signed one; in a model that takes it as signed, it is not to turn negative.
+_BITS = {"INT32": 31, "UINT32": 32, "INT64": 63, "UINT64": 63}
+_TEXT = "STRING"
+# In hexadecimal digits exactly the 128 characters that Triton takes at most: some releases hand the model all of their
+# buffer, and what is left of it turns into further elements, with which they then refuse the request.
+_TEXT_BYTES = 64
+_Holder = TypeVar("_Holder")
+
+
+class SequenceIds(Generic[_Holder]):
+    """Draws ids. They can't be guessed, as far as their width allows: a caller that knew one could join in.
+
+    An id does not come again as long as its holder is there. What other proxies of the same Triton draw is not known
+    here: of 32 bits, ten thousand live sequences on each of two proxies share one with a chance of 2 %.
+    """
+
+    def __init__(self) -> None:
+        """None is in use."""
+        self._lock = threading.Lock()
+        self._holders: WeakValueDictionary[int | str, _Holder] = WeakValueDictionary()
+
+    def draw(self, datatype: str, holder: _Holder) -> int | str:
+        """An id that is not in use.
+
+        Args:
+            datatype: of the model's control tensor, such as "UINT32" or "STRING".
+            holder: the sequence; the id is in use until that is gone.
+        """
+        with self._lock:
+            while (made := _made(datatype)) in self._holders:
+                pass
+            self._holders[made] = holder
+            return made
+
+
+def _made(datatype: str) -> int | str:
+    if datatype == _TEXT:
+        return secrets.token_hex(_TEXT_BYTES)
+    # Triton takes 0 for no sequence.
+    return 1 + secrets.randbelow(2 ** _BITS[datatype] - 1)
