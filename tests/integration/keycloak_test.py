@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import grpc
+import jwt
 import pytest
 
 from devstack.keycloak import Keycloak, KeycloakMissingError, Realm, distribution
@@ -142,6 +143,45 @@ def test_an_audience_that_is_set_is_strict(realm: Realm, domino: RawServer) -> N
     token = realm.log_in("ann", PASSWORD).access
     with proxy(realm, domino, JWT_AUDIENCE="triton") as served:
         assert served.knock(token)[0] is UNAUTHENTICATED
+    assert domino.requests == []
+
+
+def test_a_list_of_clients_that_is_set_is_strict(realm: Realm, domino: RawServer) -> None:
+    token = realm.log_in("ann", PASSWORD).access
+    with proxy(realm, domino, JWT_AUTHORIZED_PARTIES="other, domino-play") as served:
+        assert served.knock(token) == (IN, "")
+    with proxy(realm, domino, JWT_AUTHORIZED_PARTIES="other") as served:
+        code, text = served.knock(token)
+    assert code is UNAUTHENTICATED
+    assert text == (
+        "the token was issued to the client 'domino-play' (azp); this proxy accepts tokens of 'other', as"
+        " JWT_AUTHORIZED_PARTIES says"
+    )
+    assert domino.requests == []
+
+
+def test_a_realm_whose_name_changed_keeps_its_tokens(realm: Realm, domino: RawServer) -> None:
+    token = realm.log_in("ann", PASSWORD).access
+    name = {"KEYCLOAK_ISSUER": "https://domino.example/auth/realms/DominoRealm", "KEYCLOAK_JWKS_URL": realm.keys_url}
+    with proxy(realm, domino, **name) as served:
+        code, text = served.knock(token)
+        assert code is UNAUTHENTICATED
+        accepted = name["KEYCLOAK_ISSUER"]
+        assert text.startswith(f"the token's issuer is '{realm.issuer}'; this proxy accepts '{accepted}'")
+    with proxy(realm, domino, **name, KEYCLOAK_ISSUER_ALIASES=f"https://other.example,{realm.issuer}") as served:
+        assert served.knock(token) == (IN, "")
+    assert domino.requests == []
+
+
+@pytest.mark.parametrize("curve", ["Ed25519", "Ed448"])
+def test_tokens_signed_with_edwards_curves_get_in(keycloak: Keycloak, domino: RawServer, curve: str) -> None:
+    edwards = Realm(keycloak, curve)
+    edwards.sign_with_edwards(curve)
+    edwards.add_user("ann", PASSWORD, ["/roles/Practitioner"])
+    token = edwards.log_in("ann", PASSWORD).access
+    assert jwt.get_unverified_header(token)["alg"] == "EdDSA"
+    with proxy(edwards, domino) as served:
+        assert served.knock(token) == (IN, "")
     assert domino.requests == []
 
 

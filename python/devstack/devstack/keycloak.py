@@ -163,18 +163,30 @@ class Realm:
         self._keycloak.admin("PUT", f"/{self._name}", {"accessTokenLifespan": seconds})
 
     def rotate_keys(self) -> None:
-        """Signs with a new key from now on; those of before stay listed."""
+        """Signs with a new RSA key from now on; those of before stay listed."""
+        self._add_keys("rsa-generated", {})
+
+    def sign_with_edwards(self, curve: str) -> None:
+        """Signs access tokens with EdDSA from now on.
+
+        Args:
+            curve: "Ed25519" or "Ed448".
+        """
+        self._add_keys("eddsa-generated", {"eddsaEllipticCurveKey": [curve]})
+        self._keycloak.admin("PUT", f"/{self._name}", {"defaultSignatureAlgorithm": "EdDSA"})
+
+    def _add_keys(self, provider: str, config: Mapping[str, Sequence[str]]) -> None:
         realm_id = self._keycloak.admin("GET", f"/{self._name}").json()["id"]
         self._keycloak.admin(
             "POST",
             f"/{self._name}/components",
             {
                 "name": secrets.token_hex(4),
-                "providerId": "rsa-generated",
+                "providerId": provider,
                 "providerType": "org.keycloak.keys.KeyProvider",
                 "parentId": realm_id,
                 # The highest wins; what comes later must be higher.
-                "config": {"priority": [str(int(time.time()))], "active": ["true"], "enabled": ["true"]},
+                "config": {"priority": [str(int(time.time()))], "active": ["true"], "enabled": ["true"], **config},
             },
         )
 

@@ -21,7 +21,10 @@ KNOWN = (
     Credential(Kind.API_KEY, "s3cret-2"),
     Credential(Kind.TOKEN, TOKEN),
 )
-STRANGERS = tuple(Credential(kind, f"stranger-{number}") for number in range(80) for kind in (Kind.API_KEY, Kind.TOKEN))
+# No two with one secret: what is true of a key is not true of a token that reads the same.
+STRANGERS = tuple(
+    Credential(kind, f"s3cret-of-stranger-{kind.value}-{number}") for number in range(80) for kind in Kind
+)
 
 # What Domino says of one credential.
 _NAMES = ("ann", "bob")

@@ -218,7 +218,12 @@ class Server:
 def gate_for(settings: Settings, authenticator: Authenticator, audit: Audit) -> Gate:
     """What all calls go through, as the settings say."""
     return Gate(
-        decisions=Decisions(authenticator, positive_secs=settings.auth_cache_secs, stale_secs=settings.auth_stale_secs),
+        decisions=Decisions(
+            authenticator,
+            positive_secs=settings.auth_cache_secs,
+            stale_secs=settings.auth_stale_secs,
+            calls=settings.max_streams,
+        ),
         access=Access(PolicyFile(settings.access_policy_file) if settings.access_policy_file else None),
         limits=Limits(
             calls=settings.max_calls_per_principal,

@@ -23,9 +23,10 @@ _ENTRIES = 10_000
 # Questions under way for one kind of credential. At 0.1 s each that is 320 new callers a second, far more than ever
 # come; and a Domino that slows down under it is not asked more.
 _QUESTIONS = 32
-# Strangers that ask or wait, of one kind of credential. With both kinds they hold at most 128 threads, half of what
-# MAX_STREAMS gives by default: the other half is for callers that are known.
+# Strangers that ask or wait, of one kind of credential: as many again as are asked about have their turn 0.1 s later.
 _STRANGERS = 64
+# Each holds one of the calls that are served at once; with both kinds, half of them are left to known callers.
+_STRANGERS_SHARE = 4
 
 
 @dataclass(frozen=True)
@@ -105,6 +106,7 @@ class Decisions:
         *,
         positive_secs: float,
         stale_secs: float = 0,
+        calls: int | None = None,
         entries: int = _ENTRIES,
         clock: Callable[[], float] = time.monotonic,
         wall_clock: Callable[[], float] = time.time,
@@ -115,6 +117,7 @@ class Decisions:
             inner: who decides.
             positive_secs: how long a yes stands, its token's end permitting; a no stands at most five seconds.
             stale_secs: how much longer a yes is used while nobody can decide; 0 for not at all.
+            calls: how many are served at once, where that is so few that strangers get fewer places.
             entries: most decisions remembered of either kind; the yes unused for longest, or the oldest no, goes first.
             clock: time by which decisions stand, and that deadlines are compared with, in seconds.
             wall_clock: seconds since the epoch, by which tokens end.
@@ -132,8 +135,9 @@ class Decisions:
         self._yes: OrderedDict[bytes, _Yes] = OrderedDict()
         self._no: OrderedDict[bytes, _No] = OrderedDict()
         self._flights: dict[bytes, _Flight] = {}
+        strangers = _STRANGERS if calls is None else max(1, min(_STRANGERS, calls // _STRANGERS_SHARE))
         self._places = {
-            (kind, known): Places(questions=_QUESTIONS, callers=None if known else _STRANGERS)
+            (kind, known): Places(questions=_QUESTIONS, callers=None if known else strangers)
             for kind in Kind
             for known in (False, True)
         }

@@ -209,6 +209,15 @@ def test_so_many_strangers_are_asked_about_and_so_many_wait(same: bool) -> None:
     assert (decisions.statistics().asking, decisions.statistics().waiting) == (0, 0)
 
 
+@pytest.mark.parametrize(("calls", "places"), [(1, 1), (3, 1), (40, 10), (256, 64), (10_000, 64)])
+def test_of_few_calls_strangers_of_a_kind_get_a_quarter(calls: int, places: int) -> None:
+    slow = Slow()
+    decisions = Decisions(slow, positive_secs=60, calls=calls)
+    with Flood(decisions, slow, [f"x{number}" for number in range(places)]):
+        await_that(lambda: decisions.statistics().asking + decisions.statistics().waiting == places)
+        assert decide(decisions, "y") == FULL
+
+
 @pytest.mark.parametrize("kind", Kind)
 def test_a_known_caller_is_confirmed_however_many_strangers_there_are(kind: Kind) -> None:
     now = 1000.0

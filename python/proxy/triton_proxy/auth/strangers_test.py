@@ -114,7 +114,7 @@ def test_garbage_that_domino_chokes_on_keeps_nobody_out(domino: Domino, chokes: 
         assert knock(channel, [KEY]) == IN
         for number in range(3):
             for nth in range(6):
-                code, _ = knock(channel, [("authorization", f"Bearer odd-{number}-{nth}")])
+                code, _ = knock(channel, [("authorization", f"Bearer odd-s3cret-{number}-{nth}")])
                 assert code in (UNAUTHENTICATED, UNAVAILABLE)
             assert knock(channel, [KEY]) == IN
             assert knock(channel, new_caller(number)) == IN
@@ -122,11 +122,11 @@ def test_garbage_that_domino_chokes_on_keeps_nobody_out(domino: Domino, chokes: 
 
 def test_what_domino_refuses_to_look_at_is_remembered(domino: Domino) -> None:
     with proxy_alone(domino.url) as channel:
-        answers = {knock(channel, [("authorization", "Bearer odd-one")]) for _ in range(20)}
+        answers = {knock(channel, [("authorization", "Bearer odd-s3cret")]) for _ in range(20)}
     [(code, text)] = answers
     assert code is UNAUTHENTICATED
     assert text.startswith("Domino refuses to look at these credentials (HTTP 400); check that")
-    assert domino.asked == ["odd-one"]
+    assert domino.asked == ["odd-s3cret"]
 
 
 def test_with_a_revoked_key_nobody_makes_it_stale_by_garbage_of_their_own(domino: Domino) -> None:
@@ -134,7 +134,7 @@ def test_with_a_revoked_key_nobody_makes_it_stale_by_garbage_of_their_own(domino
     with proxy_alone(domino.url, AUTH_CACHE_SECS="0.1", AUTH_STALE_SECS="3600") as channel:
         assert knock(channel, [KEY]) == IN
         for number in range(8):
-            assert knock(channel, [("authorization", f"Bearer odd-{number}")])[0] is UNAVAILABLE
+            assert knock(channel, [("authorization", f"Bearer odd-s3cret-{number}")])[0] is UNAVAILABLE
         domino.revoked = True
         lapsed = time.monotonic() + 0.1
         while time.monotonic() < lapsed:
@@ -147,7 +147,9 @@ def test_a_flood_of_strangers_takes_no_place_of_known_callers_and_is_told_when_t
         assert knock(channel, [KEY]) == IN
         stub = pb_grpc.MultimodalServiceStub(channel)
         with ThreadPoolExecutor(200) as threads:
-            flood = [threads.submit(knock, channel, [("x-domino-api-key", f"slow-{number}")]) for number in range(200)]
+            flood = [
+                threads.submit(knock, channel, [("x-domino-api-key", f"slow-s3cret-{number}")]) for number in range(200)
+            ]
             # All but those that are being asked about, and those that wait for it, have their answer at once.
             await_that(lambda: sum(one.done() for one in flood) == 200 - 64)
             await_that(lambda: sum(key.startswith("slow") for key in domino.asked) == 32)
