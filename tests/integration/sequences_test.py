@@ -228,9 +228,9 @@ class TritonPythonModel:
         return [self.answer(request) for request in requests]
 
     def answer(self, request):
-        told = pb_utils.get_input_tensor_by_name(request, "ID").as_numpy().reshape(-1)[0]
-        told = told.decode() if isinstance(told, bytes) else str(told)
-        both = np.array([[told, str(request.correlation_id())]], dtype=object)
+        given = pb_utils.get_input_tensor_by_name(request, "ID").as_numpy().reshape(-1)[0]
+        given = given.decode() if isinstance(given, bytes) else str(given)
+        both = np.array([[given, str(request.correlation_id())]], dtype=object)
         return pb_utils.InferenceResponse([pb_utils.Tensor("IDS", both)])
 """
 
@@ -257,9 +257,9 @@ def test_a_model_that_asks_for_the_id_of_its_sequence_gets_all_of_it(
         made.control.outputs[0].name = "IDS"
         ack = stream.ask(made)
         assert ack.status == pb.OK, ack.message
-        told, known = deserialize_bytes_tensor(ack.outputs[0].data)
-        assert told == known
-        return str(told, "ascii")
+        given, known = deserialize_bytes_tensor(ack.outputs[0].data)
+        assert given == known
+        return str(given, "ascii")
 
     streams = [open_stream(serving) for _ in range(4)]
     first = [ids(stream, START) for stream in streams]

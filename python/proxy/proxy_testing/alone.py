@@ -1,4 +1,4 @@
-"""A proxy whose Triton is not there: who gets in shows all the same."""
+"""A proxy without a Triton, to see which callers get in."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ def check(seed: int, number: int, counts: Counter[str], build: Build = build) ->
     Args:
         seed: of the histories.
         number: which of them.
-        counts: is told what known callers got.
+        counts: takes up what known callers got.
         build: puts the authenticators together.
 
     Raises:

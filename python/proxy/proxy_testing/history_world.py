@@ -75,7 +75,7 @@ def _middle(low: float, high: float) -> float:
 
 
 @dataclass
-class _Told:
+class _LastDecision:
     """The last thing that Domino decided about a credential: the name, or None; and until when that stands at most."""
 
     name: str | None = None
@@ -92,7 +92,7 @@ class World:
         now: the clock; `wall` is the other one.
         condition: what Domino says to everybody; "" while it looks at the credential.
         says: what it says then.
-        told: what it decided last.
+        decided: what it decided last.
         answers: what known callers got, as long as they were known.
         counts: what all got, by kind.
         meanwhile: what happens before Domino's next answer.
@@ -106,7 +106,7 @@ class World:
     wall: float = WALL_CLOCK
     condition: str = ""
     says: dict[str, str] = field(default_factory=dict)
-    told: dict[str, _Told] = field(default_factory=dict)
+    decided: dict[str, _LastDecision] = field(default_factory=dict)
     answers: list[str] = field(default_factory=list)
     meanwhile: Callable[[], None] | None = None
 
@@ -143,10 +143,10 @@ class World:
             raise NoAnswer(says)
         if says in NAMED:
             ends = self.now + max(TOKEN_ENDS_AT - self.wall, 0) if secret == TOKEN else float("inf")
-            self.told[secret] = _Told(says, ends)
+            self.decided[secret] = _LastDecision(says, ends)
             self._named_at[secret, says] = self.now
         elif says in NOES:
-            self.told[secret] = _Told()
+            self.decided[secret] = _LastDecision()
         return ANSWERS[says]
 
     def run(self) -> list[str]:
@@ -236,8 +236,8 @@ class World:
 
     def _known(self, what: str, event: Event) -> None:
         credential = KNOWN[event.who]
-        told = self.told.get(credential.secret)
-        if told is not None and told.name is None:
+        decided = self.decided.get(credential.secret)
+        if decided is not None and decided.name is None:
             # A stranger by now, and so it takes no time either.
             self._beside(lambda: self._count(self._do(what, event, credential)))
             return
@@ -286,11 +286,11 @@ class World:
             return f"UNAVAILABLE: {error}"
         if decision is None:
             return _NOTHING
-        told = self.told.get(credential.secret, _Told())
+        decided = self.decided.get(credential.secret, _LastDecision())
         name = decision.principal.name
-        must(told.name == name, f"{name} was served, Domino's last word was {told.name}")
+        must(decided.name == name, f"{name} was served, Domino's last word was {decided.name}")
         age = self._must_be_named(credential, name)
-        must(decision.valid_until <= max(told.ends_at, self.now), f"{name} was served past the token's end")
+        must(decision.valid_until <= max(decided.ends_at, self.now), f"{name} was served past the token's end")
         return f"{name}, stale" if age >= self.asked.cache_secs and age else name
 
     def _must_be_named(self, credential: Credential, name: str) -> float:

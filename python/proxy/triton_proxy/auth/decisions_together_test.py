@@ -1,4 +1,4 @@
-"""Many callers at once: who asks, who waits for another's answer, and who is refused since too many are asked about."""
+"""Many callers at once: which of them asks, waits for the answer to another, or is refused since there are too many."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ class Flood:
     """Strangers that are being asked about, each in a thread; at its end all have their answers.
 
     Attributes:
-        outcomes: what they were told.
+        outcomes: the name or the refusal that each of them got.
     """
 
     def __init__(self, decisions: Decisions, slow: Slow, secrets: Iterable[str], kind: Kind = Kind.API_KEY) -> None:

@@ -43,8 +43,8 @@ def warn_of_plaintext(what: str, url: str) -> None:
     """
     if url.startswith("http://"):
         _LOG.warning(
-            "%s at %s over plain http: whoever can change that traffic decides who callers are; use https, or encrypt"
-            " the network",
+            "%s at %s over plain http: a change to that traffic changes who callers are; use https, or encrypt the"
+            " network",
             what,
             url,
         )
