@@ -118,10 +118,9 @@ class Gate:
             metadata: of the call.
         """
         try:
-            self.decisions.recall(from_metadata(metadata))
-        except (NotAuthenticated, UnusableCredential):
+            return self.decisions.refuses(from_metadata(metadata))
+        except UnusableCredential:
             return True
-        return False
 
     def _passage(self, caller: Caller, method: str, peer: str) -> Passage:
         try:

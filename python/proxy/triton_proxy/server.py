@@ -35,8 +35,8 @@ from triton_proxy.supervisor import Workers
 from triton_proxy.triton import Triton
 
 _LOG = logging.getLogger(__name__)
-# Calls whose callers are being asked about (`auth.decisions` has at most 128 of them), or that are being refused, beside
-# those that MAX_STREAMS counts.
+# Calls whose callers are being asked about (`auth.decisions` has at most 128 of them), or that are being refused,
+# beside those that MAX_STREAMS counts.
 _SPARE_CALLS = 144
 # Published clients ping every 30 s also without calls; grpc's default would cut them off (too_many_pings).
 _SHORTEST_PING_INTERVAL_MS = 10_000

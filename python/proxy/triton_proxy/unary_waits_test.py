@@ -39,6 +39,7 @@ def test_who_waits_for_domino_holds_up_nobody() -> None:
 
 def test_who_leaves_while_domino_is_asked_leaves_others_their_places() -> None:
     with served(max_streams=1) as proxy:
+        proxy.ask(NOTE)  # From here on ann is known.
         waiting = [proxy.begin(NOTE, BOB) for _ in range(8)]
         assert proxy.domino.asked.acquire(timeout=TIMEOUT)
         for one in waiting:

@@ -204,11 +204,28 @@ class Decisions:
 
         Raises:
             NotAuthenticated: the credential belongs to nobody.
+            IdentityUnavailable: it is a stranger's, and `decide` would refuse to find out about so many at once.
         """
         digest = self._digest(credential)
         with self._lock:
             known = self._known(digest)
-        return None if known is None else _decision(known)
+            places = self._places[credential.kind, digest in self._yes]
+        if known is not None:
+            return _decision(known)
+        places.refuse_if_full()
+        return None
+
+    def refuses(self, credential: Credential) -> bool:
+        """Whether `recall` would refuse a caller; counts nothing.
+
+        Args:
+            credential: what the call carries.
+        """
+        digest = self._digest(credential)
+        with self._lock:
+            known = self._known(digest)
+            places = self._places[credential.kind, digest in self._yes]
+        return isinstance(known, _No) or (known is None and places.full)
 
     def _digest(self, credential: Credential) -> bytes:
         # BLAKE2's own keyed mode (RFC 7693): a tenth of what HMAC over OpenSSL takes.

@@ -202,6 +202,12 @@ def test_so_many_strangers_are_asked_about_and_so_many_wait(same: bool) -> None:
                 decisions.decide(Credential(Kind.API_KEY, f"y{number}"), time.monotonic() + TIMEOUT)
             assert caught.value.retry_after_secs == 1
         assert decisions.statistics().refused == 5
+        # A caller that would wait for a turn is told at once, without a thread to wait in.
+        stranger = Credential(Kind.API_KEY, "s3cret-one-more")
+        assert decisions.refuses(stranger)
+        with pytest.raises(IdentityUnavailable, match="about as many unknown callers as it does at once"):
+            decisions.recall(stranger)
+        assert decisions.statistics().refused == 6
         assert len(slow.secrets) == asking
     assert flood.outcomes == ["no"] * STRANGERS
     assert sorted(slow.secrets) == (["x"] if same else sorted(f"x{number}" for number in range(STRANGERS)))

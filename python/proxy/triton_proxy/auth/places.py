@@ -45,6 +45,25 @@ class Places:
         self._lock = threading.Lock()
         self._callers = self._asking = self._refused = 0
 
+    @property
+    def full(self) -> bool:
+        """Whether another caller would find no place."""
+        return self._most_callers is not None and self._callers >= self._most_callers
+
+    def refuse_if_full(self) -> None:
+        """Counts a caller as refused where it would find no place.
+
+        Raises:
+            IdentityUnavailable: there is none; it says when to try again.
+        """
+        with self._lock:
+            self._refuse_if_full()
+
+    def _refuse_if_full(self) -> None:
+        if self.full:
+            self._refused += 1
+            raise IdentityUnavailable(_FULL, _RETRY_SECS)
+
     @contextmanager
     def caller(self) -> Iterator[None]:
         """Holds a caller's place.
@@ -53,9 +72,7 @@ class Places:
             IdentityUnavailable: there is none; it says when to try again.
         """
         with self._lock:
-            if self._most_callers is not None and self._callers >= self._most_callers:
-                self._refused += 1
-                raise IdentityUnavailable(_FULL, _RETRY_SECS)
+            self._refuse_if_full()
             self._callers += 1
         try:
             yield
