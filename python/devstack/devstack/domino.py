@@ -14,6 +14,7 @@ import socket
 import threading
 import time
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, cast
@@ -90,6 +91,7 @@ class DominoStandIn:
         self._keys: dict[str, _User] = {}
         self._tokens: dict[str, tuple[_User, float]] = {}
         self._behaviour = Behaviour()
+        self._towards: Callable[[str], Behaviour | None] | None = None
         self._calls = 0
         self._server: _Server | None = None
         self._thread: threading.Thread | None = None
@@ -181,6 +183,16 @@ class DominoStandIn:
         with self._lock:
             self._behaviour = behaviour or Behaviour()
 
+    def behave_towards(self, chosen: Callable[[str], Behaviour | None] | None) -> None:
+        """Misbehaves towards some credentials only, as a front end does that refuses long headers.
+
+        Args:
+            chosen: gets the API key, or else the whole value of Authorization, and says how to answer to it; None
+                for as `behave` says. None instead of a function ends that.
+        """
+        with self._lock:
+            self._towards = chosen
+
     def start(self) -> None:
         """Begins to listen.
 
@@ -217,11 +229,14 @@ class DominoStandIn:
             if user is None and scheme.lower() == "bearer":
                 owner, expires = self._tokens.get(token.strip(), (None, 0.0))
                 user = owner if time.time() < expires else None
-            return user.principal() if user else _ANONYMOUS, self._behaviour
+            chosen = self._towards(api_key or authorization or "") if self._towards else None
+            return user.principal() if user else _ANONYMOUS, chosen or self._behaviour
 
 
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
+    # A proxy that many callers come to asks about all of them at once.
+    request_queue_size = 1024
 
     def __init__(self, address: tuple[str, int], stand_in: DominoStandIn) -> None:
         super().__init__(address, _Handler)

@@ -92,6 +92,18 @@ def test_misbehaviour(stand_in: DominoStandIn) -> None:
     assert stand_in.calls == 5
 
 
+def test_it_misbehaves_towards_some_credentials_only(stand_in: DominoStandIn) -> None:
+    too_long = Behaviour(status=400, body=domino.HTML_BODY, content_type="text/html")
+    stand_in.behave_towards(lambda credential: too_long if len(credential) > 100 else None)
+    assert _ask(stand_in, x_domino_api_key="k" * 101).status_code == 400
+    assert _ask(stand_in, Authorization=f"Bearer {'t' * 100}").content == domino.HTML_BODY
+    assert _ask(stand_in, x_domino_api_key="good-key").json()["isAnonymous"] is False
+    assert _ask(stand_in).json()["isAnonymous"] is True
+
+    stand_in.behave_towards(None)
+    assert _ask(stand_in, x_domino_api_key="k" * 101).json()["isAnonymous"] is True
+
+
 def test_stop_breaks_connections_and_start_keeps_the_port(stand_in: DominoStandIn) -> None:
     url = stand_in.url
     with requests.Session() as session:
