@@ -10,7 +10,8 @@ import sys
 from pathlib import Path
 
 from attacks import arena, outcome
-from attacks.arena import Arena, AttackError, Pace
+from attacks.arena import Arena, Pace
+from attacks.attacking import AttackError
 from attacks.outcome import Outcome
 from attacks.proxy_process import ProxyStartError
 from attacks.table import Row, named
@@ -40,11 +41,15 @@ def main() -> int:
     parser.add_argument("--small", action="store_true", help="attacks of the size that they have in CI")
     parser.add_argument("--no-drain", action="store_true", help="without the second proxy, which gets a SIGTERM")
     parser.add_argument("--out", type=user_path, help="a file for the table, beside standard output")
+    parser.add_argument("--list", action="store_true", help="only print the table: who, what, and the bounds")
     options = parser.parse_args()
     try:
         rows = named([name for name in options.only.split(",") if name])
     except ValueError as error:
         parser.error(str(error))
+    if options.list:
+        sys.stdout.write(outcome.listed(rows))
+        return 0
     pace = Pace(options.seconds, warm_secs=1.5, recovery_secs=12.0, call_secs=10.0, full=not options.small)
     outcomes: list[Outcome] = []
     status = 0

@@ -189,7 +189,10 @@ class Arena:
             outcome.missing = [
                 *_not_as_before(proxy, outcome.before),
                 *(_growing(sizes, now)),
-                *([f"{outcome.good.unanswered} good calls of the attack's time unanswered"] * bool(outcome.good.unanswered)),
+                *(
+                    [f"{outcome.good.unanswered} good calls of the attack's time unanswered"]
+                    * bool(outcome.good.unanswered)
+                ),
                 *([f"a newcomer: {newcomer}"] if newcomer is not None else []),
                 *([f"a good call: {after.lost[0]}"] if after.lost else []),
                 *([] if len(after.seconds) > after.unanswered else ["the good caller's calls are not answered"]),
@@ -293,5 +296,3 @@ def running(folder: Path, pace: Pace) -> Iterator[Arena]:
     ):
         triton.wait_ready()
         yield Arena(triton, f"http://{ADDRESS}:{port}", folder, pace)
-
-

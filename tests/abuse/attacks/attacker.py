@@ -36,9 +36,9 @@ def main() -> int:
     attack = threading.Thread(target=row.attack, args=(target, tally), daemon=True)
     attack.start()
     tally.begun.wait(target.seconds)
-    print(json.dumps({"begun": tally.begun.is_set()}), flush=True)  # noqa: T201
+    print(json.dumps({"begun": tally.begun.is_set()}), flush=True)
     signal.sigtimedwait([signal.SIGTERM], target.seconds + _MARGIN_SECS)
-    print(json.dumps(tally.counts()), flush=True)  # noqa: T201
+    print(json.dumps(tally.counts()), flush=True)
     # Whatever its threads are at: the kernel closes all connections at once.
     os._exit(0)
 

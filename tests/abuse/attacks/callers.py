@@ -7,7 +7,8 @@ import time
 from collections.abc import Callable, Iterator
 
 from attacks import packets, ways
-from attacks.http2_client import INITIAL_WINDOW_SIZE, Connection, call_fields, message, reset
+from attacks.frames import INITIAL_WINDOW_SIZE, call_fields, message, reset
+from attacks.http2_client import Connection
 from attacks.strangers import Attack, connect
 from attacks.world import IDENTITY, MB, Tally, Target
 from multimodal_contract import CHAT_METHOD, SEND_UNARY_METHOD

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
 import os
-import random
 
 from attacks import ways
-from attacks.http2_client import (
+from attacks.frames import (
     CONTINUATION,
     DATA,
     END_HEADERS,
     END_STREAM,
     HEADERS,
     PING,
-    Connection,
+    PREFACE,
     call_fields,
     frame,
     message,
@@ -21,6 +21,7 @@ from attacks.http2_client import (
     settings,
     window_update,
 )
+from attacks.http2_client import Connection
 from attacks.strangers import Attack, Place, connect
 from attacks.world import Tally, Target
 from multimodal_contract import CHAT_METHOD, SEND_UNARY_METHOD
@@ -57,10 +58,11 @@ def connection_flood(place: Place) -> Attack:
 def garbage(target: Target, tally: Tally) -> None:
     """Connections that begin with random bytes, with TLS, with HTTP/1.1, or with half of HTTP/2's first words."""
 
+    beginnings = itertools.cycle([os.urandom(4096), _CLIENT_HELLO, _HTTP_1, PREFACE[:8], PREFACE * 20])
+
     def once() -> None:
-        beginnings = (os.urandom(4096), _CLIENT_HELLO, _HTTP_1, b"PRI * HT", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" * 20)
         with connect(target.callers, greets=False) as connection:
-            connection.send(random.choice(beginnings))
+            connection.send(next(beginnings))
             ways.ignoring_cuts(lambda: connection.pump(0.05))
 
     ways.again(tally, once, 6)

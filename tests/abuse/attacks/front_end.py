@@ -2,7 +2,8 @@
 
     python -m attacks.front_end PORT
 
-It knows `KEYS`, takes its time for each answer, and answers 400 to credentials that are too long for it and 500 to some.
+It knows a good caller, an attacker and newcomers, and takes its time for each answer. To credentials that are too long
+for it, it answers 400, and to some 500.
 """
 
 from __future__ import annotations

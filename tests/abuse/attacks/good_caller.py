@@ -209,7 +209,7 @@ class AcceptedPacket:
         for cid, seconds in (("first", 0.3), ("second", _ACCEPTED_SECS)):
             packets_sent.put(packets.slow(bytes(4), seconds, model=GOOD_SLOW_MODEL, cid=cid))
         self._call = stub.Chat(iter(packets_sent.get, None), metadata=metadata)
-        self._acks: queue.SimpleQueue[pb.Ack | grpc.RpcError] = queue.SimpleQueue()
+        self._acks: queue.SimpleQueue[pb.Ack] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._read, name="accepted", daemon=True)
         self._thread.start()
         if (ack := self.ack(timeout)) is None or ack.status != pb.OK:

@@ -6,7 +6,8 @@ import threading
 import time
 from dataclasses import dataclass, field
 
-from attacks.http2_client import Address, Connection, call_fields, message
+from attacks.frames import call_fields, message
+from attacks.http2_client import Address, Connection
 from attacks.world import CHECK
 
 _EVERY_SECS = 0.2

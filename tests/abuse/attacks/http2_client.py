@@ -1,6 +1,6 @@
 """A client of HTTP/2 that keeps to no rule: it sends whatever frames an attack asks for, and reads or does not read.
 
-Sources: RFC 9113 (frames), RFC 7541 (header fields), gRPC over HTTP/2 (messages, `grpc-status`).
+Source: RFC 9113.
 """
 
 from __future__ import annotations
@@ -10,80 +10,36 @@ import select
 import socket
 import struct
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import hpack
 
-Address = tuple[str, int]
-Headers = Iterable[tuple[str, str]]
+from attacks.frames import (
+    ACK,
+    DATA,
+    END_HEADERS,
+    END_STREAM,
+    HEADERS,
+    INITIAL_WINDOW_SIZE,
+    PING,
+    PREFACE,
+    RST_STREAM,
+    SETTINGS,
+    WINDOW_UPDATE,
+    frame,
+    settings,
+    window_update,
+)
 
-PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
-DATA, HEADERS, RST_STREAM, SETTINGS, PING, GOAWAY, WINDOW_UPDATE, CONTINUATION = 0, 1, 3, 4, 6, 7, 8, 9
-ACK = END_STREAM = 1
-END_HEADERS = 4
-INITIAL_WINDOW_SIZE, MAX_FRAME_SIZE = 4, 5
-CANCEL = 8
+Address = tuple[str, int]
+
 # What holds for both ends until their settings say otherwise.
 _WINDOW, _FRAME_BYTES = 65535, 16384
 _LARGEST_WINDOW = (1 << 31) - 1
 # A peer that takes nothing for so long does not take it: the attack goes on with something else.
 _SEND_SECS = 1.0
 _READ_BYTES = 1 << 18
-
-
-def frame(kind: int, flags: int = 0, stream: int = 0, payload: bytes = b"") -> bytes:
-    """A frame.
-
-    Args:
-        kind: its type.
-        flags: its flags.
-        stream: its stream; 0 is the connection.
-        payload: fewer than 2**24 bytes.
-    """
-    return struct.pack(">I", len(payload))[1:] + struct.pack(">BBI", kind, flags, stream) + payload
-
-
-def settings(values: Mapping[int, int]) -> bytes:
-    """A SETTINGS frame of parameters and their values."""
-    return frame(SETTINGS, payload=b"".join(struct.pack(">HI", *item) for item in values.items()))
-
-
-def window_update(stream: int, more: int) -> bytes:
-    """A WINDOW_UPDATE frame for a stream, or for the connection, which is 0."""
-    return frame(WINDOW_UPDATE, 0, stream, struct.pack(">I", more))
-
-
-def reset(stream: int) -> bytes:
-    """An RST_STREAM frame: the call is cancelled."""
-    return frame(RST_STREAM, 0, stream, struct.pack(">I", CANCEL))
-
-
-def fields(headers: Headers) -> bytes:
-    """Header fields that no table remembers, so that the same bytes are good on every stream of every connection."""
-    return hpack.Encoder().encode([hpack.NeverIndexedHeaderTuple(*header) for header in headers], huffman=False)
-
-
-def call_fields(method: str, headers: Headers = ()) -> bytes:
-    """The header fields of a gRPC call.
-
-    Args:
-        method: such as "/package.Service/Method".
-        headers: the call's metadata.
-    """
-    usual = [(":method", "POST"), (":scheme", "http"), (":path", method), (":authority", "proxy")]
-    return fields([*usual, ("content-type", "application/grpc"), ("te", "trailers"), *headers])
-
-
-def message(content: bytes, *, compressed: bool = False, announced: int | None = None) -> bytes:
-    """A gRPC message as it stands in DATA.
-
-    Args:
-        content: the message, or what of it is sent.
-        compressed: whether it says so.
-        announced: the length that it claims; None for the content's.
-    """
-    return struct.pack(">BI", compressed, len(content) if announced is None else announced) + content
 
 
 @dataclass
@@ -141,6 +97,9 @@ class Connection:
         self._received = bytearray()
         self._window = self._stream_window = _WINDOW
         self._windows: dict[int, int] = {}
+        # `select.select` takes no descriptor beyond 1023.
+        self._poll = select.poll()
+        self._poll.register(self.socket, select.POLLIN)
         try:
             if source is not None:
                 self.socket.bind((source, 0))
@@ -234,7 +193,7 @@ class Connection:
         Returns:
             Whether anything came.
         """
-        if not select.select([self.socket], [], [], seconds)[0]:
+        if not self._poll.poll(seconds * 1000):
             return False
         piece = self.socket.recv(_READ_BYTES)
         if not piece:
@@ -255,30 +214,39 @@ class Connection:
         if kind == DATA:
             self._got_data(stream, payload)
         elif kind == HEADERS:
-            # Our servers send neither CONTINUATION nor PADDED nor PRIORITY.
-            try:
-                self.answer(stream).headers.update(self._decoder.decode(payload))
-            except hpack.HPACKError as error:
-                raise ConnectionError(f"unreadable header fields: {error}") from error
+            self._got_headers(stream, payload)
         elif kind == RST_STREAM:
             self.answer(stream).ended = True
         elif kind == SETTINGS and not flags & ACK:
-            for number, value in struct.iter_unpack(">HI", payload):
-                if number == INITIAL_WINDOW_SIZE:
-                    for one in self._windows:
-                        self._windows[one] += value - self._stream_window
-                    self._stream_window = value
-            self.send(frame(SETTINGS, ACK))
+            self._got_settings(payload)
         elif kind == PING and not flags & ACK:
             self.send(frame(PING, ACK, 0, payload))
         elif kind == WINDOW_UPDATE:
-            (more,) = struct.unpack(">I", payload)
-            if stream:
-                self._windows[stream] = self._windows.get(stream, self._stream_window) + more
-            else:
-                self._window += more
+            self._got_window(stream, *struct.unpack(">I", payload))
         if kind in (DATA, HEADERS) and flags & END_STREAM:
             self.answer(stream).ended = True
+
+    def _got_headers(self, stream: int, payload: bytes) -> None:
+        # Our servers send neither CONTINUATION nor PADDED nor PRIORITY.
+        try:
+            headers = self._decoder.decode(payload)
+        except hpack.HPACKError as error:
+            raise ConnectionError(f"unreadable header fields: {error}") from error
+        self.answer(stream).headers.update({str(name): str(value) for name, value in headers})
+
+    def _got_settings(self, payload: bytes) -> None:
+        for number, value in struct.iter_unpack(">HI", payload):
+            if number == INITIAL_WINDOW_SIZE:
+                for stream in self._windows:
+                    self._windows[stream] += value - self._stream_window
+                self._stream_window = value
+        self.send(frame(SETTINGS, ACK))
+
+    def _got_window(self, stream: int, more: int) -> None:
+        if stream:
+            self._windows[stream] = self._windows.get(stream, self._stream_window) + more
+        else:
+            self._window += more
 
     def _got_data(self, stream: int, payload: bytes) -> None:
         answer = self.answer(stream)

@@ -42,6 +42,19 @@ class Drain:
     exit_status: int | None = None
     seconds: float = 0.0
 
+    def problems(self) -> list[str]:
+        """What was not as it has to be, a line each."""
+        found = []
+        if self.not_accepted is not None:
+            found.append(f"no packet accepted before SIGTERM: {self.not_accepted[:200]}")
+        elif not self.answered:
+            found.append("a packet accepted before SIGTERM got no Ack")
+        if self.exit_status is None:
+            found.append(f"SIGTERM did not end it within {self.seconds:.0f} s")
+        elif self.exit_status != 0:
+            found.append(f"exit status {self.exit_status} after SIGTERM")
+        return found
+
 
 @dataclass
 class Outcome:
@@ -93,7 +106,7 @@ class Outcome:
                 found += self._late()
         if self.recovered_secs is None and self.died is None:
             found.append(f"not as before: {'; '.join(self.missing)}")
-        return found + list(self._undrained())
+        return found + (self.drain.problems() if self.drain is not None else [])
 
     def _lost(self) -> Iterator[str]:
         if self.died is not None:
@@ -113,18 +126,6 @@ class Outcome:
             yield f"health {self.health.worst_secs:.2f} s, bound {self.row.health_secs:g}"
         if self.recovered_secs is not None and self.recovered_secs > self.row.recovery_secs:
             yield f"recovery {self.recovered_secs:.1f} s, bound {self.row.recovery_secs:g}"
-
-    def _undrained(self) -> Iterator[str]:
-        if self.drain is None:
-            return
-        if self.drain.not_accepted is not None:
-            yield f"no packet accepted before SIGTERM: {self.drain.not_accepted[:200]}"
-        elif not self.drain.answered:
-            yield "a packet accepted before SIGTERM got no Ack"
-        if self.drain.exit_status is None:
-            yield f"SIGTERM did not end it within {self.drain.seconds:.0f} s"
-        elif self.drain.exit_status != 0:
-            yield f"exit status {self.drain.exit_status} after SIGTERM"
 
 
 def _mb(size: int) -> int:
@@ -171,6 +172,32 @@ def _drained(drain: Drain) -> str:
 
 
 def markdown(outcomes: Sequence[Outcome]) -> str:
-    """The whole table."""
-    rows = [list(HEADINGS), ["---"] * len(HEADINGS), *map(line, outcomes)]
-    return "".join("| " + " | ".join(cell.replace("|", "/").replace("\n", " ") for cell in row) + " |\n" for row in rows)
+    """The table of what was measured."""
+    return _table(HEADINGS, [line(outcome) for outcome in outcomes])
+
+
+def listed(rows: Sequence[Row]) -> str:
+    """The table of attacks and bounds."""
+    formula = "the chart's formula"
+    return _table(
+        ("attack", "by", "what", "memory", "p99 s", "health s", "as before after s", "waits for the engine"),
+        [
+            [
+                row.name,
+                row.who,
+                row.what,
+                formula if row.memory_bytes is None else f"{_mb(row.memory_bytes)} MiB",
+                f"{row.p99_secs:g}",
+                f"{row.health_secs:g}",
+                f"{row.recovery_secs:g}",
+                row.engine,
+            ]
+            for row in rows
+        ],
+    )
+
+
+def _table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [headings, ["---"] * len(headings), *rows]
+    cells = [[cell.replace("|", "/").replace("\n", " ") for cell in line] for line in lines]
+    return "".join(f"| {' | '.join(line)} |\n" for line in cells)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import functools
 import gzip
 import itertools
-import random
 import time
 from collections.abc import Callable, Iterator
 
 from attacks import ways
-from attacks.http2_client import INITIAL_WINDOW_SIZE, Address, Connection, call_fields, message
+from attacks.frames import INITIAL_WINDOW_SIZE, call_fields, message
+from attacks.http2_client import Address, Connection
 from attacks.world import ATTACKERS_ADDRESS, BREAKS_THE_FRONT_END, CHECK, LONGEST_CREDENTIAL, MB, WATCH, Tally, Target
 from multimodal_contract import CHAT_METHOD, SEND_UNARY_METHOD
 from multimodal_contract.wire import varint
@@ -19,6 +19,8 @@ Attack = Callable[[Target, Tally], None]
 Place = Callable[[Target], Address]
 # More calls than any proxy with default settings has places for.
 _MANY_CALLS = 400
+# Between this and twice as much grpc refuses metadata at random.
+_LARGE_METADATA = 8 << 10
 _NO_WINDOW = {INITIAL_WINDOW_SIZE: 0}
 _GZIPPED = ("grpc-encoding", "gzip")
 connect = functools.partial(Connection, source=ATTACKERS_ADDRESS)
@@ -169,28 +171,32 @@ def unknown_keys(target: Target, tally: Tally) -> None:
 
 def garbage_credentials(target: Target, tally: Tally) -> None:
     """Credentials of all lengths, to which Domino's front end answers 400, 500 or nobody's name."""
-    chance = random.Random(13)
 
     def garbage(number: int) -> str:
         kind = number % 3
         if kind == 0:
-            return f"{number}" + "A" * chance.randrange(LONGEST_CREDENTIAL, 7000)
+            return f"{number}" + "A" * (LONGEST_CREDENTIAL + _spread(number, 3000))
         if kind == 1:
-            return f"{BREAKS_THE_FRONT_END}-{number}" + "B" * chance.randrange(200)
-        return "C" * chance.randrange(1, LONGEST_CREDENTIAL // 2)
+            return f"{BREAKS_THE_FRONT_END}-{number}" + "B" * _spread(number, 200)
+        return f"{number}" + "C" * _spread(number, LONGEST_CREDENTIAL // 2)
 
     _flood_of_calls(target, tally, _credentials(garbage), 20)
 
 
 def large_metadata(target: Target, tally: Tally) -> None:
     """Calls with 8 to 16 KiB of metadata, half of them in the credential."""
-    chance = random.Random(13)
 
     def block(number: int) -> bytes:
-        text = f"{number}" + "D" * chance.randrange(8 << 10, 16 << 10)
-        return call_fields(SEND_UNARY_METHOD, [("authorization", f"Bearer {text}") if number % 2 else ("x-padding", text)])
+        text = f"{number}" + "D" * (_LARGE_METADATA + _spread(number, _LARGE_METADATA))
+        header = ("authorization", f"Bearer {text}") if number % 2 else ("x-padding", text)
+        return call_fields(SEND_UNARY_METHOD, [header])
 
     _flood_of_calls(target, tally, map(block, itertools.count()))
+
+
+def _spread(number: int, below: int) -> int:
+    """A number from 0 to `below` that looks like chance."""
+    return number * 7919 % below
 
 
 def _credentials(make: Callable[[int], str]) -> Iterator[bytes]:
@@ -202,4 +208,4 @@ def _credentials(make: Callable[[int], str]) -> Iterator[bytes]:
         return call_fields(SEND_UNARY_METHOD, [credential])
 
     # Not a generator: several threads take from it. No attack repeats what an earlier one made the proxy remember.
-    return map(block, itertools.count(random.randrange(1 << 40)))
+    return map(block, itertools.count(time.time_ns()))
