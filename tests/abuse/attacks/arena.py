@@ -114,31 +114,28 @@ class Arena:
             AttackError: the attack was none.
         """
         outcome = Outcome(row, row.memory_bytes or proxy.memory_bound_bytes)
-        good = self._good_caller(proxy)
-        try:
+        with self._good_caller(proxy) as good:
             time.sleep(self._pace.warm_secs)
             _wait_answered(good.take(), self._pace.call_secs)
             proxy.forget_peak()
             outcome.before = _resources(proxy)
-            prober = HealthProber(proxy.probes, self._pace.call_secs)
-            with self._newcomers_of(proxy, outcome.newcomers):
-                outcome.good = self._attack(row, proxy, good, outcome)
-            ended = time.monotonic()
-            self._recover(proxy, good, outcome, ended)
+            with HealthProber(proxy.probes, self._pace.call_secs) as prober:
+                with self._newcomers_of(proxy, outcome.newcomers):
+                    outcome.good = self._attack(row, proxy, good, outcome)
+                self._recover(proxy, good, outcome, time.monotonic())
             outcome.health = prober.stop()
             outcome.peak_bytes = max(outcome.peak_bytes, proxy.resident_bytes("VmHWM"))
             outcome.after = _resources(proxy)
             if not proxy.running:
                 outcome.died = proxy.log_tail()
-        finally:
-            good.close()
         return outcome
 
     def _attack(self, row: Row, proxy: ProxyProcess, good: GoodCaller, outcome: Outcome) -> Calls:
         good.take()
-        with Attacker(row.name, self._target(proxy, self._pace.attack_secs + _START_SECS)) as attacker:
+        seconds = max(self._pace.attack_secs, row.seconds_at_least if self._pace.full else 0)
+        with Attacker(row.name, self._target(proxy, seconds + _START_SECS)) as attacker:
             attacker.wait_begun()
-            until = time.monotonic() + self._pace.attack_secs
+            until = time.monotonic() + seconds
             if row.kills_triton:
                 self._triton.kill()
             while time.monotonic() < until and proxy.running:
@@ -214,9 +211,10 @@ class Arena:
             AttackError: the attack was none.
         """
         drain = Drain()
-        good = self._good_caller(proxy)
-        good.pause()
-        with Attacker(row.name, self._target(proxy, _START_SECS + 2 * proxy.drain_secs)) as attacker:
+        # Longer than everything else that may come before the proxy's end.
+        seconds = _START_SECS + 2 * proxy.drain_secs
+        with self._good_caller(proxy) as good, Attacker(row.name, self._target(proxy, seconds)) as attacker:
+            good.pause()
             attacker.wait_begun()
             time.sleep(self._pace.warm_secs)
             accepted = None
@@ -233,7 +231,6 @@ class Arena:
             drain.exit_status = proxy.wait(max(began + proxy.drain_secs - time.monotonic(), 0))
             drain.seconds = time.monotonic() - began
             attacker.stop()
-        good.close()
         if row.kills_triton:
             self._triton.restart()
             self._triton.wait_ready()

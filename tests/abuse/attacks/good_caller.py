@@ -152,6 +152,12 @@ class GoodCaller:
         self.pause()
         self._channel.close()
 
+    def __enter__(self) -> GoodCaller:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
 
 class _Chat:
     """A stream whose Acks come in the order of its packets."""

@@ -65,7 +65,7 @@ class Health:
 
 
 class HealthProber:
-    """Probes five times a second from its making until `stop`.
+    """Probes five times a second from its making until `stop`, or the end of its context.
 
     Args:
         address: of the probes' listener.
@@ -92,3 +92,9 @@ class HealthProber:
         self._ended.set()
         self._thread.join()
         return self._health
+
+    def __enter__(self) -> HealthProber:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()

@@ -65,7 +65,7 @@ class Outcome:
         bound_bytes: most memory that it may make the proxy take.
         attack: what the attack counted.
         good: the good caller's calls that were begun while it lasted.
-        newcomers: the calls meanwhile that came anew, each on its own connection; for information.
+        newcomers: the calls meanwhile that came anew, each on its own connection with its own credential.
         health: what probes got.
         peak_bytes: most resident memory.
         before: what the process held before.
@@ -115,6 +115,9 @@ class Outcome:
             yield f"{len(self.good.lost)} of {len(self.good.seconds)} good calls lost: {self.good.lost[0][:200]}"
         if not self.good.seconds:
             yield "no good call was made"
+        if self.row.newcomers and not self.row.kills_triton and self.newcomers.lost:
+            lost = self.newcomers.lost
+            yield f"{len(lost)} of {len(self.newcomers.seconds)} newcomers lost: {lost[0][:200]}"
         if self.health.wrong:
             yield f"{len(self.health.wrong)} of {self.health.probes} probes failed: {self.health.wrong[0]}"
 

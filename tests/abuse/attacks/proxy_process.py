@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 from attacks.health_prober import check
@@ -131,17 +132,21 @@ class ProxyProcess:
 
     def files(self) -> int:
         """How many descriptors it has open, beside its connections to Triton and Domino, which have pools."""
+        folder = Path(f"/proc/{self.pid}/fd")
+        targets = []
         with contextlib.suppress(OSError):
-            upstream = sum(remote in self._upstream for _, _, remote, _ in _connections())
-            return len(os.listdir(f"/proc/{self.pid}/fd")) - upstream
-        return 0
+            for name in os.listdir(folder):
+                with contextlib.suppress(OSError):
+                    targets.append(str((folder / name).readlink()))
+        upstream = {f"socket:[{entry.inode}]" for entry in _connections() if entry.peer_port in self._upstream}
+        return sum(target not in upstream for target in targets)
 
     def attackers_connections(self) -> int:
         """How many connections of attackers the kernel still holds for it."""
         ports = {self.callers[1], self.probes[1]}
         return sum(
-            port in ports and peer == ATTACKERS_ADDRESS and state in (_ESTABLISHED, _CLOSE_WAIT)
-            for port, peer, _, state in _connections()
+            entry.port in ports and entry.peer == ATTACKERS_ADDRESS and entry.state in (_ESTABLISHED, _CLOSE_WAIT)
+            for entry in _connections()
         )
 
     def terminate(self) -> None:
@@ -167,14 +172,25 @@ def _port(address: str) -> int:
     return int(address.rstrip("/").rpartition(":")[2])
 
 
-def _connections() -> list[tuple[int, str, int, str]]:
-    """Local port, peer's IPv4 address, peer's port and state of this machine's TCP connections (proc(5))."""
+@dataclass(frozen=True)
+class _Entry:
+    """A line of the kernel's table of TCP connections."""
+
+    port: int
+    peer: str
+    peer_port: int
+    state: str
+    inode: str
+
+
+def _connections() -> list[_Entry]:
+    """This machine's TCP connections (proc(5))."""
     found = []
     for table in ("tcp", "tcp6"):
         for line in Path(f"/proc/net/{table}").read_text().splitlines()[1:]:
-            _, local, remote, state = line.split()[:4]
-            address, port = remote.split(":")
+            words = line.split()
+            address, port = words[2].split(":")
             # Little-endian words; of an IPv4-mapped address the last one.
             peer = ".".join(str(byte) for byte in reversed(bytes.fromhex(address[-8:])))
-            found.append((int(local.split(":")[1], 16), peer, int(port, 16), state))
+            found.append(_Entry(int(words[1].split(":")[1], 16), peer, int(port, 16), words[3], words[9]))
     return found

@@ -154,14 +154,16 @@ def calls(method: str, *, per_step: int = 20) -> Attack:
     return attack
 
 
-def _flood_of_calls(target: Target, tally: Tally, blocks: Iterator[bytes], per_step: int = 20) -> None:
+def _flood_of_calls(
+    target: Target, tally: Tally, blocks: Iterator[bytes], per_step: int = 20, connections: int = 6
+) -> None:
     def step(connection: Connection) -> int:
         streams = [connection.begin(next(blocks), message(b"")) for _ in range(per_step)]
         for stream in streams:
             connection.ended(stream, min(tally.until, time.monotonic() + 2))
         return per_step
 
-    ways.flood(tally, lambda: connect(target.callers), step, 6)
+    ways.flood(tally, lambda: connect(target.callers), step, connections)
 
 
 def unknown_keys(target: Target, tally: Tally) -> None:
@@ -180,7 +182,8 @@ def garbage_credentials(target: Target, tally: Tally) -> None:
             return f"{BREAKS_THE_FRONT_END}-{number}" + "B" * _spread(number, 200)
         return f"{number}" + "C" * _spread(number, LONGEST_CREDENTIAL // 2)
 
-    _flood_of_calls(target, tally, _credentials(garbage), 20)
+    # Few at a time: a proxy has places for them and for those who come meanwhile with good ones.
+    _flood_of_calls(target, tally, _credentials(garbage), 4, connections=2)
 
 
 def large_metadata(target: Target, tally: Tally) -> None:

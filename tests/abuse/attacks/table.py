@@ -12,6 +12,8 @@ from attacks.world import CHECK, MB, WATCH
 from multimodal_contract import CHAT_METHOD, SEND_UNARY_METHOD
 
 STRANGER, CALLER = "a stranger", "a caller"
+# AUTH_CACHE_SECS, and a few more: the good caller is asked about once again meanwhile.
+_LAPSES_SECS = 70.0
 _UNKNOWN_METHOD = "/no.such.Service/Method"
 
 
@@ -28,11 +30,13 @@ class Row:
         p99_secs: of the good caller's small inferences; none of them may fail.
         health_secs: longest answer on the probes' port.
         recovery_secs: time after the attack until everything is as before.
+        newcomers: whether callers that come meanwhile for the first time have to be served, too.
+        seconds_at_least: of the attack in the long run.
         kills_triton: whether Triton is killed and started again meanwhile; the good caller's inferences then fail as
             Triton does.
         drained_in_ci: whether the short run ends a proxy under this attack, too.
-        engine: why grpc's server can't bound it, where the issue "engine" has to; the row is then run and reported,
-            but neither its memory nor its times are held against the bounds.
+        engine: why grpc's own server can't bound it, so that it waits for an engine of our own; the row is then run
+            and reported, but neither its memory nor its times are held against the bounds.
     """
 
     name: str
@@ -43,176 +47,227 @@ class Row:
     p99_secs: float = 1.0
     health_secs: float = 1.0
     recovery_secs: float = 10.0
+    newcomers: bool = True
+    seconds_at_least: float = 0.0
     kills_triton: bool = False
     drained_in_ci: bool = False
     engine: str = ""
 
 
-def _stranger(name: str, what: str, attack: Attack, *, drained_in_ci: bool = False, engine: str = "") -> Row:
-    return Row(name, STRANGER, what, attack, drained_in_ci=drained_in_ci, engine=engine)
-
-
-def _caller(name: str, what: str, attack: Attack, *, drained_in_ci: bool = False, kills_triton: bool = False) -> Row:
-    return Row(name, CALLER, what, attack, drained_in_ci=drained_in_ci, kills_triton=kills_triton)
-
-
 TABLE = (
-    _stranger(
+    Row(
         "watch-no-window",
+        STRANGER,
         "Health/Watch with a window of 0",
         strangers.watch_without_a_window(on_callers),
         drained_in_ci=True,
     ),
-    _stranger(
+    Row(
         "watch-no-window-probes",
+        STRANGER,
         "the same on the probes' port",
         strangers.watch_without_a_window(on_probes),
         drained_in_ci=True,
     ),
-    _stranger(
+    Row(
         "big-health-names",
+        STRANGER,
         "Watch and Check with gzipped names of 64 MiB",
         strangers.big_health_names(on_callers, 64 * MB),
     ),
-    _stranger(
+    Row(
         "big-health-names-probes",
+        STRANGER,
         "the same on the probes' port, with names as large as grpc takes by default",
         strangers.big_health_names(on_probes, 4 * MB - 64),
     ),
-    _stranger(
+    Row(
         "health-no-message",
+        STRANGER,
         "400 health calls that send no message",
         strangers.health_without_a_message(on_callers),
         drained_in_ci=True,
     ),
-    _stranger(
+    Row(
         "health-no-message-probes",
+        STRANGER,
         "the same on the probes' port",
         strangers.health_without_a_message(on_probes),
         drained_in_ci=True,
     ),
-    _stranger(
+    Row(
         "large-health-messages",
+        STRANGER,
         "health calls whose messages of up to 300 MiB never end",
         strangers.large_health_messages(on_callers),
     ),
-    _stranger(
-        "large-health-messages-probes", "the same on the probes' port", strangers.large_health_messages(on_probes)
+    Row(
+        "large-health-messages-probes",
+        STRANGER,
+        "the same on the probes' port",
+        strangers.large_health_messages(on_probes),
     ),
-    _stranger(
+    Row(
         "unread-refusals",
+        STRANGER,
         "calls on one connection of which nothing is read",
         strangers.unread_refusals(1),
         drained_in_ci=True,
     ),
-    _stranger("unread-refusals-many", "the same on 64 connections", strangers.unread_refusals(64)),
-    _stranger("refusals", "calls without a credential, at full speed", strangers.calls(SEND_UNARY_METHOD)),
-    _stranger(
-        "unknown-methods", "calls of a method that does not exist, at full speed", strangers.calls(_UNKNOWN_METHOD)
+    Row("unread-refusals-many", STRANGER, "the same on 64 connections", strangers.unread_refusals(64)),
+    Row("refusals", STRANGER, "calls without a credential, at full speed", strangers.calls(SEND_UNARY_METHOD)),
+    Row(
+        "unknown-methods",
+        STRANGER,
+        "calls of a method that does not exist, at full speed",
+        strangers.calls(_UNKNOWN_METHOD),
     ),
-    _stranger("health-checks", "Health/Check on the callers' port, at full speed", strangers.calls(CHECK)),
-    _stranger(
-        "health-watches", "Health/Watch on the callers' port, again and again", strangers.calls(WATCH, per_step=4)
+    Row("health-checks", STRANGER, "Health/Check on the callers' port, at full speed", strangers.calls(CHECK)),
+    Row(
+        "health-watches",
+        STRANGER,
+        "Health/Watch on the callers' port, again and again",
+        strangers.calls(WATCH, per_step=4),
     ),
-    _stranger(
+    Row(
         "unknown-keys",
+        STRANGER,
         "API keys and tokens that nobody has; Domino takes 100 ms for each",
         strangers.unknown_keys,
+        # Until Domino has answered, a newcomer is as unknown as they are.
+        newcomers=False,
+        seconds_at_least=_LAPSES_SECS,
         drained_in_ci=True,
     ),
-    _stranger(
+    Row(
         "garbage-credentials",
+        STRANGER,
         "credentials of all lengths, to which Domino answers 400 and 500",
         strangers.garbage_credentials,
+        seconds_at_least=_LAPSES_SECS,
     ),
-    _stranger("large-metadata", "calls with 8 to 16 KiB of metadata", strangers.large_metadata),
-    _stranger("idle-connections", "3,000 connections without a call", connections.idle(on_callers, greets=True)),
-    _stranger("idle-connections-probes", "the same on the probes' port", connections.idle(on_probes, greets=True)),
-    _stranger("silent-connections", "3,000 TCP connections without a byte", connections.idle(on_callers, greets=False)),
-    _stranger("silent-connections-probes", "the same on the probes' port", connections.idle(on_probes, greets=False)),
-    _stranger(
-        "connection-flood", "connections that are closed once they are open", connections.connection_flood(on_callers)
+    Row("large-metadata", STRANGER, "calls with 8 to 16 KiB of metadata", strangers.large_metadata),
+    Row("idle-connections", STRANGER, "3,000 connections without a call", connections.idle(on_callers, greets=True)),
+    Row("idle-connections-probes", STRANGER, "the same on the probes' port", connections.idle(on_probes, greets=True)),
+    Row(
+        "silent-connections",
+        STRANGER,
+        "3,000 TCP connections without a byte",
+        connections.idle(on_callers, greets=False),
     ),
-    _stranger("connection-flood-probes", "the same on the probes' port", connections.connection_flood(on_probes)),
-    _stranger("garbage-bytes", "random bytes, TLS and HTTP/1.1 instead of HTTP/2's first words", connections.garbage),
-    _stranger("slow-headers", "header fields that come a byte at a time", connections.slow_headers),
-    _stranger("continuation-flood", "CONTINUATION frames without an end", connections.continuation_flood),
-    _stranger("header-bomb", "header fields of a byte each that stand for 4,000", connections.header_bomb),
-    _stranger("rapid-resets", "calls that are cancelled in the same breath", connections.rapid_resets),
-    _stranger(
-        "pings", "PING frames, at full speed", connections.frame_flood(on_callers, connections.PINGS, reads=True)
+    Row(
+        "silent-connections-probes", STRANGER, "the same on the probes' port", connections.idle(on_probes, greets=False)
     ),
-    _stranger(
+    Row(
+        "connection-flood",
+        STRANGER,
+        "connections that are closed once they are open",
+        connections.connection_flood(on_callers),
+    ),
+    Row("connection-flood-probes", STRANGER, "the same on the probes' port", connections.connection_flood(on_probes)),
+    Row(
+        "garbage-bytes", STRANGER, "random bytes, TLS and HTTP/1.1 instead of HTTP/2's first words", connections.garbage
+    ),
+    Row("slow-headers", STRANGER, "header fields that come a byte at a time", connections.slow_headers),
+    Row("continuation-flood", STRANGER, "CONTINUATION frames without an end", connections.continuation_flood),
+    Row("header-bomb", STRANGER, "header fields of a byte each that stand for 4,000", connections.header_bomb),
+    Row("rapid-resets", STRANGER, "calls that are cancelled in the same breath", connections.rapid_resets),
+    Row(
+        "pings",
+        STRANGER,
+        "PING frames, at full speed",
+        connections.frame_flood(on_callers, connections.PINGS, reads=True),
+    ),
+    Row(
         "unread-pings",
+        STRANGER,
         "the same, and no answer is read",
         connections.frame_flood(on_callers, connections.PINGS, reads=False),
     ),
-    _stranger(
+    Row(
         "unread-pings-probes",
+        STRANGER,
         "the same on the probes' port",
         connections.frame_flood(on_probes, connections.PINGS, reads=False),
     ),
-    _stranger(
+    Row(
         "settings",
+        STRANGER,
         "SETTINGS frames, at full speed",
         connections.frame_flood(on_callers, connections.SETTINGS_FRAMES, reads=True),
     ),
-    _stranger(
+    Row(
         "unread-settings",
+        STRANGER,
         "the same, and no answer is read",
         connections.frame_flood(on_callers, connections.SETTINGS_FRAMES, reads=False),
     ),
-    _stranger(
+    Row(
         "window-updates",
+        STRANGER,
         "WINDOW_UPDATE frames, at full speed",
         connections.frame_flood(on_callers, connections.WINDOW_UPDATES, reads=True),
     ),
-    _stranger("empty-data", "DATA frames without a byte, at full speed", connections.empty_data),
-    _caller(
-        "idle-streams", "more idle Chat calls than MAX_STREAMS", callers.idle_calls(CHAT_METHOD), drained_in_ci=True
+    Row("empty-data", STRANGER, "DATA frames without a byte, at full speed", connections.empty_data),
+    Row(
+        "idle-streams",
+        CALLER,
+        "more idle Chat calls than MAX_STREAMS",
+        callers.idle_calls(CHAT_METHOD),
+        drained_in_ci=True,
     ),
-    _caller(
+    Row(
         "unary-no-message",
+        CALLER,
         "more SendUnary calls without a message than MAX_STREAMS",
         callers.idle_calls(SEND_UNARY_METHOD),
     ),
-    _caller("unfinished-messages", "108 messages of 62 MiB that never end", callers.unfinished_messages),
-    _caller(
+    Row("unfinished-messages", CALLER, "108 messages of 62 MiB that never end", callers.unfinished_messages),
+    Row(
         "largest-packets",
+        CALLER,
         "packets of 62 MiB for a model that is busy, with a time limit of a day",
         callers.largest_packets,
         drained_in_ci=True,
     ),
-    _caller("unread-acks", "streams that take no Acks of 16 MiB", callers.unread_acks, drained_in_ci=True),
-    _caller("unread-unary-acks", "the same with unary calls", callers.unread_unary_acks),
-    _caller(
+    Row("unread-acks", CALLER, "streams that take no Acks of 16 MiB", callers.unread_acks, drained_in_ci=True),
+    Row("unread-unary-acks", CALLER, "the same with unary calls", callers.unread_unary_acks),
+    Row(
         "unread-decoupled",
+        CALLER,
         "streams that take no Acks of a decoupled model, which has no end of them",
         callers.unread_decoupled_answers,
         drained_in_ci=True,
     ),
-    _caller("read-decoupled", "the same, and all Acks are taken", callers.read_decoupled_answers),
-    _caller(
+    Row("read-decoupled", CALLER, "the same, and all Acks are taken", callers.read_decoupled_answers),
+    Row(
         "empty-inputs",
+        CALLER,
         "packets of 15 KiB that gunzip to 16 MiB of empty inputs",
         callers.small_on_the_wire(callers.empty_inputs, together=4),
     ),
-    _caller(
+    Row(
         "control-characters",
+        CALLER,
         "correlation_ids of 32 MiB, six times as long in JSON",
         callers.small_on_the_wire(callers.control_characters, together=2),
     ),
-    _caller(
+    Row(
         "tiny-elements",
+        CALLER,
         "packets of four million empty BYTES elements",
         callers.small_on_the_wire(callers.tiny_elements, together=4),
     ),
-    _caller("distinct-controls", "controls of which each names another output", callers.distinct_controls),
-    _caller("distinct-models", "packets of which each names another model or version", callers.distinct_models),
-    _caller("cancelled-packets", "packets whose calls are cancelled at once", callers.cancelled_packets),
-    _caller("good-packets", "good small packets, at full speed", callers.good_packets),
-    _caller(
-        "triton-killed", "the same while Triton is killed and started again", callers.good_packets, kills_triton=True
+    Row("distinct-controls", CALLER, "controls of which each names another output", callers.distinct_controls),
+    Row("distinct-models", CALLER, "packets of which each names another model or version", callers.distinct_models),
+    Row("cancelled-packets", CALLER, "packets whose calls are cancelled at once", callers.cancelled_packets),
+    Row("good-packets", CALLER, "good small packets, at full speed", callers.good_packets),
+    Row(
+        "triton-killed",
+        CALLER,
+        "the same while Triton is killed and started again",
+        callers.good_packets,
+        kills_triton=True,
     ),
 )
 
