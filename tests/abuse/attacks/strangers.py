@@ -102,6 +102,23 @@ def health_without_a_message(place: Place) -> Attack:
     return attack
 
 
+def open_watches(place: Place) -> Attack:
+    """Health/Watch calls that stay open, and whose answers are read."""
+
+    def attack(target: Target, tally: Tally) -> None:
+        block = call_fields(WATCH)
+
+        def open_one(_: int) -> Connection:
+            connection = connect(place(target), takes=True)
+            for _ in range(_MANY_CALLS // 8):
+                connection.begin(block, message(b""))
+            return connection
+
+        ways.hold(tally, open_one, 8)
+
+    return attack
+
+
 def large_health_messages(place: Place) -> Attack:
     """Health calls with messages of up to 300 MiB, sent as fast as the proxy takes them and never ended."""
 
@@ -144,12 +161,12 @@ def unread_refusals(connections: int) -> Attack:
     return attack
 
 
-def calls(method: str, *, per_step: int = 20) -> Attack:
+def calls(method: str) -> Attack:
     """Calls of a method without a credential, as many as the proxy answers."""
 
     def attack(target: Target, tally: Tally) -> None:
         block = call_fields(method)
-        _flood_of_calls(target, tally, itertools.repeat(block), per_step)
+        _flood_of_calls(target, tally, itertools.repeat(block))
 
     return attack
 

@@ -8,7 +8,7 @@ from attacks import callers, connections, strangers
 from attacks.strangers import Attack
 from attacks.strangers import callers as on_callers
 from attacks.strangers import probes as on_probes
-from attacks.world import CHECK, MB, WATCH
+from attacks.world import CHECK, MB
 from multimodal_contract import CHAT_METHOD, SEND_UNARY_METHOD
 
 STRANGER, CALLER = "a stranger", "a caller"
@@ -123,12 +123,8 @@ TABLE = (
         strangers.calls(_UNKNOWN_METHOD),
     ),
     Row("health-checks", STRANGER, "Health/Check on the callers' port, at full speed", strangers.calls(CHECK)),
-    Row(
-        "health-watches",
-        STRANGER,
-        "Health/Watch on the callers' port, again and again",
-        strangers.calls(WATCH, per_step=4),
-    ),
+    Row("open-watches", STRANGER, "400 Health/Watch calls that stay open", strangers.open_watches(on_callers)),
+    Row("open-watches-probes", STRANGER, "the same on the probes' port", strangers.open_watches(on_probes)),
     Row(
         "unknown-keys",
         STRANGER,

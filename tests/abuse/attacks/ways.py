@@ -50,8 +50,7 @@ def hold(
                 try:
                     if tend is not None:
                         tend(connection)
-                    while reads and connection.pump(0):
-                        pass
+                    _look_at(connection, tally, reads=reads)
                 except OSError:
                     held.pop(number).close()
                     tally.add("cut off")
@@ -59,6 +58,16 @@ def hold(
     finally:
         for connection in held.values():
             connection.close()
+
+
+def _look_at(connection: Connection, tally: Tally, *, reads: bool) -> None:
+    before = connection.received
+    while reads and connection.pump(0):
+        pass
+    if connection.received > before:
+        tally.add("bytes read", connection.received - before)
+    if not reads and connection.hung_up:
+        raise ConnectionResetError("the proxy hung up")
 
 
 def flood(
