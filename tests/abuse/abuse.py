@@ -50,7 +50,9 @@ def main() -> int:
     if options.list:
         sys.stdout.write(outcome.listed(rows))
         return 0
-    pace = Pace(options.seconds, warm_secs=1.5, recovery_secs=12.0, call_secs=10.0, full=not options.small)
+    pace = Pace(
+        options.seconds, warm_secs=1.5, still_secs=1.0, recovery_secs=12.0, call_secs=10.0, full=not options.small
+    )
     outcomes: list[Outcome] = []
     status = 0
     with scratch_folder("abuse-") as folder:

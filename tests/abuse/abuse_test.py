@@ -17,7 +17,7 @@ from attacks.proxy_process import ProxyProcess
 from attacks.table import TABLE, Row, named
 
 # The last two are for machines that are busy with something else.
-SHORT = Pace(attack_secs=1.5, warm_secs=0.3, recovery_secs=60.0, call_secs=30.0, full=False)
+SHORT = Pace(attack_secs=1.0, warm_secs=0.3, still_secs=0.4, recovery_secs=60.0, call_secs=30.0, full=False)
 
 
 class Proxies:

@@ -41,7 +41,7 @@ _NEWCOMER_EVERY_SECS = 0.5
 _LOOK_EVERY_SECS = 0.25
 # Threads and descriptors that a process with grpc in it has more or fewer of at any time.
 _SLACK = 16
-# What a proxy that is only looked at takes within a second, and gives back.
+# What a proxy takes for the good caller's calls, and gives back.
 _STILL_BYTES = 2 * MB
 # The machine is not to suffer: an attack that has made its point is stopped.
 _FAR_OVER = 1.2
@@ -54,6 +54,7 @@ class Pace:
     Attributes:
         attack_secs: an attack.
         warm_secs: the good caller's calls before it.
+        still_secs: so long memory must not grow.
         recovery_secs: longest wait for everything to be as before.
         call_secs: after so long a good call is lost.
         full: whether attacks are as large as they get.
@@ -61,6 +62,7 @@ class Pace:
 
     attack_secs: float
     warm_secs: float
+    still_secs: float
     recovery_secs: float
     call_secs: float
     full: bool
@@ -185,7 +187,7 @@ class Arena:
             sizes.append((now, proxy.resident_bytes()))
             outcome.missing = [
                 *_not_as_before(proxy, outcome.before),
-                *(_growing(sizes, now)),
+                *_growing(sizes, self._pace.still_secs),
                 *(
                     [f"{outcome.good.unanswered} good calls of the attack's time unanswered"]
                     * bool(outcome.good.unanswered)
@@ -251,13 +253,14 @@ def _not_as_before(proxy: ProxyProcess, before: Resources) -> Iterator[str]:
         yield f"{left} connections of the attack left"
 
 
-def _growing(sizes: list[tuple[float, int]], now: float) -> Iterator[str]:
-    """Whether memory grew during the last second, or is not known for so long."""
-    past = [size for when, size in sizes if when <= now - 1.0]
+def _growing(sizes: list[tuple[float, int]], seconds: float) -> Iterator[str]:
+    """Whether memory grew during the last seconds, or is not known for so long."""
+    now, size = sizes[-1]
+    past = [earlier for when, earlier in sizes if when <= now - seconds]
     if not past:
-        yield "memory not looked at for a second yet"
-    elif sizes[-1][1] > past[-1] + _STILL_BYTES:
-        yield f"memory grows: {past[-1] / MB:.0f} → {sizes[-1][1] / MB:.0f} MiB in a second"
+        yield f"memory not looked at for {seconds:g} s yet"
+    elif size > past[-1] + _STILL_BYTES:
+        yield f"memory grows: {past[-1] / MB:.0f} → {size / MB:.0f} MiB in {seconds:g} s"
 
 
 def _wait_answered(calls: Calls, longest_secs: float) -> None:

@@ -12,7 +12,7 @@ from attacks import ways
 from attacks.frames import INITIAL_WINDOW_SIZE, call_fields, message
 from attacks.http2_client import Address, Connection
 from attacks.world import ATTACKERS_ADDRESS, BREAKS_THE_FRONT_END, CHECK, LONGEST_CREDENTIAL, MB, WATCH, Tally, Target
-from multimodal_contract import CHAT_METHOD, SEND_UNARY_METHOD
+from multimodal_contract import SEND_UNARY_METHOD
 from multimodal_contract.wire import varint
 
 Attack = Callable[[Target, Tally], None]
@@ -142,11 +142,17 @@ def large_health_messages(place: Place) -> Attack:
     return attack
 
 
-def unread_refusals(connections: int) -> Attack:
-    """Calls without a credential, on connections of which not a byte is read."""
+def unread_refusals(connections: int, methods: tuple[str, ...], *, padding: int = 0) -> Attack:
+    """Calls without a credential, on connections of which not a byte is read.
+
+    Args:
+        connections: how many.
+        methods: of the calls, in turn.
+        padding: bytes of metadata, which the proxy holds until the call is over.
+    """
 
     def attack(target: Target, tally: Tally) -> None:
-        blocks = [call_fields(method) for method in (SEND_UNARY_METHOD, CHAT_METHOD)]
+        blocks = [call_fields(method, [("x-padding", "p" * padding)]) for method in methods]
 
         def step(connection: Connection) -> int:
             for block in blocks:

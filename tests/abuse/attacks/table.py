@@ -110,11 +110,16 @@ TABLE = (
     Row(
         "unread-refusals",
         STRANGER,
-        "calls on one connection of which nothing is read",
-        strangers.unread_refusals(1),
+        "calls with 6 KB of metadata on one connection of which nothing is read",
+        strangers.unread_refusals(1, (SEND_UNARY_METHOD,), padding=6000),
         drained_in_ci=True,
     ),
-    Row("unread-refusals-many", STRANGER, "the same on 64 connections", strangers.unread_refusals(64)),
+    Row(
+        "unread-refusals-many",
+        STRANGER,
+        "the same on 64 connections",
+        strangers.unread_refusals(64, (SEND_UNARY_METHOD, CHAT_METHOD)),
+    ),
     Row("refusals", STRANGER, "calls without a credential, at full speed", strangers.calls(SEND_UNARY_METHOD)),
     Row(
         "unknown-methods",
