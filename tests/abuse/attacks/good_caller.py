@@ -215,20 +215,24 @@ class AcceptedPacket:
         for cid, seconds in (("first", 0.3), ("second", _ACCEPTED_SECS)):
             packets_sent.put(packets.slow(bytes(4), seconds, model=GOOD_SLOW_MODEL, cid=cid))
         self._call = stub.Chat(iter(packets_sent.get, None), metadata=metadata)
-        self._acks: queue.SimpleQueue[pb.Ack] = queue.SimpleQueue()
+        self._acks: queue.SimpleQueue[pb.Ack | None] = queue.SimpleQueue()
+        self._ended = "no Ack came in time"
         self._thread = threading.Thread(target=self._read, name="accepted", daemon=True)
         self._thread.start()
         if (ack := self.ack(timeout)) is None or ack.status != pb.OK:
             self._call.cancel()
-            raise NotAcceptedError("no packet was accepted" if ack is None else ack.message)
+            raise NotAcceptedError(self._ended if ack is None else ack.message)
 
     def _read(self) -> None:
-        with contextlib.suppress(grpc.RpcError):
+        try:
             for ack in self._call:
                 self._acks.put(ack)
+        except grpc.RpcError as error:
+            self._ended = _words(error)
+        self._acks.put(None)
 
     def ack(self, timeout: float) -> pb.Ack | None:
-        """The next Ack; None where there is none in that many seconds."""
+        """The next Ack; None where none comes any more, or in that many seconds."""
         with contextlib.suppress(queue.Empty):
             return self._acks.get(timeout=timeout)
         return None
