@@ -115,7 +115,7 @@ class Arena:
         Raises:
             AttackError: the attack was none.
         """
-        outcome = Outcome(row, row.memory_bytes or proxy.memory_bound_bytes)
+        outcome = Outcome(row, row.most_bytes or proxy.memory_bound_bytes)
         with self._good_caller(proxy) as good:
             time.sleep(self._pace.warm_secs)
             _wait_answered(good.take(), self._pace.call_secs)

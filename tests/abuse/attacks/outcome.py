@@ -189,7 +189,7 @@ def listed(rows: Sequence[Row]) -> str:
                 row.name,
                 row.who,
                 row.what,
-                formula if row.memory_bytes is None else f"{_mb(row.memory_bytes)} MiB",
+                formula if row.most_bytes is None else f"{_mb(row.most_bytes)} MiB",
                 f"{row.p99_secs:g}",
                 f"{row.health_secs:g}",
                 f"{row.recovery_secs:g}",

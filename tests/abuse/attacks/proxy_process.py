@@ -37,10 +37,11 @@ _ESTABLISHED, _CLOSE_WAIT = "01", "08"
 def memory_bound_bytes(settings: Settings) -> int:
     """Most resident memory of a proxy with these settings, by the formula from which the chart makes the pod's limit.
 
-    Source: triton_proxy/budget.py, and `domino-triton.proxyMemory` in the chart's _helpers.tpl.
+    Source: triton_proxy/budget.py, and `domino-triton.proxyMemory` in the chart's proxy/_memory.tpl.
     """
-    stream = _LARGEST_PACKET_MB + 2 * _LARGEST_ANSWER_MB + _HTTP2_WINDOW_MB
-    return (_IDLE_MB + _PIECES_MB + settings.max_mb_in_flight + settings.max_streams * stream) * MB
+    usual = settings.max_streams * (_LARGEST_PACKET_MB + 2 * _LARGEST_ANSWER_MB + _HTTP2_WINDOW_MB)
+    hostile = settings.max_calls_per_principal * (settings.max_message_mb + _HTTP2_WINDOW_MB)
+    return (_IDLE_MB + _PIECES_MB + settings.max_mb_in_flight + max(usual, hostile)) * MB
 
 
 class ProxyStartError(Exception):

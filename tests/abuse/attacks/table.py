@@ -14,6 +14,8 @@ from multimodal_contract import CHAT_METHOD, SEND_UNARY_METHOD
 STRANGER, CALLER = "a stranger", "a caller"
 # AUTH_CACHE_SECS, and a few more: the good caller is asked about once again meanwhile.
 _LAPSES_SECS = 70.0
+# Nobody without a name may make the proxy need what the chart gives it for callers.
+_STRANGERS_BYTES = 600 * MB
 _UNKNOWN_METHOD = "/no.such.Service/Method"
 
 
@@ -26,7 +28,8 @@ class Row:
         who: STRANGER has no credential, CALLER has one, of another principal than the good caller's.
         what: what is done, in words.
         attack: does it.
-        memory_bytes: most resident memory of the proxy; None for what the chart's formula says.
+        memory_bytes: most resident memory of the proxy; None for what the chart's formula says, and where a stranger
+            attacks for `_STRANGERS_BYTES`.
         p99_secs: of the good caller's small inferences; none of them may fail.
         health_secs: longest answer on the probes' port.
         recovery_secs: time after the attack until everything is as before.
@@ -53,6 +56,13 @@ class Row:
     kills_triton: bool = False
     drained_in_ci: bool = False
     engine: str = ""
+
+    @property
+    def most_bytes(self) -> int | None:
+        """`memory_bytes`, with what stands for None where a stranger attacks."""
+        if self.memory_bytes is None and self.who == STRANGER:
+            return _STRANGERS_BYTES
+        return self.memory_bytes
 
 
 TABLE = (
