@@ -1,6 +1,6 @@
 """Image layers of files."""
 
-load(":oci_layer_info.bzl", "OciLayerInfo", "run_layer_tool")
+load(":oci_layer_info.bzl", "OciLayerInfo", "add_files", "run_layer_tool")
 
 def _oci_files_layer_impl(ctx):
     args = ctx.actions.args()
@@ -9,18 +9,12 @@ def _oci_files_layer_impl(ctx):
         args.add("--lock", ctx.file.lock)
         inputs.append(ctx.file.lock)
     args.add_all(ctx.attr.exclude, before_each = "--exclude")
-    unused = {prefix: None for prefix in ctx.attr.paths}
-    for f in depset(transitive = [src[DefaultInfo].default_runfiles.files for src in ctx.attr.srcs] +
-                                 [src[DefaultInfo].files for src in ctx.attr.srcs]).to_list():
-        path = f.short_path[len("../"):] if f.short_path.startswith("../") else f.short_path
-        for prefix, directory in ctx.attr.paths.items():
-            if path.startswith(prefix):
-                unused.pop(prefix, None)
-                args.add("--file", "{}{}={}".format(directory, path[len(prefix):], f.path))
-                inputs.append(f)
-                break
-    if unused:
-        fail("{}: no file of srcs begins with {}".format(ctx.label, ", ".join(unused.keys())))
+    inputs += add_files(
+        args,
+        depset(transitive = [src[DefaultInfo].default_runfiles.files for src in ctx.attr.srcs] +
+                            [src[DefaultInfo].files for src in ctx.attr.srcs]),
+        ctx.attr.paths,
+    )
     return run_layer_tool(ctx, args, inputs)
 
 oci_files_layer = rule(

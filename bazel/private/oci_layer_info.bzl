@@ -8,6 +8,32 @@ OciLayerInfo = provider(
     },
 )
 
+def add_files(args, files, places):
+    """Tells a layer's tool which files it packs where.
+
+    Args:
+      args: Args of the layer's contents; gets `--file` and `--place`.
+      files: depset of Files to choose from. A folder of a wheel is one of them, and only the tool can see into it.
+      places: beginnings of runfiles paths (repository first where it is another one) to what replaces them.
+
+    Returns:
+      The Files that the tool needs.
+    """
+    for prefix, replacement in places.items():
+        args.add("--place", "{}={}".format(prefix, replacement))
+    inputs = []
+    repositories = {}
+    for f in files.to_list():
+        path = f.short_path[len("../"):] if f.short_path.startswith("../") else f.short_path
+        if any([path.startswith(prefix) or prefix.startswith(path + "/") for prefix in places]):
+            args.add("--file", "{}={}".format(path, f.path))
+            inputs.append(f)
+            repositories[f.owner.workspace_name] = None
+
+    # A wheel's folder has a file beside it that tells Bazel when the folder's contents are others; see unpack_wheels.py.
+    repositories.pop("", None)
+    return inputs + [f for f in files.to_list() if f.owner.workspace_name in repositories and f not in inputs]
+
 def run_layer_tool(ctx, args, inputs):
     """Runs the rule's `_tool`, which writes one layer.
 

@@ -1,14 +1,14 @@
 """Image layers of Python libraries."""
 
-load(":oci_layer_info.bzl", "OciLayerInfo", "run_layer_tool")
+load(":oci_layer_info.bzl", "OciLayerInfo", "add_files", "run_layer_tool")
 
 def _import_roots(ctx):
-    """Import roots of deps, as they begin short paths; those of this workspace, or those of other repositories."""
+    """Import roots of deps, as they begin runfiles paths; those of this workspace, or those of other repositories."""
     roots = []
     for path in depset(transitive = [dep[PyInfo].imports for dep in ctx.attr.deps]).to_list():
         workspace, _, folder = path.partition("/")
         if ctx.attr.third_party and workspace != ctx.workspace_name:
-            roots.append("../{}/".format(path))
+            roots.append(path + "/")
         elif not ctx.attr.third_party and workspace == ctx.workspace_name and folder:
             roots.append(folder + "/")
     return roots
@@ -24,13 +24,11 @@ def _oci_python_layer_impl(ctx):
     args.add_all(ctx.attr.exclude, before_each = "--exclude")
     if ctx.attr.application:
         args.add("--application", "{}={}".format(ctx.attr.application, ctx.attr.version))
-    roots = _import_roots(ctx)
-    for f in depset(transitive = [dep[DefaultInfo].default_runfiles.files for dep in ctx.attr.deps]).to_list():
-        for root in roots:
-            if f.short_path.startswith(root):
-                args.add("--file", "{}/{}={}".format(ctx.attr.directory, f.short_path[len(root):], f.path))
-                inputs.append(f)
-                break
+    inputs += add_files(
+        args,
+        depset(transitive = [dep[DefaultInfo].default_runfiles.files for dep in ctx.attr.deps]),
+        {root: ctx.attr.directory + "/" for root in _import_roots(ctx)},
+    )
     return run_layer_tool(ctx, args, inputs)
 
 oci_python_layer = rule(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import re
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -34,6 +35,39 @@ def _is_program(path: Path) -> bool:
     with path.open("rb") as content:
         start = content.read(4)
     return start == b"\x7fELF" or (start.startswith(b"#!") and os.access(path, os.X_OK))
+
+
+def placed(files: Iterable[tuple[str, Path]], places: Mapping[str, str]) -> Iterator[tuple[str, Path]]:
+    """Finds out where files go.
+
+    Args:
+        files: names and files; a folder stands for all files below it.
+        places: beginnings of names to what replaces them; the first that fits counts.
+
+    Yields:
+        The path in the image of each file that a beginning fits, and the file.
+
+    Raises:
+        LayerError: a beginning fits none.
+    """
+    unused = dict.fromkeys(places)
+    for name, source in _files(files):
+        prefix = next((prefix for prefix in places if name.startswith(prefix)), None)
+        if prefix is not None:
+            unused.pop(prefix, None)
+            yield str(PurePosixPath(places[prefix] + name.removeprefix(prefix))), source
+    if unused:
+        raise LayerError(f"the name of no file begins with {', '.join(unused)}")
+
+
+def _files(files: Iterable[tuple[str, Path]]) -> Iterator[tuple[str, Path]]:
+    for name, source in files:
+        if source.is_dir():
+            for path in sorted(source.rglob("*")):
+                if not path.is_dir():
+                    yield f"{name}/{path.relative_to(source).as_posix()}", path
+        else:
+            yield name, source
 
 
 def components(files: dict[str, Path], sizes: dict[str, int], lock: str) -> list[dict[str, Any]]:
@@ -75,16 +109,17 @@ def main() -> None:
     parser.add_argument("--metadata", type=Path, required=True)
     parser.add_argument("--lock", type=Path)
     parser.add_argument("--application", metavar="NAME=VERSION")
-    for option in ("--exclude", "--file"):
-        parser.add_argument(option, action="append", default=[])
+    parser.add_argument("--exclude", action="append", default=[])
+    parser.add_argument("--file", action="append", default=[], metavar="NAME=PATH")
+    parser.add_argument("--place", action="append", default=[], metavar="BEGINNING=REPLACEMENT")
     options = parser.parse_args()
     tree = Tree([*_COMPILED, *options.exclude])
     files: dict[str, Path] = {}
     sizes: dict[str, int] = {}
-    for path, _, source in (item.partition("=") for item in options.file):
-        name = str(PurePosixPath(path))
-        sizes[name] = tree.add(name, File(Path(source), executable=_is_program(Path(source))))
-        files[name] = Path(source)
+    given = [(name, Path(source)) for name, _, source in (item.partition("=") for item in options.file)]
+    for path, source in placed(given, dict(item.split("=", 1) for item in options.place)):
+        sizes[path] = tree.add(path, File(source, executable=_is_program(source)))
+        files[path] = source
     found: list[dict[str, Any]] = []
     if options.lock:
         found = components(files, sizes, options.lock.read_text(encoding="utf-8"))

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import compileall
 import email.parser
+import hashlib
+import os
 import py_compile
 import re
 import shutil
@@ -19,26 +21,22 @@ from pathlib import Path, PurePosixPath
 from pip._vendor.packaging.requirements import Requirement
 
 _HEADER = 'package(default_visibility = ["//visibility:public"])\n'
+# One label for the folder, since one for each file makes tens of thousands of targets and links. Bazel compares a
+# folder by its own time, and not even by that while its server runs. So all folders have the same time, and a file
+# beside each, compared by its contents, changes when the wheel or this program does. Nothing writes into a folder
+# after that.
 _LIBRARY = """
 py_library(
     name = "{name}",
-    srcs = glob(
-        ["site/{name}/**/*.py"],
-        allow_empty = True,
-        exclude = ["**/* *"],
-    ),
-    data = glob(
-        ["site/{name}/**"],
-        allow_empty = True,
-        exclude = [
-            "**/* *",
-            "**/*.py",
-        ],
-    ),
+    data = [
+        "site/{name}",
+        "unpacked/{name}.txt",
+    ],
     imports = ["site/{name}"],
     deps = [{deps}],
 )
 """
+_FOLDER_TIME = 315532800  # 1980, where the time of zip files begins
 # Files of these names inside a wheel would end the Bazel package around it.
 _BAZEL_FILES = frozenset({"BUILD", "BUILD.bazel", "WORKSPACE", "WORKSPACE.bazel"})
 # Where pip puts the parts of NAME.data, seen from the folder that is imported from.
@@ -147,10 +145,30 @@ def build_file(distributions: Iterable[Distribution]) -> str:
     return _HEADER + "".join(libraries)
 
 
+def identity(wheel: Path) -> str:
+    """What decides how a wheel looks unpacked.
+
+    Args:
+        wheel: the archive.
+
+    Returns:
+        One line for the wheel and one for this program: name and SHA-256 of each.
+    """
+    names = []
+    for path in (wheel, Path(__file__)):
+        with path.open("rb") as content:
+            names.append(f"{path.name} {hashlib.file_digest(content, 'sha256').hexdigest()}\n")
+    return "".join(names)
+
+
 def main() -> None:
     """Unpack every wheel of the folder argv[1] into argv[2]/site, and write argv[2]/BUILD.bazel."""
     wheels, repository = Path(sys.argv[1]), Path(sys.argv[2])
-    distributions = [unpack(wheel, repository / "site") for wheel in sorted(wheels.glob("*.whl"))]
+    (repository / "unpacked").mkdir()
+    distributions = []
+    for wheel in sorted(wheels.glob("*.whl")):
+        distributions.append(unpack(wheel, repository / "site"))
+        (repository / f"unpacked/{distributions[-1].name}.txt").write_text(identity(wheel), encoding="utf-8")
     # Tests run where they cannot write, and would compile numpy and the rest anew in each process.
     compileall.compile_dir(
         repository / "site",
@@ -159,6 +177,8 @@ def main() -> None:
         stripdir=repository / "site",
         invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH,
     )
+    for distribution in distributions:
+        os.utime(repository / "site" / distribution.name, (_FOLDER_TIME, _FOLDER_TIME))
     (repository / "BUILD.bazel").write_text(build_file(distributions), encoding="utf-8")
 
 

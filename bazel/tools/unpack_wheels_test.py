@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import tempfile
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -94,19 +96,37 @@ def test_build_file_names_only_what_the_lock_holds() -> None:
         text,
         {
             "package": lambda **_: None,
-            "glob": lambda *patterns, **_: patterns,
             "py_library": lambda **kw: libraries.update({kw["name"]: kw}),
         },
     )
     assert libraries["grpcio"]["deps"] == [":typing_extensions"]
     assert libraries["typing_extensions"]["deps"] == []
     assert libraries["grpcio"]["imports"] == ["site/grpcio"]
+    assert libraries["grpcio"]["data"] == ["site/grpcio", "unpacked/grpcio.txt"]
 
 
-def test_main_compiles_what_it_unpacks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    wheel = make_wheel(tmp_path, {"pkg/a.py": ("a = 1\n", 0o644), "pkg/broken.py": ("a = (\n", 0o644)})
-    monkeypatch.setattr("sys.argv", ["unpack_wheels", str(wheel.parent), str(tmp_path / "repository")])
-    (tmp_path / "repository").mkdir()
-    unpack_wheels.main()
-    assert [p.name for p in tmp_path.rglob("*.pyc")] == ["a.cpython-311.pyc"]
-    assert 'name = "some_thing"' in (tmp_path / "repository/BUILD.bazel").read_text()
+@pytest.fixture
+def unpack_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Path]:
+    """Unpacks a wheel whose one module has this text, as the repository rule does; returns the repository."""
+
+    def unpack_all(text: str) -> Path:
+        wheel = make_wheel(tmp_path, {"pkg/a.py": (text, 0o644), "pkg/broken.py": ("a = (\n", 0o644)})
+        repository = Path(tempfile.mkdtemp(dir=tmp_path))
+        monkeypatch.setattr("sys.argv", ["unpack_wheels", str(wheel.parent), str(repository)])
+        unpack_wheels.main()
+        return repository
+
+    return unpack_all
+
+
+def test_main_compiles_what_it_unpacks(unpack_all: Callable[[str], Path]) -> None:
+    repository = unpack_all("a = 1\n")
+    assert [p.name for p in repository.rglob("*.pyc")] == ["a.cpython-311.pyc"]
+    assert 'name = "some_thing"' in (repository / "BUILD.bazel").read_text()
+
+
+def test_bazel_sees_that_a_wheel_is_another_and_that_it_is_the_same(unpack_all: Callable[[str], Path]) -> None:
+    first, again, other = (unpack_all(text) for text in ("a = 1\n", "a = 1\n", "a = 2\n"))
+    assert len({(repository / "site/some_thing").stat().st_mtime_ns for repository in (first, again, other)}) == 1
+    texts = [(repository / "unpacked/some_thing.txt").read_text() for repository in (first, again, other)]
+    assert texts[0] == texts[1] != texts[2]
