@@ -27,15 +27,15 @@ def mypy_test(name, srcs, deps = [], size = "medium", data = [], **kwargs):
         data = srcs + data + ["//:pyproject.toml"],
         deps = deps + [
             "@pip//:hypothesis",
-            "@pip//:mypy",
             "@pip//:pytest",
-            "@pip//:types_grpcio",
-            "@pip//:types_grpcio_health_checking",
-            "@pip//:types_jsonschema",
-            "@pip//:types_protobuf",
-            "@pip//:types_pyyaml",
-            "@pip//:types_requests",
-            "@pip//:types_tqdm",
+            "@pip_checks//:mypy",
+            "@pip_checks//:types_grpcio",
+            "@pip_checks//:types_grpcio_health_checking",
+            "@pip_checks//:types_jsonschema",
+            "@pip_checks//:types_protobuf",
+            "@pip_checks//:types_pyyaml",
+            "@pip_checks//:types_requests",
+            "@pip_checks//:types_tqdm",
         ],
         **kwargs
     )

@@ -21,6 +21,6 @@ def ruff_test(name, srcs, size = "small", **kwargs):
         main = _MAIN,
         args = [prefix + src for src in srcs],
         data = srcs + ["//:pyproject.toml"],
-        deps = ["@pip//:ruff"],
+        deps = ["@pip_checks//:ruff"],
         **kwargs
     )
