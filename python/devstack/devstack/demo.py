@@ -29,11 +29,10 @@ Brings up Triton, a Domino stand-in and the proxy on free ports of this machine,
 takes it through mm-client, compares with the truth, tries what must be refused, and takes everything down.
 mm-client's settings (MODEL_NAME, CONF_THRES, MAX_FRAMES, ...) are read from the environment.
 
-With --publish it shows instead how models get there: MLflow, an S3 server, training a classifier, and mm-publish.
+How models get there, from training to serving, is shown by ./bazelw run //:demo_publish.
 
 examples:
   ./bazelw run //:demo
-  ./bazelw run //:demo -- --publish
   ./bazelw run //:demo -- --video street.mp4 --model-repository ~/models --out ~/street
 
 exit status:
@@ -72,21 +71,13 @@ def _arguments() -> argparse.Namespace:
         metavar="DIR",
         help="folder for the files (default: results, where you stand)",
     )
-    parser.add_argument(
-        "--publish", action="store_true", help="show instead how a model gets from training to serving, by mm-publish"
-    )
-    arguments = parser.parse_args()
-    if arguments.publish and (arguments.video or arguments.model_repository):
-        parser.error("--publish trains models of its own; leave out --video and --model-repository")
-    return arguments
+    return parser.parse_args()
 
 
 def main() -> int:
     """Runs the demo; returns its exit status."""
     leave_on_signals()
     arguments = _arguments()
-    if arguments.publish:
-        return _publish()
     try:
         settings = read_options(VIDEO_OPTIONS, {}, {**os.environ, "VIDEO_PATH": "-"})
     except UsageError as error:
@@ -102,22 +93,6 @@ def main() -> int:
             return FAILED
     print(report.render(run), flush=True)
     return FAILED if run.problems() else 0
-
-
-def _publish() -> int:
-    # It needs a model registry and an S3 server, which the rest does without.
-    from devstack import demo_publish
-
-    with scratch_folder("devstack-") as folder:
-        try:
-            problems = demo_publish.demonstrate(folder, say)
-        except (*START_ERRORS, *demo_publish.START_ERRORS) as error:
-            print(f"demo: {error}", file=sys.stderr)
-            return FAILED
-    for problem in problems:
-        print(f" ✗ {problem}")
-    print(" ✗ something differs from what it should be" if problems else " ✓ all as it should be", flush=True)
-    return FAILED if problems else 0
 
 
 def _demonstrate(arguments: argparse.Namespace, settings: Mapping[str, Any], stack: Stack) -> report.Run:

@@ -1,7 +1,8 @@
-"""`demo --publish`: from training to serving, each step a command that is shown with what it prints."""
+"""`demo_publish`: from training to serving, each step a command that is shown with what it prints."""
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import secrets
 import shlex
@@ -9,12 +10,14 @@ import subprocess
 import sys
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from devstack.child import scratch_folder
+from devstack.command import leave_on_signals
 from devstack.domino import DominoStandIn
 from devstack.model_registry import ModelRegistry, RegistryError
 from devstack.object_store import ObjectStore, ObjectStoreError
@@ -22,9 +25,9 @@ from devstack.proxy import Proxy, python_environment
 from devstack.stack import USER
 from devstack.triton import Triton
 from devstack.triton_site import triton_site
+from devstack.up import START_ERRORS, say
 from mm_client_api import ApiKey, TritonClient, TritonClientError
 
-START_ERRORS = (RegistryError, ObjectStoreError)
 MODEL = "irises"
 TARGET = "s3://models/triton/inference-dev/triton-inference-server/models"
 _FLOWER = np.array([[6.0, 2.7, 5.1, 1.6]], np.float32)
@@ -32,6 +35,17 @@ _CALLERS = 8
 # Triton looks at its repository every second here; a usual deployment looks every 30 s.
 _READY_TIMEOUT = "5"
 _ROLLED_BACK = 4
+_FAILED = 1
+_EXAMPLES = """
+Brings up MLflow, an S3 server, Triton on its bucket and the proxy on free ports of this machine, trains three versions
+of a classifier, publishes them by mm-publish while clients infer, and takes everything down.
+
+exit status:
+  0    every command ended as it should, and every inference was answered
+  1    something differs or did not start; standard output or standard error says what
+  2    wrong arguments
+  130  interrupted by Ctrl-C (129 and 143: by SIGHUP and SIGTERM); nothing is left running
+"""
 
 
 @dataclass(frozen=True)
@@ -63,24 +77,31 @@ STEPS = (
 )
 
 
-def demonstrate(folder: Path, say: Callable[[str], None]) -> list[str]:
-    """Brings up MLflow, an S3 server, Triton on its bucket and the proxy, and publishes through them.
+def main() -> int:
+    """Runs the command; returns its exit status."""
+    leave_on_signals()
+    argparse.ArgumentParser(
+        prog="demo_publish",
+        description="Show how a model gets from training to serving, by mm-publish.",
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    ).parse_args()
+    with scratch_folder("devstack-") as folder:
+        try:
+            problems = _demonstrate(folder)
+        except (*START_ERRORS, RegistryError, ObjectStoreError) as error:
+            print(f"demo_publish: {error}", file=sys.stderr)
+            return _FAILED
+    for problem in problems:
+        print(f" ✗ {problem}")
+    print(" ✗ something differs from what it should be" if problems else " ✓ all as it should be", flush=True)
+    return _FAILED if problems else 0
 
-    Args:
-        folder: an empty folder for what they keep.
-        say: takes a line about what is being done.
 
-    Returns:
-        What was not as it should be; empty means success.
-
-    Raises:
-        RegistryError: MLflow did not start.
-        ObjectStoreError: the S3 server did not start.
-        TritonError: Triton did not start.
-        ProxyError: the proxy did not start.
-    """
+def _demonstrate(folder: Path) -> list[str]:
+    """Publishes from MLflow through an S3 server into Triton; returns what was not as it should be."""
     with contextlib.ExitStack() as stack:
-        environment = _bring_up(stack, folder, say)
+        environment = _bring_up(stack, folder)
         problems: list[str] = []
         callers = _Callers(environment["MM_ADDR"], environment["DOMINO_USER_API_KEY"])
         for number, step in enumerate(STEPS):
@@ -98,7 +119,7 @@ def demonstrate(folder: Path, say: Callable[[str], None]) -> list[str]:
     return problems
 
 
-def _bring_up(stack: contextlib.ExitStack, folder: Path, say: Callable[[str], None]) -> dict[str, str]:
+def _bring_up(stack: contextlib.ExitStack, folder: Path) -> dict[str, str]:
     """Starts everything; returns the environment of somebody who publishes."""
     say("starting an S3 server and MLflow")
     store = stack.enter_context(ObjectStore(folder))
@@ -177,3 +198,7 @@ class _Callers:
                     self.answers[result.model_version, answer] += 1
                 # The demo is about publishing; Triton, and whoever publishes, want the processor, too.
                 self._stopping.wait(0.02)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -10,7 +10,7 @@ from pathlib import Path
 def _demo(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     (folder / "tmp").mkdir()
     return subprocess.run(
-        [sys.executable, "-P", "-m", "devstack.demo", *arguments],
+        [sys.executable, "-P", "-m", "devstack.demo_publish", *arguments],
         env={
             **os.environ,
             "PYTHONPATH": os.pathsep.join(sys.path),
@@ -25,7 +25,7 @@ def _demo(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_the_way_from_training_to_serving_is_shown(tmp_path: Path) -> None:
-    done = _demo(tmp_path, "--publish")
+    done = _demo(tmp_path)
 
     assert done.returncode == 0, done.stdout + done.stderr
     for part in (
@@ -42,7 +42,14 @@ def test_the_way_from_training_to_serving_is_shown(tmp_path: Path) -> None:
     assert not list((tmp_path / "tmp").iterdir())
 
 
-def test_it_trains_models_of_its_own(tmp_path: Path) -> None:
-    done = _demo(tmp_path, "--publish", "--model-repository", str(tmp_path))
+def test_there_is_nothing_to_choose(tmp_path: Path) -> None:
+    done = _demo(tmp_path, "--model-repository", str(tmp_path))
     assert done.returncode == 2
-    assert "--publish trains models of its own" in done.stderr
+    assert "demo_publish: error: unrecognized arguments: --model-repository" in done.stderr
+
+
+def test_help_says_what_is_shown(tmp_path: Path) -> None:
+    done = _demo(tmp_path, "--help")
+    assert done.returncode == 0
+    assert "how a model gets from training to serving" in done.stdout
+    assert "0    every command ended as it should" in done.stdout
