@@ -1,4 +1,4 @@
-"""The built wheel in virtual environments of the oldest and the newest dependencies."""
+"""The built wheel in virtual environments of the oldest and the newest dependencies, and its oldest Python."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ import pytest
 WHEEL = Path("python/client/domino_triton_client-0.1.0-py3-none-any.whl").resolve()
 ECHO = Path("python/client/client_testing/echo.py").resolve()
 API_KEY = "key-of-alice"
+FLOOR = "3.9"
+PACKAGES = ("mm_client", "mm_client_api", "multimodal_contract")
 
 # Named as the published pipeline script is, to show that it does not hide the library from itself.
 PUBLISHED_SCRIPT = """
@@ -80,11 +82,11 @@ soundfile.write(sys.argv[1], np.zeros((4800, 2), np.float32), 48000)
 
 
 class Environment:
-    """A virtual environment that holds the wheel and what `wheels` has of its dependencies."""
+    """A virtual environment that holds the wheel, what `wheels` has of its dependencies, and `more` of that."""
 
-    def __init__(self, folder: Path, wheels: Path) -> None:
+    def __init__(self, folder: Path, wheels: Path, *more: str) -> None:
         self.executable = folder / "bin" / "python"
-        self._bin = folder / "bin"
+        self.bin = folder / "bin"
         subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True)
         self._run(
             [
@@ -92,7 +94,7 @@ class Environment:
                 "-m",
                 "pip",
                 "--python",
-                self._bin / "python",
+                self.bin / "python",
                 "install",
                 "--no-index",
                 "--no-cache-dir",
@@ -101,19 +103,20 @@ class Environment:
                 "--find-links",
                 wheels,
                 f"{WHEEL}[sound,video]",
+                *more,
             ],
             {"PYTHONPATH": str(Path(pip.__file__).parents[1])},
         )
 
     def python(self, *words: str | Path) -> str:
-        return self._run([self._bin / "python", *words], {"PYTHONWARNINGS": "error"})
+        return self._run([self.bin / "python", *words], {"PYTHONWARNINGS": "error"})
 
     def mm_client(self, *words: str | Path) -> str:
-        return self._run([self._bin / "mm-client", *words], {"PYTHONWARNINGS": "error"})
+        return self._run([self.bin / "mm-client", *words], {"PYTHONWARNINGS": "error"})
 
     def serve(self) -> subprocess.Popen[str]:
         return subprocess.Popen(
-            [self._bin / "python", ECHO], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=self._env({})
+            [self.bin / "python", ECHO], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=self._env({})
         )
 
     def _run(self, words: list[str | Path], env: dict[str, str]) -> str:
@@ -150,7 +153,7 @@ def test_the_wheel_installs_nothing_else() -> None:
         "domino_triton_client-0.1.0.dist-info",
     }
     assert not [name for name in names if name.endswith("_test.py") or "testing" in name]
-    for package in ("mm_client", "mm_client_api", "multimodal_contract"):
+    for package in PACKAGES:
         assert f"{package}/py.typed" in names
 
 
@@ -208,3 +211,29 @@ def test_type_checkers_see_the_types(environment: Environment, tmp_path: Path) -
     )
     assert 'Revealed type is "float"' in done.stdout, done.stdout + done.stderr
     assert 'Argument 1 to "infer" of "TritonClient" has incompatible type "int"' in done.stdout
+
+
+@pytest.fixture(scope="module")
+def checkers(tmp_path_factory: pytest.TempPathFactory) -> Environment:
+    more = ("mypy", "vermin", "types-grpcio", "types-protobuf", "types-tqdm")
+    return Environment(tmp_path_factory.mktemp("floor"), Path("../client_floor/wheels").resolve(), *more)
+
+
+def test_the_wheel_says_which_python_it_needs() -> None:
+    (metadata,) = (name for name in zipfile.ZipFile(WHEEL).namelist() if name.endswith("/METADATA"))
+    assert f"Requires-Python: >={FLOOR}" in zipfile.ZipFile(WHEEL).read(metadata).decode().splitlines()
+
+
+def test_the_oldest_python_has_all_that_the_wheel_uses(checkers: Environment, tmp_path: Path) -> None:
+    zipfile.ZipFile(WHEEL).extractall(tmp_path)
+    modules = sorted(tmp_path.rglob("*.py"))
+    assert len(modules) > 30
+    words = (f"--target={FLOOR}-", "--violations", "-vvv", "--no-tips")
+    found = checkers.python(checkers.bin / "vermin", *words, *modules)
+    assert "Minimum required versions: 3." in found
+
+
+def test_the_types_hold_for_the_oldest_python(checkers: Environment, tmp_path: Path) -> None:
+    packages = [word for package in PACKAGES for word in ("--package", package)]
+    found = checkers.python("-m", "mypy", "--strict", "--python-version", FLOOR, "--cache-dir", tmp_path, *packages)
+    assert found.startswith("Success: no issues found in")

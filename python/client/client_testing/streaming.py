@@ -7,7 +7,6 @@ import itertools
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import aclosing
 from typing import Any
 
 import numpy as np
@@ -21,6 +20,7 @@ from mm_client_api import (
     TritonClient,
     TritonClientError,
 )
+from mm_client_api._aio_iterators import Closing
 
 KEY = ApiKey("key")
 STOP = object()
@@ -92,7 +92,7 @@ def stream_async(
             before = asyncio.all_tasks()
             try:
                 source = _in_threads(requests) if blocking else requests
-                async with aclosing(client.stream(source, **how)) as results:
+                async with Closing(client.stream(source, **how)) as results:
                     async for result in results:
                         streamed.results.append(result)
                         if await asyncio.to_thread(on_result, result) is STOP:

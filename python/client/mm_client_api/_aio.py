@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Mapping, Sequence
-from contextlib import aclosing
 from types import TracebackType
 
 import grpc
 import grpc.aio
 
 from mm_client_api._aio_fan import Fan
+from mm_client_api._aio_iterators import Closing
 from mm_client_api._aio_link import Chat, Link, Packets, stop
 from mm_client_api._batches import Batches
 from mm_client_api._memory import keep_freed_once
@@ -128,7 +128,7 @@ class AsyncTritonClient:
     ) -> AsyncGenerator[InferenceResult, None]:
         batches = Batches(plan, self._ids)
         stacked = batches.stacked_async(requests) if isinstance(requests, AsyncIterable) else batches.stacked(requests)
-        async with aclosing(self._stream(stacked, plan)) as results:
+        async with Closing(self._stream(stacked, plan)) as results:
             async for result in results:
                 for part in batches.taken_apart(result):
                     yield part
@@ -145,14 +145,14 @@ class AsyncTritonClient:
             return Link(chat, packets, Reopening(self._endpoint.credentials, plan.deadline))
 
         if plan.connections > 1:
-            async with aclosing(Fan(packet, link, plan).results(requests)) as results:
+            async with Closing(Fan(packet, link, plan).results(requests)) as results:
                 async for result in results:
                     yield result
             return
         packets = Packets(Outstanding(plan.window))
         pulling = asyncio.create_task(packets.pull(requests, packet))
         try:
-            async with aclosing(link(0, packets).results()) as results:
+            async with Closing(link(0, packets).results()) as results:
                 async for result in results:
                     yield result
         finally:

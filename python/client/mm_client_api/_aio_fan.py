@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable
-from contextlib import aclosing
 
+from mm_client_api._aio_iterators import Closing, next_or_none
 from mm_client_api._aio_link import Changes, Link, Packets, steps, stop
 from mm_client_api._merge import Merge
 from mm_client_api._outstanding import Outstanding, Packet
@@ -76,7 +76,7 @@ class Fan:
             remaining = steps(requests)
             while True:
                 await self._changes.until(lambda: self._merge.room)
-                request = await anext(remaining, None)
+                request = await next_or_none(remaining)
                 if request is None:
                     break
                 self._send(self._packet_of(request))
@@ -98,7 +98,7 @@ class Fan:
     async def _read(self, connection: int, link: Link) -> None:
         """Read a connection's results for as long as there is room for them."""
         try:
-            async with aclosing(link.results()) as results:
+            async with Closing(link.results()) as results:
                 async for result in results:
                     await self._put(connection, result)
                     del result

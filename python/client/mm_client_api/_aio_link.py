@@ -5,16 +5,20 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Iterable
-from typing import TypeAlias
+from typing import TYPE_CHECKING
 
 import grpc
 import grpc.aio
 
 from mm_client_api._aio_call import Status, written
+from mm_client_api._aio_iterators import next_or_none
 from mm_client_api._outstanding import Outstanding, Packet
 from mm_client_api._reopening import ADMITTED_WITHIN_SECS, Reopening
 from mm_client_api.request import InferenceRequest
 from mm_client_api.result import InferenceResult, read_answer
+
+if TYPE_CHECKING:
+    from typing_extensions import TypeAlias
 
 Chat: TypeAlias = "grpc.aio.StreamStreamMultiCallable[bytes, bytes]"
 
@@ -85,7 +89,7 @@ class Packets:
             remaining = steps(requests)
             while True:
                 await self._changes.until(lambda: self.outstanding.room)
-                request = await anext(remaining, None)
+                request = await next_or_none(remaining)
                 if request is None:
                     break
                 self.add(packet_of(request))

@@ -3,7 +3,6 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import aclosing
 
 import numpy as np
 import pytest
@@ -24,6 +23,7 @@ from mm_client_api import (
     ProxyUnavailable,
     UnsupportedPayload,
 )
+from mm_client_api._aio_iterators import Closing
 
 Scenario = Callable[[AsyncTritonClient, EchoServer], Awaitable[None]]
 
@@ -95,7 +95,7 @@ def test_nobody_listening_is_said() -> None:
             with pytest.raises(ProxyUnavailable):
                 await client.infer("echo", {"x": np.zeros(1)}, outputs=["x"])
             with pytest.raises(ProxyUnavailable):
-                await anext(client.stream([request(0)]))
+                await client.stream([request(0)]).__anext__()
 
     asyncio.run(run())
 
@@ -126,14 +126,14 @@ def test_the_window_bounds_what_is_pulled_and_stopping_cancels(server: EchoServe
                 yield request(number)
 
         server.gate.clear()
-        async with aclosing(client.stream(numbers(), window=4)) as results:
-            first = asyncio.ensure_future(anext(results))
+        async with Closing(client.stream(numbers(), window=4)) as results:
+            first = asyncio.ensure_future(results.__anext__())
             await until(lambda: server.received == 4)
             server.gate.set()
             assert (await first).outputs["x"].item() == 0
             await until(lambda: len(pulled) == 5)
             for taken in range(1, 50):
-                assert (await anext(results)).outputs["x"].item() == taken
+                assert (await results.__anext__()).outputs["x"].item() == taken
                 assert len(pulled) <= 4 + taken + 1
         assert server.most_unanswered <= 4
         await until(server.ended.is_set)
@@ -160,9 +160,9 @@ def test_what_the_iterable_raises_comes_after_the_results_before(server: EchoSer
 
     async def scenario(client: AsyncTritonClient, server: EchoServer) -> None:
         results = client.stream(failing())
-        assert (await anext(results)).status == "OK"
+        assert (await results.__anext__()).status == "OK"
         with pytest.raises(LookupError, match="camera unplugged"):
-            await anext(results)
+            await results.__anext__()
 
     play(scenario, server)
 
@@ -175,9 +175,9 @@ def test_lost_and_broken_streams_are_noticed(server: EchoServer) -> None:
             (echo.ABORTS, ProxyUnavailable),
         ):
             results = client.stream([request(0), request(1, model)])
-            assert (await anext(results)).status == "OK"
+            assert (await results.__anext__()).status == "OK"
             with pytest.raises(kind):
-                await anext(results)
+                await results.__anext__()
 
     play(scenario, server)
 
@@ -186,7 +186,7 @@ def test_an_error_cancels_the_call_while_somebody_holds_it(server: EchoServer) -
     async def scenario(client: AsyncTritonClient, server: EchoServer) -> None:
         models = itertools.chain([echo.SWAPS], itertools.repeat("echo"))
         with pytest.raises(ProtocolError) as caught:
-            await anext(client.stream(map(request, itertools.count(), models)))
+            await client.stream(map(request, itertools.count(), models)).__anext__()
         await until(server.ended.is_set)
         # Its traceback keeps the stream's frame, and with it the call, alive.
         assert caught.value.__traceback__ is not None
@@ -200,7 +200,7 @@ def test_a_message_over_the_limit_is_not_sent(server: EchoServer) -> None:
         with pytest.raises(MessageTooLarge, match="MAX_MESSAGE_MB=1"):
             await client.infer("echo", big, outputs=["x"])
         with pytest.raises(MessageTooLarge, match="MAX_MESSAGE_MB=1"):
-            await anext(client.stream([InferenceRequest("echo", big, ["x"])]))
+            await client.stream([InferenceRequest("echo", big, ["x"])]).__anext__()
 
     play(scenario, server, max_message_mb=1)
 
@@ -209,7 +209,7 @@ def test_a_deadline_and_a_window_are_checked(server: EchoServer) -> None:
     async def scenario(client: AsyncTritonClient, server: EchoServer) -> None:
         server.gate.clear()
         with pytest.raises(DeadlineExceeded):
-            await anext(client.stream([request(0)], deadline_secs=0.2))
+            await client.stream([request(0)], deadline_secs=0.2).__anext__()
         with pytest.raises(ConfigurationError):
             client.stream([], window=0)
 
@@ -219,7 +219,7 @@ def test_a_deadline_and_a_window_are_checked(server: EchoServer) -> None:
 def test_cancelling_the_task_cancels_the_call(server: EchoServer) -> None:
     async def scenario(client: AsyncTritonClient, server: EchoServer) -> None:
         server.gate.clear()
-        task = asyncio.ensure_future(anext(client.stream(map(request, itertools.count()))))
+        task = asyncio.ensure_future(client.stream(map(request, itertools.count())).__anext__())
         await until(lambda: server.received == 8)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):

@@ -70,7 +70,7 @@ def to_packet(request: InferenceRequest, correlation_id: str) -> bytes:
 
 def _payload(tensors: Mapping[str, Tensor | Pieces], head: _Head) -> list[wire.Buffer]:
     parts: list[wire.Buffer] = []
-    for (name, tensor), tensor_head in zip(tensors.items(), head.tensors, strict=True):
+    for (name, tensor), tensor_head in zip(tensors.items(), head.tensors):
         content = [tensor_head, *wire.field(_DATA, tensor.parts)]
         if len(tensors) == 1:
             parts += wire.field(_TENSOR, content)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Generator, Iterable, Iterator
-from typing import TypeAlias, cast
+from typing import TYPE_CHECKING, cast
 
 import grpc
 
@@ -12,6 +12,9 @@ from mm_client_api._outstanding import Outstanding, Packet
 from mm_client_api._reopening import ADMITTED_WITHIN_SECS, Ending, Reopening
 from mm_client_api.request import InferenceRequest
 from mm_client_api.result import InferenceResult, read_answer
+
+if TYPE_CHECKING:
+    from typing_extensions import TypeAlias
 
 # To wake another thread costs less than to serialize this much.
 _WORTH_A_THREAD_BYTES = 256 * 1024

@@ -128,7 +128,7 @@ class InferenceResult:
             data = [output.data for output in self._ack.outputs] if self._data is None else self._data
             return {
                 output.name: Tensor(output.datatype, tuple(output.shape.dims), one)
-                for output, one in zip(self._ack.outputs, data, strict=True)
+                for output, one in zip(self._ack.outputs, data)
             }
         return {name: self._from_json(name, told) for name, told in self._told_outputs.items() if "error" not in told}
 

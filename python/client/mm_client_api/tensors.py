@@ -6,7 +6,7 @@ import math
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, Union
 
 import numpy as np
 import numpy.typing as npt
@@ -16,7 +16,7 @@ from multimodal_contract.dtypes import BY_NAME, BY_NUMPY
 
 Array = npt.NDArray[Any]
 # A view has one byte an item.
-Part: TypeAlias = bytes | memoryview
+Part = Union[bytes, memoryview]
 
 
 @dataclass(frozen=True)

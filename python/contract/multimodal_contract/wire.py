@@ -11,12 +11,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from dataclasses import field as dataclass_field
-from typing import TypeAlias
+from typing import Union
 
 from google.protobuf.descriptor import Descriptor
 from google.protobuf.message import DecodeError, Message
 
-Buffer: TypeAlias = bytes | bytearray | memoryview
+Buffer = Union[bytes, bytearray, memoryview]
 # Below it protobuf's own parser, which is no Python, is faster than not copying.
 WORTHWHILE_BYTES = 16 * 1024
 _VARINT, _DELIMITED = 0, 2
