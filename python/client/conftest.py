@@ -18,7 +18,7 @@ def server() -> Iterator[EchoServer]:
 @pytest.fixture(autouse=True)
 def _no_credentials_of_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     names = ("DOMINO_USER_TOKEN", "DOMINO_API_PROXY", "DOMINO_USER_API_KEY", "Authorization")
-    for name in (*names, "MAX_MESSAGE_MB", "MM_KEEP_FREED_MB"):
+    for name in (*names, "MAX_MESSAGE_MB", "MM_KEEP_FREED_MB", "MM_ENABLE_HTTP_PROXY"):
         monkeypatch.delenv(name, raising=False)
 
 

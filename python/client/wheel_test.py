@@ -125,7 +125,15 @@ class Environment:
         return done.stdout
 
     def _env(self, more: dict[str, str]) -> dict[str, str]:
-        return {"PATH": os.environ.get("PATH", ""), "DOMINO_USER_API_KEY": API_KEY, **more}
+        # Nothing listens there: a client that asks the environment's web proxy fails.
+        web_proxy = "http://127.0.0.1:1"
+        return {
+            "PATH": os.environ.get("PATH", ""),
+            "DOMINO_USER_API_KEY": API_KEY,
+            "http_proxy": web_proxy,
+            "https_proxy": web_proxy,
+            **more,
+        }
 
 
 @pytest.fixture(scope="module", params=["oldest", "newest"])

@@ -58,6 +58,7 @@ class EchoServer(pb_grpc.MultimodalServiceServicer):
         published: behave as a proxy of the published contract: base64 only, no mark on the last Ack.
         max_message_mb: gRPC's limit on what is received and sent.
         port: to listen on; 0 takes a free one.
+        socket: gRPC address of a socket to listen on instead.
 
     Attributes:
         gate: cleared, no Ack is sent.
@@ -69,7 +70,7 @@ class EchoServer(pb_grpc.MultimodalServiceServicer):
         metadata: of the latest call.
     """
 
-    def __init__(self, *, published: bool = False, max_message_mb: int = 64, port: int = 0) -> None:
+    def __init__(self, *, published: bool = False, max_message_mb: int = 64, port: int = 0, socket: str = "") -> None:
         self._published = published
         self._stopping = threading.Event()
         self.gate = threading.Event()
@@ -85,7 +86,8 @@ class EchoServer(pb_grpc.MultimodalServiceServicer):
         options = [("grpc.max_receive_message_length", limit), ("grpc.max_send_message_length", limit)]
         self._server = grpc.server(futures.ThreadPoolExecutor(8), options=options)
         pb_grpc.add_MultimodalServiceServicer_to_server(self, self._server)
-        self.addr = f"127.0.0.1:{self._server.add_insecure_port(f'127.0.0.1:{port}')}"
+        bound = self._server.add_insecure_port(socket or f"127.0.0.1:{port}")
+        self.addr = socket or f"127.0.0.1:{bound}"
 
     def __enter__(self) -> EchoServer:
         self._server.start()

@@ -29,11 +29,13 @@ class TritonClient:
     """A connection to the proxy; threads may share it. Use it as a context manager, or call `close`.
 
     Args:
-        addr: HOST:PORT of the proxy.
+        addr: HOST:PORT of the proxy, or one of gRPC's targets `dns:`, `ipv4:`, `ipv6:`, `unix:`, `unix-abstract:`.
         credentials: who is calling; None looks in Domino's usual places (`EnvironmentCredentials`).
         tls: True encrypts and checks the proxy's certificate against the public authorities.
         ca_bundle: PEM file of the authorities to check it against instead; implies TLS.
         max_message_mb: largest message either way in MiB; None takes MAX_MESSAGE_MB from the environment, or 64.
+        enable_http_proxy: True connects through the web proxy that the environment names (`http_proxy`, `no_proxy`);
+            None takes MM_ENABLE_HTTP_PROXY from the environment, or False.
 
     Raises:
         ConfigurationError: an argument or setting cannot be used; as `CredentialsError` where no credentials are found.
@@ -47,10 +49,16 @@ class TritonClient:
         tls: bool = False,
         ca_bundle: str | os.PathLike[str] | None = None,
         max_message_mb: int | None = None,
+        enable_http_proxy: bool | None = None,
     ) -> None:
         keep_freed_once(os.environ)
         self._endpoint = Endpoint.resolve(
-            addr, credentials=credentials, tls=tls, ca_bundle=ca_bundle, max_message_mb=max_message_mb
+            addr,
+            credentials=credentials,
+            tls=tls,
+            ca_bundle=ca_bundle,
+            max_message_mb=max_message_mb,
+            enable_http_proxy=enable_http_proxy,
         )
         self._ids = CorrelationIds()
         self._channels = _Channels(self._endpoint)

@@ -10,6 +10,7 @@ from typing import Any
 
 import grpc
 
+from mm_client_api._address import target_of
 from mm_client_api.credentials import Credentials, EnvironmentCredentials
 from mm_client_api.errors import ConfigurationError, MessageTooLarge
 from multimodal_contract import FRAME_BYTES
@@ -18,6 +19,8 @@ DEFAULT_MAX_MESSAGE_MB = 64
 # gRPC counts message sizes in a signed 32-bit integer.
 LARGEST_MAX_MESSAGE_MB = 2047
 _MB = 1024 * 1024
+HTTP_PROXY_SETTING = "MM_ENABLE_HTTP_PROXY"
+_SWITCH = {"0": False, "1": True}
 # What a call may take beyond the model's own time: sending, authentication, queueing.
 DEADLINE_MARGIN_SECS = 10.0
 
@@ -27,16 +30,18 @@ class Endpoint:
     """One proxy, with the identity and the limits to use there.
 
     Attributes:
-        addr: gRPC target, such as "proxy.inference.svc.cluster.local:50051".
+        addr: gRPC target, such as "dns:///proxy.inference.svc.cluster.local:50051".
         credentials: who is calling.
         channel_credentials: for TLS; None is plaintext.
         max_message_mb: largest message either way, in MiB.
+        enable_http_proxy: connect through the environment's web proxy, with CONNECT, where it names one.
     """
 
     addr: str
     credentials: Credentials
     channel_credentials: grpc.ChannelCredentials | None
     max_message_mb: int
+    enable_http_proxy: bool
 
     @classmethod
     def resolve(
@@ -47,6 +52,7 @@ class Endpoint:
         tls: bool,
         ca_bundle: str | os.PathLike[str] | None,
         max_message_mb: int | None,
+        enable_http_proxy: bool | None,
         environ: Mapping[str, str] | None = None,
     ) -> Endpoint:
         """Fill in what was not given from the environment.
@@ -55,12 +61,12 @@ class Endpoint:
             ConfigurationError: something cannot be used; as `CredentialsError` where it is the credentials.
         """
         env = os.environ if environ is None else environ
-        _check_addr(addr)
         return cls(
-            addr,
+            target_of(addr),
             EnvironmentCredentials(env) if credentials is None else credentials,
             _channel_credentials(tls=tls, ca_bundle=ca_bundle),
             _message_limit(max_message_mb, env),
+            _http_proxy(enable_http_proxy, env),
         )
 
     @property
@@ -70,6 +76,8 @@ class Endpoint:
             ("grpc.max_send_message_length", self.max_message_mb * _MB),
             ("grpc.max_receive_message_length", self.max_message_mb * _MB),
             ("grpc.http2.max_frame_size", FRAME_BYTES),
+            # gRPC's default is on, for localhost too: a plaintext call would show the credential to the web proxy.
+            ("grpc.enable_http_proxy", int(self.enable_http_proxy)),
             # Middleboxes drop connections that are silent for minutes; the pings also notice a dead proxy.
             ("grpc.keepalive_time_ms", 30_000),
             ("grpc.keepalive_timeout_ms", 10_000),
@@ -105,13 +113,6 @@ def deadline_of(timeout_secs: float) -> float | None:
     return timeout_secs + DEADLINE_MARGIN_SECS if timeout_secs > 0 else None
 
 
-def _check_addr(addr: str) -> None:
-    if addr.startswith(("http://", "https://")) or not addr.strip() or addr != addr.strip():
-        raise ConfigurationError(
-            f"the address is {addr!r}; expected HOST:PORT without http://, such as localhost:50051"
-        )
-
-
 def _channel_credentials(*, tls: bool, ca_bundle: str | os.PathLike[str] | None) -> grpc.ChannelCredentials | None:
     if ca_bundle is None:
         return grpc.ssl_channel_credentials() if tls else None
@@ -137,3 +138,16 @@ def _message_limit(max_message_mb: int | None, env: Mapping[str, str]) -> int:
             f"MAX_MESSAGE_MB is {told!r}; expected a whole number from 1 to {LARGEST_MAX_MESSAGE_MB}"
         )
     return limit
+
+
+def _http_proxy(enable: bool | None, env: Mapping[str, str]) -> bool:
+    if enable is not None:
+        return enable
+    told = env.get(HTTP_PROXY_SETTING) or "0"
+    if told not in _SWITCH:
+        raise ConfigurationError(
+            # Not quoted: the address of a web proxy, which often stands here by mistake, holds its password.
+            f"{HTTP_PROXY_SETTING} is neither 0 nor 1; expected 1, which connects through the web proxy that "
+            "http_proxy names, or 0; set one of them, or nothing"
+        )
+    return _SWITCH[told]

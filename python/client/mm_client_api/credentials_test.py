@@ -131,11 +131,6 @@ def test_a_failing_endpoint_gives_way_to_a_later_place(service: TokenService) ->
     assert credentials.metadata()[0][0] == "authorization"
 
 
-def test_no_web_proxy_of_the_environment_is_asked(service: TokenService, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
-    assert AccessTokenEndpoint(f"{service.url}/access-token").metadata() == (("authorization", "Bearer token-1"),)
-
-
 def test_a_refused_connection_is_an_error_with_the_address(service: TokenService) -> None:
     url = "http://127.0.0.1:1"
     with pytest.raises(CredentialsError, match=f"no token from {url}/access-token"):

@@ -121,7 +121,10 @@ class ProxyUnavailable(CallError):  # noqa: N818
     """The proxy cannot be reached, is shutting down, or cannot reach Domino to check who is calling."""
 
     expected = "a proxy that listens at the given address and reaches Domino"
-    advice = "Check the address (MM_ADDR) and that the proxy runs, then try again"
+    advice = (
+        "Check the address (MM_ADDR; 8000 to 8002 are Triton's own ports), that the proxy runs, and "
+        "MM_ENABLE_HTTP_PROXY, which is 1 where only the environment's web proxy leads there; then try again"
+    )
 
 
 class DeadlineExceeded(CallError):  # noqa: N818

@@ -59,6 +59,7 @@ class TritonBytesStreamer:
         tls: bool = False,
         ca_bundle: str | os.PathLike[str] | None = None,
         max_message_mb: int | None = None,
+        enable_http_proxy: bool | None = None,
     ) -> None:
         if int(dtype_enum) not in BY_NUMBER:
             known = ", ".join(f"pb.DT_{dtype.name}" for dtype in BY_NUMBER.values())
@@ -77,7 +78,12 @@ class TritonBytesStreamer:
                 "expected a first dimension of 1, along which tensors are stacked"
             )
         self._client = TritonClient(
-            addr, credentials=credentials, tls=tls, ca_bundle=ca_bundle, max_message_mb=max_message_mb
+            addr,
+            credentials=credentials,
+            tls=tls,
+            ca_bundle=ca_bundle,
+            max_message_mb=max_message_mb,
+            enable_http_proxy=enable_http_proxy,
         )
 
     def stream_bytes(
