@@ -32,14 +32,20 @@ for seq, ack_msg, outputs in streamer.stream_bytes(model_name="echo", model_vers
     assert outputs["output0"].tolist() == [[seq] * 4], ack_msg
 print(seq)
 """
-LIBRARY_SCRIPT = """
+LIBRARY_SCRIPT = r"""
 import asyncio, sys
 import numpy as np
 from mm_client import TritonClient
 from mm_client_api import AsyncTritonClient, AuthenticationError, ApiKey, InferenceRequest
 
-inputs = {"x": np.arange(6, dtype=">f8").reshape(2, 3)[:, ::-1], "t": np.array(["a", ""]), "e": np.empty((0, 2), "?")}
-expected = [[2, 1, 0], [5, 4, 3]], [b"a", b""], []
+inputs = {
+    "x": np.arange(6, dtype=">f8").reshape(2, 3)[:, ::-1],
+    "t": np.array(["a", ""]),
+    "e": np.empty((0, 2), "?"),
+    "n": [[1, 2]],
+    "b": ["a", b"b\0"],
+}
+expected = [[2, 1, 0], [5, 4, 3]], [b"a", b""], [], [[1, 2]], [b"a", b"b\0"]
 
 def values(result):
     return tuple(result.outputs[name].tolist() for name in inputs)

@@ -16,7 +16,7 @@ from mm_client_api.errors import InvalidRequest, ProtocolError
 from mm_client_api.published import PublishedOutput
 from mm_client_api.request import CorrelationIds, InferenceRequest
 from mm_client_api.result import InferenceResult
-from mm_client_api.tensors import Array, Part, Pieces, Tensor, decode_elements, encode
+from mm_client_api.tensors import Array, Part, Pieces, Tensor, Value, decode_elements, encode
 from multimodal_contract.dtypes import BY_NAME
 
 
@@ -234,7 +234,7 @@ def _copied(part: Part) -> Part:
     return part if immutable else bytes(part)
 
 
-def _pieces(value: Array | Tensor | Pieces) -> Pieces:
+def _pieces(value: Value | Tensor | Pieces) -> Pieces:
     """Return an encoded input in the form that is stacked."""
     if isinstance(value, Pieces):
         return value
@@ -243,7 +243,7 @@ def _pieces(value: Array | Tensor | Pieces) -> Pieces:
     return Pieces(value.datatype, tuple(value.shape), value.parts)
 
 
-def _is_whole(value: Array | Tensor | Pieces) -> bool:
+def _is_whole(value: Value | Tensor | Pieces) -> bool:
     """Tell whether the data is as long as type and shape say: otherwise all others of its batch would be shifted.
 
     What is not goes alone, and the proxy says what is wrong with it.

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from mm_client_api.errors import InvalidRequest
 from mm_client_api.request import InferenceRequest
-from mm_client_api.tensors import Array, Pieces, Tensor, check_datatype, encode_view
+from mm_client_api.tensors import Pieces, Tensor, Value, check_datatype, encode_view
 from multimodal_contract import pb, wire
 from multimodal_contract.dtypes import BY_NAME
 
@@ -107,7 +107,7 @@ def _head(
     return _Head(pb.DataPacket(control=control, event=event).SerializeToString(), tuple(tensors))
 
 
-def encoded(name: str, value: Array | Tensor | Pieces, correlation_id: str) -> Tensor | Pieces:
+def encoded(name: str, value: Value | Tensor | Pieces, correlation_id: str) -> Tensor | Pieces:
     """Return an input as a tensor, which is a view where it can be one.
 
     Raises:

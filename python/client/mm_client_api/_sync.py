@@ -21,7 +21,7 @@ from mm_client_api.channel import Endpoint, deadline_of
 from mm_client_api.credentials import Credentials
 from mm_client_api.request import DEFAULT_TIMEOUT_SECS, CorrelationIds, InferenceRequest
 from mm_client_api.result import InferenceResult, read_answer
-from mm_client_api.tensors import Array, Pieces, Tensor
+from mm_client_api.tensors import Pieces, Tensor, Value
 from multimodal_contract import CHAT_METHOD, SEND_UNARY_METHOD
 
 
@@ -71,7 +71,7 @@ class TritonClient:
     def infer(
         self,
         model: str,
-        inputs: Mapping[str, Array | Tensor | Pieces],
+        inputs: Mapping[str, Value | Tensor | Pieces],
         *,
         outputs: Sequence[str],
         model_version: str = "",

@@ -7,7 +7,7 @@ import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from mm_client_api.tensors import Array, Pieces, Tensor
+from mm_client_api.tensors import Pieces, Tensor, Value
 
 DEFAULT_TIMEOUT_SECS = 60.0
 
@@ -18,7 +18,8 @@ class InferenceRequest:
 
     Attributes:
         model: name in Triton's repository.
-        inputs: by the names of the model's inputs. Arrays are sent in their own element type; a `Tensor` as it is
+        inputs: by the names of the model's inputs. Arrays are sent in their own element type, lists and Python's own
+            values in the one that `encode` finds for them; a `Tensor` as it is
             (`encode(array, "BF16")` makes one).
         outputs: names of the wanted outputs. One that the model lacks comes back as missing.
         model_version: such as "1"; empty leaves it to Triton, where the proxy allows that.
@@ -33,7 +34,7 @@ class InferenceRequest:
     """
 
     model: str
-    inputs: Mapping[str, Array | Tensor | Pieces]
+    inputs: Mapping[str, Value | Tensor | Pieces]
     outputs: Sequence[str]
     model_version: str = ""
     timeout_secs: float = DEFAULT_TIMEOUT_SECS

@@ -11,12 +11,17 @@ from typing import Any, Union
 import numpy as np
 import numpy.typing as npt
 
+from mm_client_api._values import array_of, is_plain
 from mm_client_api.errors import InvalidRequest, ProtocolError
 from multimodal_contract.dtypes import BY_NAME, BY_NUMPY
 
 Array = npt.NDArray[Any]
+# What `encode` takes.
+Value = Union[Array, np.generic, list[Any], tuple[Any, ...], str, bytes, bool, int, float]
 # A view has one byte an item.
 Part = Union[bytes, memoryview]
+# Arrays of text, or of Python objects, which must be text or bytes. T is StringDType of numpy 2.
+_TEXT_KINDS = "UOT"
 
 
 @dataclass(frozen=True)
@@ -56,43 +61,55 @@ class Pieces:
     parts: tuple[Part, ...]
 
 
-def encode(array: Array, datatype: str | None = None) -> Tensor:
+def encode(value: Value, datatype: str | None = None) -> Tensor:
     """Encode an array; any memory layout and byte order will do. The tensor has a copy of the array's elements.
 
     Args:
-        array: of any shape. Arrays of bytes or text (numpy kinds S, U, O) become BYTES, text as UTF-8.
-        datatype: Triton's name of the type to send, where the array's own is not wanted. Needed for BF16, which
-            numpy lacks: floating-point arrays are rounded to the nearest even. Otherwise as numpy's `same_kind` casts.
+        value: an array of any shape. Arrays of text or bytes (dtype object, numpy's `U` and `StringDType`) become
+            BYTES, text as UTF-8; numpy itself drops U+0000 at the end of an element of `U`. Those of dtype `S` do so
+            only where "BYTES" is named: in them zeros that end an element and padding are the same. `bfloat16` of
+            `ml_dtypes` becomes BF16. Python's own values, and lists of them: truth values become BOOL, whole numbers
+            INT64, text and bytes BYTES; floats need a `datatype`.
+        datatype: Triton's name of the type to send, where the array's own is not wanted. Floating-point arrays are
+            rounded to the nearest, ties to even; what is too large becomes infinity (IEEE 754). Otherwise as numpy's
+            `same_kind` casts, of whole numbers that `datatype` can hold.
 
     Raises:
         InvalidRequest: an element type that Triton has not, or that cannot become `datatype`.
     """
-    pieces = encode_view(array, datatype)
+    pieces = encode_view(value, datatype)
     return Tensor(pieces.datatype, pieces.shape, b"".join(pieces.parts))
 
 
-def encode_view(array: Array, datatype: str | None = None) -> Pieces:
+def encode_view(value: Value, datatype: str | None = None) -> Pieces:
     """As `encode`, but of an array that is in C order, little-endian and of the wanted type, it is a view.
 
     Raises:
         InvalidRequest: as `encode`.
     """
-    if not isinstance(array, (np.ndarray, np.generic)):
-        raise _invalid(f"an input is a {type(array).__name__}; expected a numpy array or a Tensor")
-    array = np.asarray(array)
+    if datatype is not None:
+        check_datatype(datatype)
+    plain = is_plain(value)
+    if not plain and not isinstance(value, (np.ndarray, np.generic)):
+        raise _invalid(
+            f"an input is a {type(value).__name__}; expected a numpy array, a list or a Tensor; "
+            "np.asarray(…) makes an array of most things"
+        )
+    array = array_of(value, named=datatype is not None) if plain else np.asarray(value)
     target = _own_datatype(array.dtype) if datatype is None else datatype
-    check_datatype(target)
     shape = array.shape
     if target == "BYTES":
         return Pieces(target, shape, _encode_elements(array))
+    if _is_bf16(array.dtype):
+        bits = np.ascontiguousarray(array).view(np.uint16).astype("<u2", copy=False)
+        if target == "BF16":
+            return Pieces(target, shape, (_bytes_of(bits),))
+        array = _singles_of(bits)
     if target == "BF16":
         if array.dtype.kind != "f":
             raise _invalid(f"elements of type {array.dtype} cannot become BF16; expected floating point, such as FP32")
         return Pieces(target, shape, (_bytes_of(_round_to_bf16(array)),))
-    wire_type = np.dtype(BY_NAME[target].numpy)
-    if not np.can_cast(array.dtype, wire_type, "same_kind"):
-        raise _invalid(f"elements of type {array.dtype} cannot become {target} without changing their meaning")
-    return Pieces(target, shape, (_bytes_of(array.astype(wire_type, copy=False)),))
+    return Pieces(target, shape, (_bytes_of(_cast(array, target, plain=plain)),))
 
 
 def check_datatype(datatype: str) -> None:
@@ -126,8 +143,7 @@ def decode(tensor: Tensor) -> Array:
             f"for {tensor.datatype} {list(tensor.shape)}"
         )
     if dtype.numpy is None:
-        upper_half = np.frombuffer(data, "<u2", count).astype("<u4")
-        return (upper_half << np.uint32(16)).view("<f4").reshape(tensor.shape)
+        return _singles_of(np.frombuffer(data, "<u2", count)).reshape(tensor.shape)
     return np.frombuffer(data, dtype.numpy, count).reshape(tensor.shape)
 
 
@@ -139,19 +155,55 @@ def bytes_tensor(elements: Sequence[bytes | str], shape: Sequence[int] | None = 
 
 
 def _own_datatype(dtype: np.dtype[Any]) -> str:
-    if dtype.kind in "SUO":
+    if dtype.kind in _TEXT_KINDS:
         return "BYTES"
+    if dtype.kind == "S":
+        raise _invalid(
+            f"elements of type {dtype} lose the zeros that they end in; expected dtype=object, which keeps them; "
+            "make the array with that, or encode(array, 'BYTES') where such zeros are padding"
+        )
+    if _is_bf16(dtype):
+        return "BF16"
     known = BY_NUMPY.get(dtype.newbyteorder("<").str)
     if known is None:
         raise _invalid(
             f"Triton has no element type for numpy's {dtype}; expected one of "
-            f"{', '.join(str(np.dtype(name)) for name in BY_NUMPY)}, or bytes or text"
+            f"{', '.join(str(np.dtype(name)) for name in BY_NUMPY)}, bfloat16, or bytes or text"
         )
     return known.name
 
 
+def _is_bf16(dtype: np.dtype[Any]) -> bool:
+    # By its name: ml_dtypes, which registers it with numpy, need not be there.
+    return dtype.name == "bfloat16" and dtype.itemsize == 2
+
+
+def _cast(array: Array, target: str, *, plain: bool) -> Array:
+    """Return the array in an element type that numpy has; `plain` whole numbers also become unsigned."""
+    wire_type = np.dtype(BY_NAME[target].numpy)
+    whole = array.dtype.kind in "iu" and wire_type.kind in "iu"
+    if not (np.can_cast(array.dtype, wire_type, "same_kind") or (plain and whole)):
+        raise _invalid(f"elements of type {array.dtype} cannot become {target} without changing their meaning")
+    if whole and array.size and not np.can_cast(array.dtype, wire_type, "safe"):
+        limits = np.iinfo(wire_type)
+        low, high = int(array.min()), int(array.max())
+        if low < limits.min or high > limits.max:
+            raise _invalid(
+                f"elements from {low} to {high} cannot become {target}; expected {limits.min} to {limits.max}; "
+                "send a larger element type, if the model has one"
+            )
+    with np.errstate(over="ignore"):
+        return array.astype(wire_type, copy=False)
+
+
+def _singles_of(upper_halves: Array) -> Array:
+    """Return the FP32 numbers of which these are the first 16 bits: what BF16 is."""
+    return (upper_halves.astype("<u4") << np.uint32(16)).view("<f4")
+
+
 def _round_to_bf16(array: Array) -> Array:
-    singles = array.astype("<f4")
+    with np.errstate(over="ignore"):
+        singles = array.astype("<f4")
     bits = singles.view("<u4")
     # Half of what is cut off, plus the last kept bit: rounds to nearest, ties to even. The carry turns what is too
     # large into infinity, as IEEE 754 wants; only a NaN must not be carried out of its range.
