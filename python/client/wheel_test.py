@@ -66,6 +66,73 @@ with TritonClient(sys.argv[1]) as client:
     assert values(client.infer("echo", inputs, outputs=list(inputs))) == expected
 asyncio.run(main())
 """
+FORK_SCRIPT = """
+import multiprocessing, os, sys
+import numpy as np
+from mm_client_api import InferenceRequest, TritonClient
+
+client = TritonClient(sys.argv[1])
+
+def requests():
+    return (InferenceRequest("echo", {"x": np.array([number])}, ["x"]) for number in range(50))
+
+def work(_):
+    result = client.infer("echo", {"x": np.arange(3)}, outputs=["x"])
+    assert result.outputs["x"].tolist() == [0, 1, 2]
+    for connections in (1, 3):
+        results = client.stream(requests(), window=2, connections=connections)
+        assert [result.outputs["x"].item() for result in results] == list(range(50))
+    return os.getpid(), result.correlation_id.split("-")[0]
+
+here = work(0)
+with multiprocessing.get_context("fork").Pool(2) as pool:
+    found = {*pool.map(work, range(6), chunksize=1), here, work(0)}
+processes, clients = zip(*found)
+assert len(found) == len(set(processes)) == len(set(clients)), found
+assert len(found) > 1
+client.close()
+"""
+UNDER_WAY_SCRIPT = """
+import asyncio, itertools, os, sys
+import numpy as np
+from mm_client_api import AsyncTritonClient, ConfigurationError, InferenceRequest, TritonClient
+
+addr, what = sys.argv[1:]
+client = TritonClient(addr)
+requests = (InferenceRequest("echo", {"x": np.array([number])}, ["x"]) for number in itertools.count())
+inputs = {"x": np.arange(3)}
+
+async def infer():
+    async with AsyncTritonClient(addr) as client:
+        await client.infer("echo", inputs, outputs=["x"])
+
+stream = client.stream(requests, connections=2)
+attempts = [lambda: client.infer("echo", inputs, outputs=["x"]), lambda: TritonClient(addr), lambda: asyncio.run(infer())]
+if what == "stream":
+    next(stream)
+    attempts.append(lambda: next(stream))
+else:
+    asyncio.run(infer())
+child = os.fork()
+if not child:
+    for attempt in attempts:
+        try:
+            attempt()
+        except ConfigurationError as error:
+            print(error, flush=True)
+    os._exit(0)
+assert os.waitpid(child, 0)[1] == 0
+os._exit(0)
+"""
+UNDER_WAY = (
+    "a call or stream was under way when this process was forked, which gRPC does not survive; expected a fork while there "
+    "is none; fork before the first call, end streams first, or write multiprocessing.get_context('spawn')."
+)
+ASYNCIO = (
+    "an AsyncTritonClient was used before this process was forked, which gRPC's asyncio part does not survive; expected a "
+    "process that was spawned, or forked before that; write multiprocessing.get_context('spawn'), or use the client in "
+    "the workers only."
+)
 VIDEO_SCRIPT = """
 import sys
 from pathlib import Path
@@ -173,6 +240,17 @@ def test_the_wheel_installs_nothing_else() -> None:
 
 def test_the_library(environment: Environment, addr: str) -> None:
     assert environment.python("-c", LIBRARY_SCRIPT, addr).split() == ["UNAUTHENTICATED"]
+
+
+def test_a_forked_process_goes_on_with_the_client(environment: Environment, addr: str) -> None:
+    environment.python("-c", FORK_SCRIPT, addr)
+
+
+@pytest.mark.parametrize(("what", "attempts", "said"), [("stream", 4, UNDER_WAY), ("asyncio", 3, ASYNCIO)])
+def test_a_process_forked_at_the_wrong_moment_says_so(
+    environment: Environment, addr: str, what: str, attempts: int, said: str
+) -> None:
+    assert environment.python("-c", UNDER_WAY_SCRIPT, addr, what).splitlines() == [said] * attempts
 
 
 def test_a_published_script(environment: Environment, addr: str, tmp_path: Path) -> None:

@@ -83,7 +83,12 @@ class EchoServer(pb_grpc.MultimodalServiceServicer):
         self.received = self.answered = self.most_unanswered = self.streams = 0
         self.metadata: dict[str, str] = {}
         limit = max_message_mb * 1024 * 1024
-        options = [("grpc.max_receive_message_length", limit), ("grpc.max_send_message_length", limit)]
+        options = [
+            ("grpc.max_receive_message_length", limit),
+            ("grpc.max_send_message_length", limit),
+            # As the proxy has it; grpc's default cuts off a client that measures a fast connection by pings.
+            ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
+        ]
         self._server = grpc.server(futures.ThreadPoolExecutor(8), options=options)
         pb_grpc.add_MultimodalServiceServicer_to_server(self, self._server)
         bound = self._server.add_insecure_port(socket or f"127.0.0.1:{port}")

@@ -14,6 +14,7 @@ from mm_client_api._aio_fan import Fan
 from mm_client_api._aio_iterators import Closing
 from mm_client_api._aio_link import Chat, Link, Packets, stop
 from mm_client_api._batches import Batches
+from mm_client_api._fork import abandon, note_asyncio, renewed_after_fork
 from mm_client_api._memory import keep_freed_once
 from mm_client_api._outstanding import Outstanding, Packet, packet_of
 from mm_client_api._plan import Plan
@@ -63,6 +64,7 @@ class AsyncTritonClient:
         )
         self._ids = CorrelationIds()
         self._channels: list[grpc.aio.Channel] = []
+        renewed_after_fork(self)
 
     async def infer(
         self,
@@ -166,6 +168,13 @@ class AsyncTritonClient:
         finally:
             await stop(pulling)
 
+    def after_fork(self) -> bool:
+        """See `_fork.Inherited`: a forked process may use it where the parent has not."""
+        abandon(*self._channels)
+        self._channels = []
+        self._ids = CorrelationIds()
+        return False
+
     async def close(self) -> None:
         """Close the connections; calls that are under way are cancelled."""
         for channel in self._channels:
@@ -184,6 +193,7 @@ class AsyncTritonClient:
         endpoint = self._endpoint
         # A channel belongs to the loop it is made in, and the constructor may run before there is one.
         while len(self._channels) <= number:
+            note_asyncio()
             secure = endpoint.channel_credentials
             self._channels.append(
                 grpc.aio.insecure_channel(endpoint.addr, options=endpoint.options)

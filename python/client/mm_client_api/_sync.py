@@ -7,10 +7,12 @@ import threading
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import closing
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 import grpc
 
 from mm_client_api._batches import Batches
+from mm_client_api._fork import Origin, abandon, check_process, renewed_after_fork
 from mm_client_api._memory import keep_freed_once
 from mm_client_api._outstanding import Outstanding, Packet, packet_of
 from mm_client_api._plan import Plan
@@ -23,6 +25,11 @@ from mm_client_api.request import DEFAULT_TIMEOUT_SECS, CorrelationIds, Inferenc
 from mm_client_api.result import InferenceResult, read_answer
 from mm_client_api.tensors import Pieces, Tensor, Value
 from multimodal_contract import CHAT_METHOD, SEND_UNARY_METHOD
+
+if TYPE_CHECKING:
+    from typing_extensions import TypeAlias
+
+SendUnary: TypeAlias = "grpc.UnaryUnaryMultiCallable[bytes, bytes]"
 
 
 class TritonClient:
@@ -62,11 +69,12 @@ class TritonClient:
         )
         self._ids = CorrelationIds()
         self._channels = _Channels(self._endpoint)
-        # Without (de)serializers: packets are bytes already, and answers are parsed without copying their outputs.
-        self._send_unary: grpc.UnaryUnaryMultiCallable[bytes, bytes]
-        self._send_unary = self._channels.get(0).unary_unary(SEND_UNARY_METHOD)
+        self._send_unary: SendUnary | None = self._opened()
         # Of each stream under way what ends its waits.
         self._streams: set[threading.Event] = set()
+        # Something for each `infer` under way.
+        self._unary: set[object] = set()
+        renewed_after_fork(self)
 
     def infer(
         self,
@@ -89,14 +97,19 @@ class TritonClient:
         request = InferenceRequest(model, inputs, outputs, model_version, timeout_secs)
         packet = packet_of(request, self._endpoint, self._ids)
         reopening = Reopening(self._endpoint.credentials, deadline_in(deadline_of(timeout_secs)))
+        send_unary = self._send_unary or self._opened()
         while True:
             metadata = reopening.metadata()
+            under_way = object()
+            self._unary.add(under_way)
             try:
-                raw = self._send_unary(packet.data, timeout=reopening.timeout, metadata=metadata)
+                raw = send_unary(packet.data, timeout=reopening.timeout, metadata=metadata)
             except grpc.RpcError as error:
                 ending = ending_of(error)
             else:
                 return read_answer(raw).raise_for_status()
+            finally:
+                self._unary.discard(under_way)
             if ending.code is not grpc.StatusCode.UNAUTHENTICATED:
                 raise ending.error(packet.correlation_id)
             reopening.wait_secs(ending, packet.correlation_id)
@@ -158,7 +171,7 @@ class TritonClient:
                 yield from batches.taken_apart(result)
 
     def _stream(self, requests: Iterable[InferenceRequest], plan: Plan) -> Generator[InferenceResult, None, None]:
-        stopped = threading.Event()
+        stopped, origin = threading.Event(), Origin()
         self._streams.add(stopped)
 
         def packet(request: InferenceRequest) -> Packet:
@@ -170,12 +183,33 @@ class TritonClient:
             return Link(chat, packets, Reopening(self._endpoint.credentials, plan.deadline), stopped)
 
         try:
-            if plan.connections == 1:
-                yield from link(0, PulledPackets(requests, packet, Outstanding(plan.window))).results()
-            else:
-                yield from Fan(packet, link, plan, stopped).results(requests)
+            results = (
+                link(0, PulledPackets(requests, packet, Outstanding(plan.window))).results()
+                if plan.connections == 1
+                else Fan(packet, link, plan, stopped).results(requests)
+            )
+            with closing(results):
+                for result in results:
+                    yield result
+                    del result  # Its megabytes would stay while the next one is waited for.
+                    if not origin.here:
+                        check_process()
         finally:
             self._streams.discard(stopped)
+
+    def after_fork(self) -> bool:
+        """See `_fork.Inherited`: a forked process opens connections of its own, and makes ids of its own."""
+        under_way = bool(self._streams or self._unary)
+        self._streams, self._unary = set(), set()
+        self._ids = CorrelationIds()
+        self._send_unary = None
+        self._channels.after_fork()
+        return under_way
+
+    def _opened(self) -> SendUnary:
+        # Without (de)serializers: packets are bytes already, and answers are parsed without copying their outputs.
+        self._send_unary = self._channels.get(0).unary_unary(SEND_UNARY_METHOD)
+        return self._send_unary
 
     def close(self) -> None:
         """Close the connections; calls that are under way are cancelled."""
@@ -200,20 +234,29 @@ class _Channels:
         self._opening = threading.Lock()
         self._closed = False
         self._channels: list[grpc.Channel] = []
-        self.get(0)
 
     def get(self, number: int) -> grpc.Channel:
         """Return the channel of that number, from 0; once they are closed, a closed one."""
         endpoint = self._endpoint
         with self._opening:
-            while len(self._channels) <= number and not self._closed:
+            # A closed client in a forked process has none at all.
+            while len(self._channels) <= number and not (self._closed and self._channels):
+                check_process()
                 secure = endpoint.channel_credentials
                 self._channels.append(
                     grpc.insecure_channel(endpoint.addr, options=endpoint.options)
                     if secure is None
                     else grpc.secure_channel(endpoint.addr, secure, options=endpoint.options)
                 )
+                if self._closed:
+                    self._channels[-1].close()
             return self._channels[min(number, len(self._channels) - 1)]
+
+    def after_fork(self) -> None:
+        """Leave the parent its connections, and a lock that one of its threads may hold."""
+        self._opening = threading.Lock()
+        abandon(*self._channels)
+        self._channels = []
 
     def close(self) -> None:
         """Close them all."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Generator, Iterable
 
+from mm_client_api._fork import Origin
 from mm_client_api._merge import Merge
 from mm_client_api._outstanding import Outstanding, Packet
 from mm_client_api._plan import Plan
@@ -38,6 +39,7 @@ class Fan:
         # Guards the merge and what follows.
         self._changed = threading.Condition()
         self._links: list[Link] = []
+        self._origin = Origin()
         self._reading = 0
 
     def results(self, requests: Iterable[InferenceRequest]) -> Generator[InferenceResult, None, None]:
@@ -51,12 +53,16 @@ class Fan:
                 del result  # Its megabytes would stay while the next one is waited for.
             self._merge.end()
         finally:
-            self._stopped.set()
-            with self._changed:
-                self._changed.notify_all()
-                self._merge.forget()
-                for link in self._links:
-                    link.stop()
+            if self._origin.here:
+                self._stop()
+
+    def _stop(self) -> None:
+        self._stopped.set()
+        with self._changed:
+            self._changed.notify_all()
+            self._merge.forget()
+            for link in self._links:
+                link.stop()
 
     def _next(self) -> InferenceResult | None:
         with self._changed:

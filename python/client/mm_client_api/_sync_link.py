@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, cast
 
 import grpc
 
+from mm_client_api._fork import Origin, abandon, renewed_after_fork
 from mm_client_api._outstanding import Outstanding, Packet
 from mm_client_api._reopening import ADMITTED_WITHIN_SECS, Ending, Reopening
 from mm_client_api.request import InferenceRequest
@@ -186,6 +187,8 @@ class Link:
         self._reopening = reopening
         self._stopped = stopped
         self._call: grpc.Call | None = None
+        self._origin = Origin()
+        renewed_after_fork(self)
 
     def results(self) -> Generator[InferenceResult, None, None]:
         """Send the packets and yield the results in their order.
@@ -203,12 +206,18 @@ class Link:
                 self.packets.reopened()
             self.packets.outstanding.end()
         finally:
-            self.packets.close()
+            if self._origin.here:
+                self.packets.close()
 
     def stop(self) -> None:
         """End the present call, which another thread may be reading; `stopped` must be set before."""
         if self._call is not None:
             self._call.cancel()
+
+    def after_fork(self) -> bool:
+        """See `_fork.Inherited`: to collect the call would cancel it, on the parent's connection."""
+        abandon(self._call)
+        return False
 
     def _results_of_call(self) -> Generator[InferenceResult, None, Ending | None]:
         """Play one call, and return the error that ended it, if one did."""
@@ -236,7 +245,8 @@ class Link:
             untouched = packets.stop()
             return ending_of(error).without_packets() if untouched and reopening.again else ending_of(error)
         finally:
-            call.cancel()
+            if self._origin.here:
+                call.cancel()
         return None
 
 

@@ -19,6 +19,7 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol, runtime_checkable
 
+from mm_client_api._fork import renewed_after_fork
 from mm_client_api.errors import CredentialsError
 
 Metadata = Sequence[tuple[str, str]]
@@ -113,6 +114,7 @@ class AccessTokenEndpoint:
         self._token: BearerToken | None = None
         self._fetched_at = 0.0
         self._expires_at = math.inf
+        renewed_after_fork(self)
 
     def metadata(self) -> Metadata:
         """Return the entry `authorization` with a token that is at most a minute old and good for half a minute.
@@ -133,6 +135,11 @@ class AccessTokenEndpoint:
         with self._lock:
             if self._token is not None and self._token.metadata() == tuple(metadata):
                 self._token = None
+
+    def after_fork(self) -> bool:
+        """See `_fork.Inherited`: a thread of the parent may hold the lock."""
+        self._lock = threading.Lock()
+        return False
 
     def _stale(self) -> bool:
         # The end of a token is told as a time of day, which is not what the clock shows.

@@ -42,7 +42,7 @@ class TritonClientError(Exception):
 
 
 class ConfigurationError(TritonClientError):
-    """An address, size or certificate that cannot be used; nothing was sent."""
+    """An address, size, certificate or forked process that cannot be used; nothing was sent."""
 
 
 class CredentialsError(ConfigurationError):
