@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import grpc
 
 from mm_client_api._batches import Batches
-from mm_client_api._fork import Origin, abandon, check_process, renewed_after_fork
+from mm_client_api._fork import Origin, abandon, check_process, note_call, note_connection, renewed_after_fork
 from mm_client_api._memory import keep_freed_once
 from mm_client_api._outstanding import Outstanding, Packet, packet_of
 from mm_client_api._plan import Plan
@@ -98,6 +98,7 @@ class TritonClient:
         packet = packet_of(request, self._endpoint, self._ids)
         reopening = Reopening(self._endpoint.credentials, deadline_in(deadline_of(timeout_secs)))
         send_unary = self._send_unary or self._opened()
+        note_call()
         while True:
             metadata = reopening.metadata()
             under_way = object()
@@ -173,6 +174,7 @@ class TritonClient:
     def _stream(self, requests: Iterable[InferenceRequest], plan: Plan) -> Generator[InferenceResult, None, None]:
         stopped, origin = threading.Event(), Origin()
         self._streams.add(stopped)
+        note_call()
 
         def packet(request: InferenceRequest) -> Packet:
             plan.check(request)
@@ -241,7 +243,7 @@ class _Channels:
         with self._opening:
             # A closed client in a forked process has none at all.
             while len(self._channels) <= number and not (self._closed and self._channels):
-                check_process()
+                note_connection()
                 secure = endpoint.channel_credentials
                 self._channels.append(
                     grpc.insecure_channel(endpoint.addr, options=endpoint.options)
