@@ -22,7 +22,7 @@ def found_in(outputs: list[Output], layout: str = "auto", named: int | None = No
 
 
 def boxes_of(candidates: Candidates) -> list[Box]:
-    rows = zip(candidates.boxes.tolist(), candidates.class_ids.tolist(), candidates.scores.tolist())  # noqa: B905 - 3.9
+    rows = zip(candidates.boxes.tolist(), candidates.class_ids.tolist(), candidates.scores.tolist())
     return sorted((*box, class_id, score) for box, class_id, score in rows)
 
 
