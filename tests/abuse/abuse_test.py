@@ -6,6 +6,7 @@ Times are what the long run is for: a machine that others use, too, is not held 
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -61,6 +62,13 @@ def proxies(stage: Arena) -> Iterator[Proxies]:
 def test_an_attack_takes_nothing_from_a_good_caller(row: Row, stage: Arena, proxies: Proxies) -> None:
     with proxies.lend() as proxy:
         assert stage.measure(row, proxy).problems(timed=False) == []
+
+
+def test_a_log_under_attack_has_the_proxys_own_lines_only(proxies: Proxies) -> None:
+    with proxies.lend() as proxy:
+        lines = proxy.log.read_text().splitlines()
+    # Audit lines are JSON, all others begin with the time. grpc's core would add pieces of what strangers sent.
+    assert [line for line in lines if not re.match(r"\{|\d{4}-\d\d-\d\d ", line)] == []
 
 
 @pytest.mark.parametrize("row", [row for row in TABLE if row.drained_in_ci], ids=lambda row: row.name)

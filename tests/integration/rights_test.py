@@ -197,6 +197,8 @@ def test_a_thousand_calls_with_one_new_key_are_one_question(triton: Triton, domi
         outcomes = [future.exception(timeout=TIMEOUT) for future in futures]
     assert KEY not in str(outcomes)
     refused = [error for error in outcomes if error is not None]
-    assert all(error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED for error in refused)  # type: ignore[attr-defined]
+    # Some wait for the answer, some more find no place to wait in, and a principal may not have so many calls.
+    expected = {grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.UNAVAILABLE}
+    assert {error.code() for error in refused} <= expected  # type: ignore[attr-defined]
     assert len(refused) < 1000
     assert domino.calls == 1

@@ -65,6 +65,8 @@ def test_window_is_the_most_at_work_and_requests_overlap(triton: Triton, domino:
 
 def test_a_cancelled_stream_leaves_the_proxy_free(triton: Triton, domino: DominoStandIn) -> None:
     with proxy(triton.grpc_url, domino.url, MAX_STREAMS="1") as served:
+        served.ask(packet("identity_fp32", bytes(4)))  # From here on the caller is known.
+        until(lambda: served.server.statistics().calls.open == 0)
         stream = open_stream(served)
         stream.send(slow(20))
         stream.call.cancel()

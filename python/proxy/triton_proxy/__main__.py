@@ -8,6 +8,10 @@ import os
 import signal
 import sys
 
+# The core of grpc logs a line for each malformed call, with pieces of the call in it: anybody could fill the log, and
+# no credential may get there. It reads this when it is imported, as it is below.
+os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+
 from multimodal_contract.allocator import keep_freed_memory
 from triton_proxy import check_policy, supervisor
 from triton_proxy import settings as settings_module

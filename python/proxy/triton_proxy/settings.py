@@ -214,7 +214,7 @@ class Settings:
         " MAX_MESSAGE_MB, or the largest packets are refused.",
     )
     max_mb_in_flight: int = _setting(
-        "384",
+        "320",
         parse.integer(1, 1048576),
         "MiB that the packets of all callers under way take, each twice its size, and answers not yet taken; beyond it"
         " streams are not read.",

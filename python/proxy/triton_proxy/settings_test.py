@@ -43,7 +43,7 @@ def test_defaults() -> None:
         max_in_flight_per_principal=256,
         max_requests_per_sec_per_principal=0,
         max_mb_in_flight_per_principal=128,
-        max_mb_in_flight=384,
+        max_mb_in_flight=320,
         drain_secs=20,
         log_level="INFO",
     )

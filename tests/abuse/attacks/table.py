@@ -182,7 +182,13 @@ TABLE = (
     ),
     Row("slow-headers", STRANGER, "header fields that come a byte at a time", connections.slow_headers),
     Row("continuation-flood", STRANGER, "CONTINUATION frames without an end", connections.continuation_flood),
-    Row("header-bomb", STRANGER, "header fields of a byte each that stand for 4,000", connections.header_bomb),
+    Row(
+        "header-bomb",
+        STRANGER,
+        "header fields of a byte each that stand for 4,000",
+        connections.header_bomb,
+        engine="grpc notes each field of a head, a megabyte for each such call, before it refuses the call",
+    ),
     Row("rapid-resets", STRANGER, "calls that are cancelled in the same breath", connections.rapid_resets),
     Row(
         "pings",
