@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import queue
 import re
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -187,6 +189,29 @@ class Proxy:
             raise UsageError(f"the proxy cannot be asked: {error}") from error
 
     def _ask(
+        self, client: TritonClient, model: str, version: int, config: ModelConfig, *, free: int, secs: float
+    ) -> None:
+        """Asks in a thread of its own.
+
+        SIGTERM and Ctrl-C raise in the main thread, wherever that is. In the middle of grpc's own code it would leave
+        with one of grpc's locks held, and everything that then needs it would wait for ever.
+        """
+        outcome: queue.SimpleQueue[BaseException | None] = queue.SimpleQueue()
+
+        def ask() -> None:
+            try:
+                self._ask_here(client, model, version, config, free=free, secs=secs)
+            except BaseException as error:  # noqa: BLE001 - it is raised where it is waited for
+                outcome.put(error)
+            else:
+                outcome.put(None)
+
+        threading.Thread(target=ask, name="mm-publish-ask", daemon=True).start()
+        error = outcome.get()
+        if error is not None:
+            raise error
+
+    def _ask_here(
         self, client: TritonClient, model: str, version: int, config: ModelConfig, *, free: int, secs: float
     ) -> None:
         for result in client.stream(self._requests(model, version, config, free, secs), deadline_secs=secs):

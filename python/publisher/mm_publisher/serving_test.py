@@ -63,7 +63,7 @@ def test_wrong_credentials_are_told_and_not_shown(proxy: FakeProxy) -> None:
 def test_no_credentials_and_no_address_are_told(proxy: FakeProxy) -> None:
     with pytest.raises(UsageError, match="DOMINO_USER_TOKEN"):
         _server(proxy, credentials=None).check("m", 1, MODEL)
-    with pytest.raises(UsageError, match="expected HOST:PORT without http://"):
+    with pytest.raises(UsageError, match="begins with a scheme; expected HOST:PORT"):
         Proxy("http://x", ApiKey(KEY)).check("m", 1, MODEL)
     with pytest.raises(Unavailable, match="cannot be asked whether a version serves"):
         Proxy("127.0.0.1:9", ApiKey(KEY)).check("m", 1, MODEL)
