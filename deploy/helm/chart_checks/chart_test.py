@@ -17,6 +17,7 @@ from chart_checks.helm import CHART, NAMESPACE, RELEASE, render
 from chart_checks.network_policy import selects
 from chart_checks.pods import pods
 from chart_checks.value_sets import VALUE_SETS
+from triton_proxy.__main__ import DRAIN_HANGS_SECS
 from triton_proxy.access import read_policy
 from triton_proxy.budget import Budget
 from triton_proxy.settings import TABLE, SettingsError, load
@@ -174,8 +175,8 @@ def test_memory_and_grace_follow_from_the_settings(name: str) -> None:
     )
     assert resources["limits"]["memory"] == f"{budget + max(settings['MAX_STREAMS'] * stream, hostile)}Mi"
     sleeps = spec["containers"][0]["lifecycle"]["preStop"]["sleep"]["seconds"]
-    # Server.drain leaves callers five seconds more to hang up.
-    assert spec["terminationGracePeriodSeconds"] >= sleeps + settings["DRAIN_SECS"] + 7
+    # A drain that hangs says where before the kubelet kills it.
+    assert spec["terminationGracePeriodSeconds"] >= sleeps + settings["DRAIN_SECS"] + DRAIN_HANGS_SECS + 1
 
 
 def test_the_access_policy_is_one_that_the_proxy_reads(tmp_path: Path) -> None:

@@ -21,8 +21,9 @@ from triton_proxy.server import Server, authenticator_for
 # Large enough for what a busy proxy frees between two packets; MAX_MB_IN_FLIGHT bounds what it holds.
 _KEPT_BYTES = 256 * 1024 * 1024
 _ARENAS = 1
-# Beyond DRAIN_SECS, for callers to hang up and everything to be closed: a drain that takes longer does not end.
-_DRAIN_HANGS_SECS = 20.0
+# Beyond DRAIN_SECS, for callers to hang up and everything to be closed: a drain that takes longer does not end. Less
+# than the ten seconds after which the chart's pod is killed without a word.
+DRAIN_HANGS_SECS = 8.0
 _EXAMPLE = """
 example:
   TRITON_URL=localhost:8001 DOMINO_HOST=http://nucleus-frontend.domino-platform:80 triton_proxy
@@ -71,7 +72,7 @@ def main() -> int:
         return 1
     server.start()
     os.read(ended, 1)
-    supervisor.end_within(settings.drain_secs + _DRAIN_HANGS_SECS)
+    supervisor.end_within(settings.drain_secs + DRAIN_HANGS_SECS)
     server.drain()
     return 0
 

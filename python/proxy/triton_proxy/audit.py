@@ -24,7 +24,6 @@ _LONGEST_REASON = 1024
 _CLOSE_SECS = 2.0
 # Of each kind of refusal, in each interval.
 _REFUSALS_WRITTEN = 10
-_ON_THEIR_WAY = 16
 _REFUSALS_EVERY_SECS = 10.0
 _ENCODER = json.JSONEncoder(separators=(",", ":"), ensure_ascii=True)
 
@@ -76,7 +75,6 @@ class Audit:
         sink: Sink,
         clock: Callable[[], float] = time.monotonic,
         wall_clock: Callable[[], float] = time.time,
-        unserved: Callable[[], int] = lambda: 0,
     ) -> None:
         """Writes nothing by itself.
 
@@ -84,11 +82,8 @@ class Audit:
             sink: where the lines go.
             clock: the time in seconds, for latencies.
             wall_clock: seconds since the epoch.
-            unserved: how many calls so far were refused for want of a place, by whatever accepts them.
         """
         self._sink = sink
-        self._unserved = unserved
-        self._unserved_before = 0
         self._clock = clock
         self._wall_clock = wall_clock
         self._lock = threading.Lock()
@@ -155,13 +150,6 @@ class Audit:
                 line = _Line(None, credential, "", "", count=count - _REFUSALS_WRITTEN)
                 reason = f"as many more calls were refused within {_REFUSALS_EVERY_SECS:g} s"
                 self._write("refusals", line, code, reason, secs)
-        unserved, before = self._unserved(), self._unserved_before
-        # Those on their way here are not refused: what is counted too early is not counted again.
-        if unserved > before + _ON_THEIR_WAY:
-            self._unserved_before = unserved
-            reason = f"no place was left for them, within {_REFUSALS_EVERY_SECS:g} s"
-            line = _Line(None, None, "", "", count=unserved - before)
-            self._write("refusals", line, grpc.StatusCode.RESOURCE_EXHAUSTED, reason, secs)
 
     def _write(self, event: str, line: _Line, code: grpc.StatusCode, reason: str, latency_secs: float) -> None:
         now = datetime.fromtimestamp(self._wall_clock(), timezone.utc).isoformat(timespec="milliseconds")

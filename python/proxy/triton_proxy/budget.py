@@ -64,7 +64,9 @@ class Budget:
                  + open calls * (largest packet + 2 * largest answer + HTTP/2 window of 8 MiB)
                  + 150 MiB
 
-    whatever Triton does, beside the 100 MiB of an idle proxy; tests/integration/memory_test.py measures it. A packet
+    whatever Triton does, beside the 100 MiB of an idle proxy; tests/integration/memory_test.py measures it. Answers of a
+    model are expected to be as large as its last ones were; of one that never answered nothing is expected, and where
+    many answers come at once that are larger than expected, a call has more than the one that it is sending. A packet
     that is still arriving is one that was not read. A principal that means harm, alone, gets to
 
         bytes <= MAX_MB_IN_FLIGHT + MAX_CALLS_PER_PRINCIPAL * (MAX_MESSAGE_MB + HTTP/2 window of 8 MiB) + 150 MiB
@@ -89,11 +91,6 @@ class Budget:
         with self._lock:
             principals = {name: part.held for name, part in self._parts.items()}
             return BudgetStatistics(self._mb * _MB - self._free, len(self._waiters), principals)
-
-    @property
-    def waiting(self) -> int:
-        """How many wait for room."""
-        return len(self._waiters)
 
     def share(self, principal: str) -> Share:
         """The part of one call; close it when the call ends.
@@ -141,6 +138,15 @@ class Budget:
             return None
         self._hand_out(share, size)
         return Room(self, share, size)
+
+    def _crowded(self, share: Share) -> bool:
+        if not self._waiters:
+            return False
+        with self._lock:
+            # One that waits for another principal's part is not helped by what this one has.
+            return any(
+                waiter.share.part is share.part or self._fits(waiter.share, waiter.size) for waiter in self._waiters
+            )
 
     def _fits(self, share: Share, size: int) -> bool:
         return share.part.held + size <= self._principal_mb * _MB
@@ -221,6 +227,11 @@ class Share:
             size: bytes of all its copies.
         """
         return self._budget._reserve_at_once(self, size)
+
+    @property
+    def crowded(self) -> bool:
+        """Whether a packet waits for memory that this call could give back."""
+        return self._budget._crowded(self)
 
     def finish(self) -> None:
         """Reserves nothing any more, and wakes whoever waits; what is held stays until it is given back."""

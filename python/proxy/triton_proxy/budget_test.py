@@ -45,9 +45,9 @@ def test_waits_for_room_in_the_order_of_asking() -> None:
         # The first needs everything; the small ones behind it must not overtake.
         for index, size in enumerate([MB, 1, 1]):
             asking.append(pool.submit(ask, index, size))
-            until(lambda: budget.waiting == len(asking))
+            until(lambda: budget.statistics().waiting == len(asking))
         room.resize(MB // 2)
-        assert budget.waiting == 3
+        assert budget.statistics().waiting == 3
         room.close()
         asking[0].result(10).close()
         for one in asking:
@@ -63,9 +63,9 @@ def test_ending_wakes_whoever_waits_and_lets_the_next_in(end: Callable[[Share], 
     reserved(holder, MB - 1)
     with ThreadPoolExecutor(2) as pool:
         first = pool.submit(large.reserve, MB)
-        until(lambda: budget.waiting == 1)
+        until(lambda: budget.statistics().waiting == 1)
         second = pool.submit(small.reserve, 1)
-        until(lambda: budget.waiting == 2)
+        until(lambda: budget.statistics().waiting == 2)
         end(large)
         assert first.result(10) is None
         assert second.result(10) is not None
@@ -107,9 +107,9 @@ def test_answers_do_not_wait_and_nobody_gets_anything_while_there_is_too_much_of
     with ThreadPoolExecutor(1) as pool:
         # Not even what takes nothing: it would be accepted all the same.
         asking = pool.submit(budget.share("ann").reserve, 0)
-        until(lambda: budget.waiting == 1)
+        until(lambda: budget.statistics().waiting == 1)
         second.resize(1)
-        assert budget.waiting == 1
+        assert budget.statistics().waiting == 1
         second.close()
         assert asking.result(10) is not None
     assert budget.statistics().in_use == MB
@@ -127,7 +127,7 @@ def test_one_principal_has_its_part_and_holds_up_nobody_else() -> None:
     first = reserved(ann, MB)
     with ThreadPoolExecutor(1) as pool:
         waiting = pool.submit(ann.reserve, 1)
-        until(lambda: budget.waiting == 1)
+        until(lambda: budget.statistics().waiting == 1)
         # There is room for it in all, but not in its principal's part.
         assert budget.statistics() == BudgetStatistics(in_use=MB, waiting=1, principals={"ann": MB, "bob": 0})
         assert budget.share("ann").reserve_at_once(0) is None
@@ -136,6 +136,26 @@ def test_one_principal_has_its_part_and_holds_up_nobody_else() -> None:
         assert waiting.result(10) is not None
     ann.close()
     bob.close()
+
+
+def test_memory_is_wanted_from_those_who_can_give_it_back() -> None:
+    budget = Budget(2, 1)
+    ann, bob, cid = budget.share("ann"), budget.share("bob"), budget.share("cid")
+    held = reserved(ann, MB)
+    with ThreadPoolExecutor(2) as pool:
+        own = pool.submit(budget.share("ann").reserve, 1)
+        until(lambda: budget.statistics().waiting == 1)
+        # It waits for ann's part, which nobody else has.
+        assert (ann.crowded, bob.crowded, cid.crowded) == (True, False, False)
+        common = reserved(bob, MB)
+        all_of_it = pool.submit(cid.reserve, MB)
+        until(lambda: budget.statistics().waiting == 2)
+        assert (ann.crowded, bob.crowded, cid.crowded) == (True, True, True)
+        held.close()
+        assert own.result(10) is not None
+        common.close()
+        assert all_of_it.result(10) is not None
+    assert not ann.crowded
 
 
 def test_answers_that_nobody_takes_count_for_their_principal() -> None:
@@ -188,7 +208,7 @@ def test_many_streams_stay_within_the_bound_and_all_get_through() -> None:
     with ThreadPoolExecutor(16) as pool:
         assert sum(pool.map(stream, range(16))) == 16 * 50
     assert most <= MB
-    assert budget.statistics().in_use == budget.waiting == 0
+    assert budget.statistics().in_use == budget.statistics().waiting == 0
 
 
 SIZES = st.sampled_from([0, 1, MB // 3, MB // 2, MB])
@@ -224,7 +244,7 @@ class Streams(RuleBasedStateMachine):
             self.got(share, size, asking)
         else:
             self.queue.append((share, size, asking))
-            until(lambda: self.budget.waiting == len(self.queue))
+            until(lambda: self.budget.statistics().waiting == len(self.queue))
 
     @precondition(lambda self: self.held)
     @rule(data=st.data(), size=SIZES | st.just(5 * MB))

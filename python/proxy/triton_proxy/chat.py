@@ -67,8 +67,9 @@ class Chat:
         self._most = shared.settings.max_streams
         # One for each call: where packets are read, or where a unary call waits.
         self._threads = Workers(self._most, "reader")
-        # In the order of their coming.
+        # In the order of their coming; those that gave way have no place, but are still to end.
         self._streams: dict[Stream | Unary, None] = {}
+        self._ending: set[Stream | Unary] = set()
         self._lock = threading.Condition()
         self._draining = False
         self._gave_way = self._refused = 0
@@ -114,12 +115,13 @@ class Chat:
             context: of the call; aborted when MAX_STREAMS are open, a packet is refused or the proxy shuts down.
         """
         stream = Stream(requests, passage, context, self._shared)
-        if self._enter(stream):
-            # A client that has to open its stream anew sends nothing before it knows that somebody is there to accept
-            # it.
-            context.send_initial_metadata((ADMITTED,))
         try:
-            self._threads.submit(stream.read)
+            # A call that has no place is not read either: what waits for a thread to read it would stay in memory.
+            if self._enter(stream):
+                # A client that has to open its stream anew sends nothing before it knows that somebody is there to
+                # accept it.
+                context.send_initial_metadata((ADMITTED,))
+                self._threads.submit(stream.read)
             yield from stream.answers()
         finally:
             self._discard(stream)
@@ -128,13 +130,15 @@ class Chat:
         """Gives a call a place, or ends it; whether it has one."""
         with self._lock:
             idle = None
-            if len(self._streams) >= self._most:
-                # Whoever has sent nothing loses nothing.
-                idle = next((each for each in self._streams if each.unheard_since is not None), None)
+            if len(self._streams) - len(self._ending) >= self._most:
+                idle = next(
+                    (each for each in self._streams if each.unheard_since is not None and each not in self._ending),
+                    None,
+                )
                 if idle is not None:
-                    del self._streams[idle]
+                    self._ending.add(idle)
                     self._gave_way += 1
-            full, draining = len(self._streams) >= self._most, self._draining
+            full, draining = len(self._streams) - len(self._ending) >= self._most, self._draining
             self._refused += full
             if not full:
                 self._streams[stream] = None
@@ -153,6 +157,7 @@ class Chat:
     def _discard(self, stream: Stream | Unary) -> None:
         with self._lock:
             self._streams.pop(stream, None)
+            self._ending.discard(stream)
             self._lock.notify_all()
 
     def drain(self, longest_secs: float) -> None:
@@ -193,8 +198,14 @@ class Chat:
             asked |= {stream: self._confirmers.submit(stream.confirm) for stream in lapsed}
             self._end_silent(streams)
             for stream in streams:
-                if stream.stalled_for(_STALLED_SECS) and stream.passage.crowded:
-                    stream.drop(f"the caller took no Ack for {_STALLED_SECS:g} s while others waited for the memory")
+                if stream.stalled_for(_STALLED_SECS):
+                    self._drop_stalled(stream)
+
+    def _drop_stalled(self, call: Stream | Unary) -> None:
+        if call.revoked:
+            call.drop(f"the caller took no Ack for {_STALLED_SECS:g} s after its rights had ended")
+        elif call.passage.crowded:
+            call.drop(f"the caller took no Ack for {_STALLED_SECS:g} s while others waited for the memory")
 
     def _end_silent(self, streams: list[Stream | Unary]) -> None:
         since = time.monotonic() - _MESSAGE_SECS

@@ -84,6 +84,27 @@ def test_a_principal_has_no_more_calls_than_its_part() -> None:
         assert proxy.ask(NOTE).correlation_id == "note"
 
 
+def test_a_call_that_is_cancelled_while_its_caller_is_asked_about_leaves_nothing() -> None:
+    with served() as proxy:
+        asked = [OpenStream(proxy.channel, BOB, TIMEOUT) for _ in range(6)]
+        assert proxy.domino.asked.acquire(timeout=TIMEOUT)
+        for stream in asked:
+            stream.call.cancel()
+        proxy.domino.may_answer.set()
+        assert proxy.begin(NOTE, BOB).result(TIMEOUT).correlation_id == "note"
+        until(lambda: proxy.server.statistics().calls.open == 0)
+
+
+def test_a_call_that_gave_way_is_gone_once_it_has_ended(two_places: Served) -> None:
+    silent = [opened(two_places), opened(two_places)]
+    for _ in range(20):
+        assert two_places.ask(NOTE).correlation_id == "note"
+    with pytest.raises(grpc.RpcError, match="gives its place to another"):
+        next(silent[0].call)
+    until(lambda: two_places.server.statistics().calls.open == 1)
+    assert silent[1].ask(NOTE).correlation_id == "note"
+
+
 def test_a_unary_call_whose_packet_does_not_come_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(chat, "_MESSAGE_SECS", 0.5)
     with served() as proxy:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hmac
-import threading
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Executor
 from functools import partial
@@ -11,8 +10,10 @@ from functools import partial
 import grpc
 
 from multimodal_contract import NOT_ACCEPTED
+from triton_proxy.auth.decisions import Standing
 from triton_proxy.event_call import EventCall, handler
 from triton_proxy.gate import Gate, Passage, Refusal
+from triton_proxy.turns import Turns
 
 # Serialized requests in, serialized replies out. The method closes the passage once the call has ended, and not before:
 # the caller would wait for that.
@@ -53,8 +54,8 @@ class Door(grpc.GenericRpcHandler):
         self._unary = {name: handler(partial(self._begin, name, method)) for name, method in unary_methods.items()}
         self._refusal = handler(self._refuse)
         self._own = own
-        self._counting = threading.Lock()
-        self._seen = self._reached = 0
+        self._no_turn = handler(self._refuse_turn)
+        self._turns = Turns()
         self._answer = handler(lambda call: call.answer(b""))
 
     @property
@@ -62,33 +63,31 @@ class Door(grpc.GenericRpcHandler):
         """Full names of the methods behind the door."""
         return frozenset(self._methods) | frozenset(self._unary)
 
-    @property
-    def unserved(self) -> int:
-        """Calls so far that grpc's server refused for want of a place; some may be on their way here."""
-        with self._counting:
-            return self._seen - self._reached
-
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler[bytes, bytes]:
         """The handler for any method name whatever."""
         name = handler_call_details.method
         if self._own and hmac.compare_digest(name.encode(), self._own.encode()):
             return self._answer
-        with self._counting:
-            self._seen += 1
         if name in self._unary:
             return self._unary[name]
-        # On the wire every refusal is the same, and this one takes no thread.
-        if self._gate.refuses(handler_call_details.invocation_metadata):
+        standing = self._gate.standing(handler_call_details.invocation_metadata)
+        # On the wire every refusal is the same, and these take no thread.
+        if standing is Standing.REFUSED:
             return self._refusal
+        waits = standing is not Standing.REMEMBERED
+        if waits and not self._turns.take(standing):
+            return self._no_turn
 
         def behave(requests: Iterator[bytes], context: grpc.ServicerContext) -> Iterator[bytes]:
-            self._reach()
             try:
                 passage = self._gate.enter(name, context)
             except Refusal as refusal:
                 # Nothing was read: whatever the client has sent may be sent again.
                 context.set_trailing_metadata(refusal.ending.trailing_metadata)
                 context.abort(refusal.ending.code, refusal.ending.text)
+            finally:
+                if waits:
+                    self._turns.give_back(standing)
             method = self._methods.get(name)
             if method is None:
                 text = f"this proxy does not serve {name}"
@@ -98,15 +97,14 @@ class Door(grpc.GenericRpcHandler):
 
         return grpc.stream_stream_rpc_method_handler(behave)
 
-    def _reach(self) -> None:
-        with self._counting:
-            self._reached += 1
-
     def _refuse(self, call: EventCall) -> None:
         self._begin(call.method, _let_in_meanwhile, call)
 
+    def _refuse_turn(self, call: EventCall) -> None:
+        ending = self._gate.no_turn(call.method, call.context).ending
+        call.abort(ending.code, ending.text, ending.trailing_metadata)
+
     def _begin(self, name: str, method: UnaryMethod, call: EventCall) -> None:
-        self._reach()
         self._lead(self._gate.enter_at_once, name, method, call)
 
     def _lead(self, enter: _Enter, name: str, method: UnaryMethod, call: EventCall) -> None:
@@ -115,10 +113,23 @@ class Door(grpc.GenericRpcHandler):
         except Refusal as refusal:
             call.abort(refusal.ending.code, refusal.ending.text, refusal.ending.trailing_metadata)
             return
-        if passage is None:
-            call.later(self._threads, self._lead, self._gate.enter, name, method, call)
-        else:
+        if passage is not None:
             method(call, passage)
+            return
+        known_before = self._gate.standing(call.context.invocation_metadata()) in (Standing.LAPSED, Standing.REMEMBERED)
+        standing = Standing.LAPSED if known_before else Standing.STRANGER
+        if not self._turns.take(standing):
+            self._refuse_turn(call)
+            return
+        call.later(
+            self._threads,
+            self._lead,
+            self._gate.enter,
+            name,
+            method,
+            call,
+            finally_=partial(self._turns.give_back, standing),
+        )
 
 
 def _let_in_meanwhile(call: EventCall, passage: Passage) -> None:

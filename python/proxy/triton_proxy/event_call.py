@@ -120,13 +120,20 @@ class EventCall:
             _LOG.exception("a unary call failed")
             self._fail()
 
-    def later(self, threads: Executor, step: Callable[..., None], *arguments: Any) -> None:
+    def later(
+        self,
+        threads: Executor,
+        step: Callable[..., None],
+        *arguments: Any,
+        finally_: Callable[[], object] = lambda: None,
+    ) -> None:
         """Takes a step of the call's in a thread, unless the call has ended by then.
 
         Args:
             threads: where.
             step: what to do.
             arguments: its own.
+            finally_: is called once, when the step was taken or will not be.
         """
         with self._lock:
             self._steps += 1
@@ -139,6 +146,7 @@ class EventCall:
                     self.guard(step, *arguments)
             finally:
                 self._let_go(mine)
+                finally_()
 
         try:
             threads.submit(run)
@@ -146,6 +154,7 @@ class EventCall:
             _LOG.exception("a unary call got no thread")
             self._fail()
             self._let_go(mine)
+            finally_()
 
     def over(self) -> None:
         """The call is over; grpc says so."""

@@ -16,7 +16,7 @@ from triton_proxy.audit import Audit
 from triton_proxy.auth import IdentityUnavailable, Kind, NotAuthenticated, Principal
 from triton_proxy.auth.caller import Caller
 from triton_proxy.auth.credential import Credential, UnusableCredential, from_metadata
-from triton_proxy.auth.decisions import Decisions
+from triton_proxy.auth.decisions import Decisions, Standing
 from triton_proxy.budget import PACKET_COPIES, Budget, Room
 from triton_proxy.limits import LimitExceeded, Limits, Quota
 from triton_proxy.reply import Request
@@ -111,16 +111,30 @@ class Gate:
             return None
         return self._passage(Caller(self.decisions, credential, decision), method, context.peer())
 
-    def refuses(self, metadata: Iterable[tuple[str, str | bytes]]) -> bool:
-        """Whether a call would be refused for its credential without anybody being asked; writes nothing down.
+    def standing(self, metadata: Iterable[tuple[str, str | bytes]]) -> Standing:
+        """What is known of a call's caller before anybody is asked; writes nothing down.
 
         Args:
             metadata: of the call.
         """
         try:
-            return self.decisions.refuses(from_metadata(metadata))
+            return self.decisions.standing(from_metadata(metadata))
         except UnusableCredential:
-            return True
+            return Standing.REFUSED
+
+    def no_turn(self, method: str, context: grpc.ServicerContext) -> Refusal:
+        """The refusal of a call for which there is no thread to wait in until its caller is known; writes it down.
+
+        Args:
+            method: full name of the method.
+            context: of the call.
+        """
+        text = "the proxy is finding out about as many callers as it does at once; try again in a second"
+        ending = Ending(grpc.StatusCode.UNAVAILABLE, text, retry_after_secs=1.0)
+        self.audit.refused(
+            method=method, peer=context.peer(), kind=None, code=ending.code, reason=ending.text, latency_secs=0.0
+        )
+        return Refusal(ending, of_identity=True)
 
     def _passage(self, caller: Caller, method: str, peer: str) -> Passage:
         try:
@@ -232,8 +246,8 @@ class Passage:
 
     @property
     def crowded(self) -> bool:
-        """Whether a packet of anybody's waits for room."""
-        return self._gate.budget.waiting > 0
+        """Whether a packet waits for memory that this call could give back."""
+        return self._share.crowded
 
     @property
     def stands(self) -> bool:

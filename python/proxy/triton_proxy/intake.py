@@ -21,6 +21,8 @@ from triton_proxy.work import Outcome, Work, too_large
 
 # The deadline of a call ends it for both sides, and with it its inferences: an Ack that says so would come between.
 _AFTER_CALL_SECS = 0.5
+# A control of as many short names as it may have takes so many times its size once it is parsed.
+_KEPT_COPIES = 5
 
 
 @dataclass(frozen=True)
@@ -124,6 +126,8 @@ class Intake:
         if isinstance(outcome, packets.Noted):
             self._planner.noted(outcome.packet.event)
         if not isinstance(outcome, packets.Accepted):
+            # What is kept until its Ack is taken: the control, parsed.
+            work.room.resize(_KEPT_COPIES * min(work.request.bytes_seen, packets.MAX_ENVELOPE_BYTES))
             return outcome
         limit = self._limit(work.request.control)
         plan = self._planner.plan(outcome, timeout_secs=limit.secs) if waiting else self._planner.plan_at_once(outcome)

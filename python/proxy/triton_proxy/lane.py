@@ -113,6 +113,11 @@ class Lane(Generic[T]):
             return self._slots[0].ready
         return self._closed or (self._finished and not self._accepted)
 
+    def items(self) -> list[T]:
+        """Those that nobody has taken out yet."""
+        with self._head:
+            return [slot.item for slot in self._slots]
+
     def release(self) -> None:
         """Makes the room of one item free again."""
         with self._room:

@@ -240,7 +240,8 @@ class Link:
             if ready:
                 channel.hold()
             return ready
-        except grpc.RpcError:
+        # A channel that is closed raises a ValueError, one for which there is no thread a RuntimeError.
+        except (grpc.RpcError, ValueError, RuntimeError):
             if self._calls is not None:
                 self._calls.forget()
             return False

@@ -56,7 +56,8 @@ class OwnCall:
         )
         try:
             call(b"", timeout=timeout_secs, wait_for_ready=True)
-        except grpc.RpcError:
+        # A channel that is closed raises a ValueError, one for which there is no thread a RuntimeError.
+        except (grpc.RpcError, ValueError, RuntimeError):
             return False
         return True
 

@@ -30,6 +30,8 @@ MAX_ENVELOPE_BYTES = 64 * 1024
 # Names of models, versions and tensors, and correlation ids; in bytes of UTF-8.
 MAX_NAME_BYTES = 255
 MAX_CORRELATION_ID_BYTES = 1024
+# Inputs, outputs, tensors and extras, each: all of them are looked at, one by one, where other callers wait.
+MAX_ENTRIES = 256
 _LONGEST_NAME = 80
 # Controls that are remembered; a longer one is checked anew each time, since callers choose what is in it.
 _CONTROLS = 512
@@ -49,8 +51,8 @@ _TENSORS = Lifter(
     "frame.data",
 )
 _LENGTH = struct.Struct("<I")
-# What has more elements is counted by one thread at a time, which lets the others run every so many elements: Python's
-# one lock would otherwise be with those that count.
+# Of what has many elements so many are counted by one thread at a time, then by another, and all other threads run in
+# between: Python's one lock would otherwise be with those that count.
 _ELEMENTS_AT_ONCE = 10_000
 _COUNTED_ALONE_BYTES = 64 * 1024
 _COUNTING = threading.Lock()
@@ -68,6 +70,7 @@ class Reason(enum.Enum):
         "packet has more than " + str(MAX_ENVELOPE_BYTES) + " bytes, or too many fields, beside its tensors' data; "
         "send shorter names and fewer inputs, outputs and extras",
     )
+    TOO_MANY = (pb.BAD_REQUEST, "{field} has {got} entries; expected at most {expected}")
     TOO_LONG = (pb.BAD_REQUEST, "{field} has {got} bytes; expected at most {expected}")
     MISSING_CONTROL = (
         pb.BAD_REQUEST,
@@ -112,7 +115,7 @@ class Refused:
     """The packet is answered without an inference.
 
     Attributes:
-        packet: what could be read of it; empty where nothing could.
+        packet: what could be read of it; empty where nothing could, and where that would be too much.
         reason: the row of the contract.
         text: the reason in words, with the packet's own values.
     """
@@ -195,6 +198,10 @@ def read(raw: bytes, *, require_model_version: bool) -> Accepted | Noted | Refus
         return Refused(pb.DataPacket(), Reason.NOT_A_PACKET, Reason.NOT_A_PACKET.text)
     try:
         _check_length("meta.correlation_id", packet.meta.correlation_id, MAX_CORRELATION_ID_BYTES)
+        too_many = _too_many(packet)
+        if too_many is not None:
+            few = pb.Control(model=packet.control.model[:MAX_NAME_BYTES])
+            return Refused(pb.DataPacket(meta=packet.meta, control=few), Reason.TOO_MANY, too_many)
         payload = packet.WhichOneof("payload")
         _known(pb.StreamEvent, packet.event, "event")
         if payload is None and not packet.tensors and packet.event in (pb.SEV_START, pb.SEV_END):
@@ -276,6 +283,19 @@ def _check_repeats(field: str, names: Sequence[str]) -> None:
         seen.add(name)
 
 
+def _too_many(packet: pb.DataPacket) -> str | None:
+    control = packet.control
+    for field, entries in (
+        ("control.inputs", control.inputs),
+        ("control.outputs", control.outputs),
+        ("control.extra", control.extra),
+        ("tensors", packet.tensors),
+    ):
+        if len(entries) > MAX_ENTRIES:
+            return Reason.TOO_MANY.text.format(field=field, got=len(entries), expected=MAX_ENTRIES)
+    return None
+
+
 def _check_length(field: str, text: str, most: int = MAX_NAME_BYTES) -> None:
     # A character has four bytes at most.
     if len(text) > most // 4 and len(text.encode()) > most:
@@ -333,16 +353,17 @@ def _bytes_problem(data: Buffer, elements: int) -> str | None:
     """What is wrong with BYTES data: elements of a 4-byte little-endian length and that many bytes each."""
     expected = f"{elements} BYTES elements, each a 4-byte little-endian length and that many bytes"
     size, position, length_at = len(data), 0, _LENGTH.unpack_from
-    with _COUNTING if size > _COUNTED_ALONE_BYTES else contextlib.nullcontext():
-        # Ends with the data, however many elements the shape says there are.
-        for index in range(elements):
-            if position + 4 > size:
-                return f"{expected}; the data ends before element {index}"
-            position += 4 + length_at(data, position)[0]
-            if position > size:
-                return f"{expected}; element {index} reaches to byte {position}"
-            if not index % _ELEMENTS_AT_ONCE:
-                time.sleep(0)
+    alone = _COUNTING if size > _COUNTED_ALONE_BYTES else contextlib.nullcontext()
+    for first in range(0, elements, _ELEMENTS_AT_ONCE):
+        with alone:
+            # Ends with the data, however many elements the shape says there are.
+            for index in range(first, min(first + _ELEMENTS_AT_ONCE, elements)):
+                if position + 4 > size:
+                    return f"{expected}; the data ends before element {index}"
+                position += 4 + length_at(data, position)[0]
+                if position > size:
+                    return f"{expected}; element {index} reaches to byte {position}"
+        time.sleep(0)
     return None if position == size else f"{expected}; they end at byte {position}"
 
 

@@ -79,6 +79,26 @@ CASES: list[tuple[Reason, bytes, str]] = [
     (Reason.NOT_A_PACKET, b"\xff\xff", "packet does not parse as multimodal.DataPacket"),
     (Reason.NOT_A_PACKET, good().SerializeToString().replace(b"c-1", b"c-\xff"), "strings being UTF-8"),
     (
+        Reason.TOO_MANY,
+        changed(lambda p: p.control.outputs.extend(pb.OutputSpec(name=f"y{n}") for n in range(256))),
+        "control.outputs has 257 entries; expected at most 256",
+    ),
+    (
+        Reason.TOO_MANY,
+        changed(lambda p: p.control.inputs.extend(pb.InputSpec() for _ in range(4600))),
+        "control.inputs has 4601 entries; expected at most 256",
+    ),
+    (
+        Reason.TOO_MANY,
+        changed(lambda p: p.control.extra.update({f"k{n}": "" for n in range(257)})),
+        "control.extra has 257 entries; expected at most 256",
+    ),
+    (
+        Reason.TOO_MANY,
+        changed(lambda p: p.tensors.extend(pb.NamedTensor() for _ in range(257))),
+        "tensors has 257 entries; expected at most 256",
+    ),
+    (
         Reason.TOO_LONG,
         changed(lambda p: setattr(p.meta, "correlation_id", "\x01" * 1025)),
         "meta.correlation_id has 1025 bytes; expected at most 1024",
@@ -340,7 +360,9 @@ def test_what_stands_beside_the_tensors_is_bounded_wherever_it_is(where: str, si
     elif where == "extra":
         packet.control.extra["k"] = "v" * size
     else:
-        packet.control.outputs.extend(pb.OutputSpec(name=f"y{index}") for index in range(size // 16))
+        packet.control.outputs.extend(
+            pb.OutputSpec(name=f"y{index}".ljust(min(size // 255, 255), "y")) for index in range(254)
+        )
     beside = packet.ByteSize() - len(packet.tensor.data)
     outcome = read(packet.SerializeToString())
     # Small packets are bounded as they are.

@@ -33,11 +33,11 @@ from triton_proxy.own_call import OwnCall
 from triton_proxy.settings import Settings
 from triton_proxy.supervisor import Workers
 from triton_proxy.triton import Triton
+from triton_proxy.turns import ALL_TURNS
 
 _LOG = logging.getLogger(__name__)
-# Calls whose callers are being asked about (`auth.decisions` has at most 128 of them), or that are being refused,
-# beside those that MAX_STREAMS counts.
-_SPARE_CALLS = 144
+# Threads for calls that are being refused, beside those of MAX_STREAMS and of callers that are being asked about.
+_SPARE_THREADS = 16
 # Published clients ping every 30 s also without calls; grpc's default would cut them off (too_many_pings).
 _SHORTEST_PING_INTERVAL_MS = 10_000
 # A message that is over the limit by no more than this is read and then refused with words of our own, which name the
@@ -80,12 +80,10 @@ class ServerStatistics:
     Attributes:
         calls: those that have a place.
         budget: the memory of packets and answers.
-        unserved: calls so far for which grpc's server had no place; some may be on their way to one.
     """
 
     calls: CallStatistics
     budget: BudgetStatistics
-    unserved: int
 
 
 class Server:
@@ -115,12 +113,10 @@ class Server:
         self._triton = Triton(link)
         self._models = Models(link.describe)
         self._chat = Chat(Shared(self._triton, self._models, settings))
-        calls = settings.max_streams + _SPARE_CALLS
-        threads = Workers(calls, "call")
+        threads = Workers(settings.max_streams + ALL_TURNS + _SPARE_THREADS, "call")
         self._own_call = OwnCall() if settings.health_listen_addr else None
         self._server = grpc.server(
             threads,
-            maximum_concurrent_rpcs=calls,
             options=[
                 ("grpc.max_send_message_length", -1),  # `chat` holds Acks to the limit and says so.
                 ("grpc.max_receive_message_length", settings.max_message_bytes + _READABLE_OVER_LIMIT_BYTES),
@@ -144,7 +140,7 @@ class Server:
                 ("grpc.so_reuseport", 0),  # A second proxy on the port is a mistake, not a helper.
             ],
         )
-        self._audit = Audit(Sink(), unserved=lambda: self._door.unserved)
+        self._audit = Audit(Sink())
         self._gate = gate_for(settings, authenticator, self._audit)
         self._door = Door(
             self._gate,
@@ -182,7 +178,7 @@ class Server:
 
     def statistics(self) -> ServerStatistics:
         """What the proxy is at work on at this moment."""
-        return ServerStatistics(self._chat.statistics(), self._gate.budget.statistics(), self._door.unserved)
+        return ServerStatistics(self._chat.statistics(), self._gate.budget.statistics())
 
     def _bind(self) -> int:
         """The port, or 0."""

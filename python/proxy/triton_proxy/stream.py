@@ -144,9 +144,15 @@ class Stream:
         if refusal.of_identity:
             self._cut = f"the inference was ended before its last answer: {refusal.ending.text}"
         self.end(refusal.ending)
-        current = self._current
-        if self._cut and current is not None:
-            current.cut(self._cut)
+        if self._cut:
+            for work in [*self._lane.items(), self._current]:
+                if work is not None:
+                    work.cut(self._cut)
+
+    @property
+    def revoked(self) -> bool:
+        """Whether it is known that the caller's rights have ended."""
+        return bool(self._cut)
 
     def stalled_for(self, secs: float) -> bool:
         """Whether the caller has not taken an Ack for so long."""
@@ -184,8 +190,6 @@ class Stream:
             self._lane.withdraw()
             raise
         inference = work.outcome if isinstance(work.outcome, Inference) else None
-        if inference is None:
-            work.room.resize(0)
         # An Ack is waited for here only, not in `answers`: to wake a thread costs more than most of what is done for a
         # small packet.
         slot = self._lane.put(work, ready=inference is None or inference.decoupled)
@@ -197,6 +201,5 @@ class Stream:
         return True
 
     def _inferred(self, slot: Slot[Work], answer_size: int) -> None:
-        slot.item.room.resize(answer_size)
+        slot.item.answered(answer_size)
         self._lane.settle(slot)
-        slot.item.on_answer(answer_size)

@@ -16,7 +16,8 @@ from triton_proxy.inference import Inference
 from triton_proxy.intake import Admitted, Intake, Shared
 from triton_proxy.work import Work
 
-# What is larger would hold up the threads in which all packets and all answers arrive: it is looked at in another.
+# What is larger would hold up the threads in which all packets and all answers arrive: it is looked at in another. What
+# is smaller is looked at in less than a few milliseconds, as a packet names 256 of anything at most.
 _AT_ONCE_BYTES = 64 * 1024
 _EMPTY = Ending(grpc.StatusCode.INVALID_ARGUMENT, "the call has no packet; SendUnary takes one")
 
@@ -80,6 +81,11 @@ class Unary:
         except Refusal as refusal:
             self.end(refusal.ending)
 
+    @property
+    def revoked(self) -> bool:
+        """Whether it is known that the caller's rights have ended; an accepted packet is answered all the same."""
+        return False
+
     def stalled_for(self, secs: float) -> bool:
         """Whether the caller has not taken its Ack for so long."""
         return self._sending_since is not None and time.monotonic() - self._sending_since > secs
@@ -135,12 +141,10 @@ class Unary:
         elif isinstance(work.outcome, Inference):
             work.outcome.add_done_callback(lambda size: self._inferred(work, size))
         else:
-            work.room.resize(0)
             self._answer(work)
 
     def _inferred(self, work: Work, size: int) -> None:
-        work.room.resize(size)
-        work.on_answer(size)
+        work.answered(size)
         # An Ack names all outputs that the packet does, however little there is in them.
         if max(size, work.request.bytes_seen) > _AT_ONCE_BYTES:
             self._later(self._answer, work)

@@ -51,6 +51,16 @@ class Work:
         """Whether there may be any number of Acks."""
         return isinstance(self.outcome, Inference) and self.outcome.decoupled
 
+    def answered(self, size: int) -> None:
+        """Triton has answered, or will not: from now on the answer is what has room.
+
+        Args:
+            size: bytes of the answer; 0 where there is none.
+        """
+        self.room.resize(size)
+        if size:
+            self.on_answer(size)
+
     def cancel(self) -> None:
         """Nobody waits for the Acks any more."""
         if isinstance(self.outcome, Inference):

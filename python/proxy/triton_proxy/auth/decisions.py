@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import hashlib
 import logging
 import secrets
@@ -27,6 +28,19 @@ _QUESTIONS = 32
 _STRANGERS = 64
 # Each holds one of the calls that are served at once; with both kinds, half of them are left to known callers.
 _STRANGERS_SHARE = 4
+
+
+class Standing(enum.Enum):
+    """What is known of a credential before anybody is asked about it."""
+
+    # Its last answer names a principal, and stands.
+    REMEMBERED = "remembered"
+    # Its last answer named a principal, and has to be taken again.
+    LAPSED = "lapsed"
+    # Nobody has named a principal.
+    STRANGER = "stranger"
+    # It would be refused, since it is nobody's or there is no place to be asked about.
+    REFUSED = "refused"
 
 
 @dataclass(frozen=True)
@@ -215,17 +229,20 @@ class Decisions:
         places.refuse_if_full()
         return None
 
-    def refuses(self, credential: Credential) -> bool:
-        """Whether `recall` would refuse a caller; counts nothing.
+    def standing(self, credential: Credential) -> Standing:
+        """What is known of a credential, without asking anybody; counts nothing.
 
         Args:
             credential: what the call carries.
         """
         digest = self._digest(credential)
         with self._lock:
-            known = self._known(digest)
-            places = self._places[credential.kind, digest in self._yes]
-        return isinstance(known, _No) or (known is None and places.full)
+            known, lapsed = self._known(digest), digest in self._yes
+        if known is not None:
+            return Standing.REMEMBERED if isinstance(known, _Yes) else Standing.REFUSED
+        if lapsed:
+            return Standing.LAPSED
+        return Standing.REFUSED if self._places[credential.kind, False].full else Standing.STRANGER
 
     def _digest(self, credential: Credential) -> bytes:
         # BLAKE2's own keyed mode (RFC 7693): a tenth of what HMAC over OpenSSL takes.

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 import pytest
 
 from triton_proxy.auth import Credential, CutShort, IdentityUnavailable, Kind, NotAuthenticated, Principal
-from triton_proxy.auth.decisions import Decisions
+from triton_proxy.auth.decisions import Decisions, Standing
 
 ANN = Principal("ann", admin=False)
 KNOWN = ("ann",)
@@ -204,7 +204,7 @@ def test_so_many_strangers_are_asked_about_and_so_many_wait(same: bool) -> None:
         assert decisions.statistics().refused == 5
         # A caller that would wait for a turn is told at once, without a thread to wait in.
         stranger = Credential(Kind.API_KEY, "s3cret-one-more")
-        assert decisions.refuses(stranger)
+        assert decisions.standing(stranger) is Standing.REFUSED
         with pytest.raises(IdentityUnavailable, match="about as many unknown callers as it does at once"):
             decisions.recall(stranger)
         assert decisions.statistics().refused == 6
