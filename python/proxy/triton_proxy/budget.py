@@ -64,8 +64,8 @@ class Budget:
                  + open calls * (largest packet + 2 * largest answer + HTTP/2 window of 8 MiB)
                  + 150 MiB
 
-    whatever Triton does, beside the 100 MiB of an idle proxy; tests/integration/memory_test.py measures it. Answers of a
-    model are expected to be as large as its last ones were; of one that never answered nothing is expected, and where
+    whatever Triton does, beside the 100 MiB of an idle proxy; tests/integration/memory_test.py measures it. Answers of
+    a model are expected to be as large as its last ones were; of one that never answered nothing is expected, and where
     many answers come at once that are larger than expected, a call has more than the one that it is sending. A packet
     that is still arriving is one that was not read. A principal that means harm, alone, gets to
 

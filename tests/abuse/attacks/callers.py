@@ -199,6 +199,11 @@ def _flood_of_packets(
     ways.flood(tally, lambda: connect(target.callers, takes=True), step, 4)
 
 
+def many_inputs(target: Target, tally: Tally) -> None:
+    """Packets of 60 KB, which is little enough to be looked at where all calls are, with thousands of inputs."""
+    _flood_of_packets(target, tally, itertools.repeat(message(packets.many_inputs(4000))))
+
+
 def distinct_controls(target: Target, tally: Tally) -> None:
     """Packets of which each names an output of its own, with a kilobyte."""
 

@@ -43,6 +43,16 @@ def empty_inputs(size: int) -> bytes:
     return _field(2, control)
 
 
+def many_inputs(count: int) -> bytes:
+    """A packet of so many inputs that are well described, and no data."""
+    inputs = [
+        pb.InputSpec(name=f"{number}", shape=pb.Shape(dims=[1]), dtype=pb.DT_UINT8, **{"from": pb.SRC_TENSOR})
+        for number in range(count)
+    ]
+    control = pb.Control(model=IDENTITY, model_version="1", inputs=inputs, outputs=[pb.OutputSpec(name="OUTPUT0")])
+    return pb.DataPacket(control=control).SerializeToString()
+
+
 def control_characters(size: int) -> bytes:
     r"""A packet whose correlation_id is so many times \x01: six times as many bytes in JSON."""
     return _field(1, _field(1, b"\x01" * size)) + numbers(bytes(4)).SerializeToString()

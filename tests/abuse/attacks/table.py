@@ -275,6 +275,7 @@ TABLE = (
         "packets of four million empty BYTES elements",
         callers.small_on_the_wire(callers.tiny_elements, together=4),
     ),
+    Row("many-inputs", CALLER, "packets of 60 KB that describe 4,000 inputs", callers.many_inputs),
     Row("distinct-controls", CALLER, "controls of which each names another output", callers.distinct_controls),
     Row("distinct-models", CALLER, "packets of which each names another model or version", callers.distinct_models),
     Row("cancelled-packets", CALLER, "packets whose calls are cancelled at once", callers.cancelled_packets),
