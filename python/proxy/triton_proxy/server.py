@@ -113,10 +113,10 @@ class Server:
         self._triton = Triton(link)
         self._models = Models(link.describe)
         self._chat = Chat(Shared(self._triton, self._models, settings))
-        threads = Workers(settings.max_streams + ALL_TURNS + _SPARE_THREADS, "call")
+        self._threads = Workers(settings.max_streams + ALL_TURNS + _SPARE_THREADS, "call")
         self._own_call = OwnCall() if settings.health_listen_addr else None
         self._server = grpc.server(
-            threads,
+            self._threads,
             options=[
                 ("grpc.max_send_message_length", -1),  # `chat` holds Acks to the limit and says so.
                 ("grpc.max_receive_message_length", settings.max_message_bytes + _READABLE_OVER_LIMIT_BYTES),
@@ -146,7 +146,7 @@ class Server:
             self._gate,
             {CHAT_METHOD: self._chat.stream},
             {SEND_UNARY_METHOD: self._chat.unary},
-            threads,
+            self._threads,
             own=self._own_call.method if self._own_call else "",
         )
         self._server.add_generic_rpc_handlers((self._door,))
@@ -204,6 +204,7 @@ class Server:
             self.health_listener.close()
         if self._own_call is not None:
             self._own_call.close()
+        self._threads.shutdown(wait=False)
         self._chat.close()
         self._models.close()
         self._triton.close()
