@@ -84,9 +84,8 @@ def test_what_waits_for_the_engine_says_so_and_still_loses_no_call() -> None:
 
 
 def test_losses_while_triton_is_away_are_its_own() -> None:
-    row = dataclasses.replace(ROW, kills_triton=True)
     calls = Calls(seconds=[3.0], lost=["failed to connect"])
-    assert good(row, good=calls, newcomers=calls).problems(timed=True) == []
+    assert good(ROW, good=calls, newcomers=calls, triton_died=True).problems(timed=True) == []
 
 
 def test_the_table_has_a_cell_for_each_heading() -> None:

@@ -116,6 +116,7 @@ class Arena:
             AttackError: the attack was none.
         """
         outcome = Outcome(row, row.most_bytes or proxy.memory_bound_bytes)
+        self._revive_triton()
         with self._good_caller(proxy) as good:
             time.sleep(self._pace.warm_secs)
             _wait_answered(good.take(), self._pace.call_secs)
@@ -148,10 +149,16 @@ class Arena:
                     break
             calls = good.take()
             outcome.attack = attacker.stop()
-        if row.kills_triton:
-            self._triton.restart()
-            self._triton.wait_ready()
+        outcome.triton_died = self._revive_triton()
         return calls
+
+    def _revive_triton(self) -> bool:
+        """Starts Triton again where it has ended; whether it had."""
+        if self._triton.running:
+            return False
+        self._triton.restart()
+        self._triton.wait_ready()
+        return True
 
     @contextlib.contextmanager
     def _newcomers_of(self, proxy: ProxyProcess, calls: Calls) -> Iterator[None]:
@@ -215,27 +222,30 @@ class Arena:
         drain = Drain()
         # Longer than everything else that may come before the proxy's end.
         seconds = _START_SECS + 2 * proxy.drain_secs
-        with self._good_caller(proxy) as good, Attacker(row.name, self._target(proxy, seconds)) as attacker:
-            good.pause()
-            attacker.wait_begun()
+        self._revive_triton()
+        with self._good_caller(proxy) as good:
+            # From here on the proxy knows the caller: it is what was accepted that is tried.
             time.sleep(self._pace.warm_secs)
-            accepted = None
-            try:
-                accepted = good.accepted(self._pace.call_secs)
-            except NotAcceptedError as error:
-                drain.not_accepted = str(error)
-            if row.kills_triton:
-                self._triton.kill()
-            began = time.monotonic()
-            proxy.terminate()
-            if accepted is not None:
-                drain.answered = accepted.ack(proxy.drain_secs) is not None
-            drain.exit_status = proxy.wait(max(began + proxy.drain_secs - time.monotonic(), 0))
-            drain.seconds = time.monotonic() - began
-            attacker.stop()
-        if row.kills_triton:
-            self._triton.restart()
-            self._triton.wait_ready()
+            _wait_answered(good.take(), self._pace.call_secs)
+            good.pause()
+            with Attacker(row.name, self._target(proxy, seconds)) as attacker:
+                attacker.wait_begun()
+                time.sleep(self._pace.warm_secs)
+                accepted = None
+                try:
+                    accepted = good.accepted(self._pace.call_secs)
+                except NotAcceptedError as error:
+                    drain.not_accepted = str(error)
+                if row.kills_triton:
+                    self._triton.kill()
+                began = time.monotonic()
+                proxy.terminate()
+                if accepted is not None:
+                    drain.answered = accepted.ack(proxy.drain_secs) is not None
+                drain.exit_status = proxy.wait(max(began + proxy.drain_secs - time.monotonic(), 0))
+                drain.seconds = time.monotonic() - began
+                attacker.stop()
+        self._revive_triton()
         return drain
 
 
