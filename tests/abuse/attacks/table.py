@@ -175,8 +175,15 @@ TABLE = (
         STRANGER,
         "connections that are closed once they are open",
         connections.connection_flood(on_callers),
+        engine="grpc accepts connections as fast as they come, from anybody",
     ),
-    Row("connection-flood-probes", STRANGER, "the same on the probes' port", connections.connection_flood(on_probes)),
+    Row(
+        "connection-flood-probes",
+        STRANGER,
+        "the same on the probes' port",
+        connections.connection_flood(on_probes),
+        engine="grpc accepts connections as fast as they come, from anybody",
+    ),
     Row(
         "garbage-bytes", STRANGER, "random bytes, TLS and HTTP/1.1 instead of HTTP/2's first words", connections.garbage
     ),
@@ -195,18 +202,21 @@ TABLE = (
         STRANGER,
         "PING frames, at full speed",
         connections.frame_flood(on_callers, connections.PINGS, reads=True),
+        engine="grpc answers each PING, and counts them only without calls",
     ),
     Row(
         "unread-pings",
         STRANGER,
         "the same, and no answer is read",
         connections.frame_flood(on_callers, connections.PINGS, reads=False),
+        engine="grpc answers each PING, and counts them only without calls",
     ),
     Row(
         "unread-pings-probes",
         STRANGER,
         "the same on the probes' port",
         connections.frame_flood(on_probes, connections.PINGS, reads=False),
+        engine="grpc answers each PING, and counts them only without calls",
     ),
     Row(
         "settings",
@@ -225,6 +235,7 @@ TABLE = (
         STRANGER,
         "WINDOW_UPDATE frames, at full speed",
         connections.frame_flood(on_callers, connections.WINDOW_UPDATES, reads=True),
+        engine="grpc takes each WINDOW_UPDATE, however many come",
     ),
     Row("empty-data", STRANGER, "DATA frames without a byte, at full speed", connections.empty_data),
     Row(
@@ -240,7 +251,13 @@ TABLE = (
         "more SendUnary calls without a message than MAX_STREAMS",
         callers.idle_calls(SEND_UNARY_METHOD),
     ),
-    Row("unfinished-messages", CALLER, "108 messages of 62 MiB that never end", callers.unfinished_messages),
+    Row(
+        "unfinished-messages",
+        CALLER,
+        "108 messages of 62 MiB that never end",
+        callers.unfinished_messages,
+        engine="grpc tells of a message once it is whole",
+    ),
     Row(
         "largest-packets",
         CALLER,
