@@ -17,6 +17,9 @@ _LAPSES_SECS = 70.0
 # Nobody without a name may make the proxy need what the chart gives it for callers.
 _STRANGERS_BYTES = 600 * MB
 _UNKNOWN_METHOD = "/no.such.Service/Method"
+# Why grpc can't bound them.
+_CONNECTIONS = "grpc accepts connections as fast as they come, from anybody"
+_PINGS = "grpc answers each PING, and counts them only without calls"
 
 
 @dataclass(frozen=True)
@@ -175,14 +178,14 @@ TABLE = (
         STRANGER,
         "connections that are closed once they are open",
         connections.connection_flood(on_callers),
-        engine="grpc accepts connections as fast as they come, from anybody",
+        engine=_CONNECTIONS,
     ),
     Row(
         "connection-flood-probes",
         STRANGER,
         "the same on the probes' port",
         connections.connection_flood(on_probes),
-        engine="grpc accepts connections as fast as they come, from anybody",
+        engine=_CONNECTIONS,
     ),
     Row(
         "garbage-bytes", STRANGER, "random bytes, TLS and HTTP/1.1 instead of HTTP/2's first words", connections.garbage
@@ -202,21 +205,21 @@ TABLE = (
         STRANGER,
         "PING frames, at full speed",
         connections.frame_flood(on_callers, connections.PINGS, reads=True),
-        engine="grpc answers each PING, and counts them only without calls",
+        engine=_PINGS,
     ),
     Row(
         "unread-pings",
         STRANGER,
         "the same, and no answer is read",
         connections.frame_flood(on_callers, connections.PINGS, reads=False),
-        engine="grpc answers each PING, and counts them only without calls",
+        engine=_PINGS,
     ),
     Row(
         "unread-pings-probes",
         STRANGER,
         "the same on the probes' port",
         connections.frame_flood(on_probes, connections.PINGS, reads=False),
-        engine="grpc answers each PING, and counts them only without calls",
+        engine=_PINGS,
     ),
     Row(
         "settings",
