@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import base64
 import json
-import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from types import TracebackType
 
+from client_testing.background import InBackground
 from mm_client_api.credentials import Metadata
 
 
@@ -34,7 +33,7 @@ class Changing:
             self._number = min(self._number + 1, self._count - 1)
 
 
-class TokenService(ThreadingHTTPServer):
+class TokenService(InBackground, ThreadingHTTPServer):
     """Answers `/access-token` with a new token each time.
 
     Attributes:
@@ -49,7 +48,6 @@ class TokenService(ThreadingHTTPServer):
         self.status = 200
         self.expiries: list[float] = []
         self.url = f"http://127.0.0.1:{self.server_port}"
-        self._thread = threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.01})
 
     def token(self) -> str:
         """Return a new token."""
@@ -58,17 +56,6 @@ class TokenService(ThreadingHTTPServer):
             return f"token-{self.asked}"
         claims = json.dumps({"exp": self.expiries.pop(0), "jti": self.asked}).encode()
         return f"e30.{base64.urlsafe_b64encode(claims).decode().rstrip('=')}.c2ln"
-
-    def __enter__(self) -> TokenService:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.shutdown()
-        self._thread.join()
-        self.server_close()
 
 
 class _Handler(BaseHTTPRequestHandler):

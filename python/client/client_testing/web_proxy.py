@@ -6,16 +6,17 @@ import socket
 import socketserver
 import threading
 from contextlib import suppress
-from types import TracebackType
 
 import pytest
+
+from client_testing.background import InBackground
 
 # All that gRPC, urllib and others look at.
 _NAMES = ("grpc_proxy", "http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
 _EXEMPT = ("no_grpc_proxy", "no_proxy", "NO_PROXY")
 
 
-class WebProxy(socketserver.ThreadingTCPServer):
+class WebProxy(InBackground, socketserver.ThreadingTCPServer):
     """Serves CONNECT, and refuses all else.
 
     Attributes:
@@ -31,7 +32,6 @@ class WebProxy(socketserver.ThreadingTCPServer):
         self.carried = 0
         self.counting = threading.Lock()
         self.url = f"http://127.0.0.1:{self.server_address[1]}"
-        self._thread = threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.01})
 
     def in_environment(self, patch: pytest.MonkeyPatch) -> None:
         """Let every variable that names a web proxy name this one, for all addresses."""
@@ -39,17 +39,6 @@ class WebProxy(socketserver.ThreadingTCPServer):
             patch.setenv(name, self.url)
         for name in _EXEMPT:
             patch.delenv(name, raising=False)
-
-    def __enter__(self) -> WebProxy:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.shutdown()
-        self._thread.join()
-        self.server_close()
 
 
 class _Handler(socketserver.StreamRequestHandler):
