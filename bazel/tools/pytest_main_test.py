@@ -34,6 +34,20 @@ def test_failing_broken_and_empty_modules_fail(tmp_path: Path, source: str) -> N
     assert run(tmp_path, source).returncode != 0
 
 
+def test_a_case_is_named_without_the_key_in_its_parameter(tmp_path: Path) -> None:
+    key = "s3" + "cret"
+    source = f"""
+import pytest
+@pytest.mark.parametrize(("a", "b"), [("grpc://user:{key}@host", 1), ("plain", 2)])
+def test_a(a, b): assert a in ("plain", "grpc://user:{key}@host")
+"""
+    assert run(tmp_path, source).returncode == 0
+    written = (tmp_path / "test.xml").read_text()
+    assert key not in written
+    assert 'name="test_a[grpc://user:KEY@host-1]"' in written
+    assert 'name="test_a[plain-2]"' in written
+
+
 def test_filter(tmp_path: Path) -> None:
     source = "def test_a(): assert False\ndef test_b(): pass\n"
     assert run(tmp_path, source, TESTBRIDGE_TEST_ONLY="test_b").returncode == 0
