@@ -20,8 +20,8 @@ from multiprocessing.connection import Connection
 import grpc
 
 from devstack.domino import Behaviour, DominoStandIn
+from mm_service.line_sink import Sink
 from triton_proxy.audit import Audit
-from triton_proxy.audit_sink import Sink
 from triton_proxy.door import Door
 from triton_proxy.gate import Passage
 from triton_proxy.server import authenticator_for, gate_for

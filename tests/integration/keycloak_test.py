@@ -14,10 +14,10 @@ import jwt
 import pytest
 
 from devstack.keycloak import Keycloak, KeycloakMissingError, Realm, distribution
+from domino_identity import Credential, Kind, Principal
+from identity_testing.raw_server import Answer, RawServer, header, whole
 from multimodal_contract import pb, pb_grpc
-from proxy_testing.raw_server import Answer, RawServer, header, whole
 from proxy_testing.triton import SLOW, triton_stand_in
-from triton_proxy.auth import Credential, Kind, Principal
 from triton_proxy.server import Server, authenticator_for
 from triton_proxy.settings import load
 

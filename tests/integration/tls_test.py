@@ -16,7 +16,7 @@ from devstack.domino import DominoStandIn
 from devstack.ports import ADDRESS, free_ports
 from devstack.triton_site import TritonHome, triton_site
 from mm_client_api import ApiKey, CallError, ModelError, ProxyUnavailable, TritonClient
-from proxy_testing.authority import Authority, SecretVolume
+from service_testing.authority import Authority, SecretVolume
 from serving import KEY, TIMEOUT, proxy
 
 OURS = Authority("ours")

@@ -1,1 +1,1 @@
-"""What tests of the proxy's identity share: a server that answers byte by byte, a realm's keys, certificates."""
+"""What tests of the proxy share: whole proxies, a Triton that takes its time, calls made byte by byte."""

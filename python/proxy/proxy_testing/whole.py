@@ -12,9 +12,9 @@ from contextlib import contextmanager
 import grpc
 from grpc_health.v1 import health_pb2
 
+from domino_identity import Credential, NotAuthenticated, Principal
 from multimodal_contract import SEND_UNARY_METHOD, pb, pb_grpc
 from proxy_testing.triton import StandIn, triton_stand_in
-from triton_proxy.auth import Credential, NotAuthenticated, Principal
 from triton_proxy.health import CHECK_METHOD
 from triton_proxy.server import Server
 from triton_proxy.settings import Settings, load

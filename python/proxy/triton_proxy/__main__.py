@@ -12,8 +12,9 @@ import sys
 # no credential may get there. It reads this when it is imported, as it is below.
 os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 
+from mm_service import supervisor
 from multimodal_contract.allocator import keep_freed_memory
-from triton_proxy import check_policy, supervisor
+from triton_proxy import check_policy
 from triton_proxy import settings as settings_module
 from triton_proxy.access_yaml import PolicyError
 from triton_proxy.server import Server, authenticator_for

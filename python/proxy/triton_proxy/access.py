@@ -8,9 +8,9 @@ import threading
 import time
 from collections.abc import Callable
 
+from domino_identity import Principal
 from triton_proxy.access_policy import Policy
 from triton_proxy.access_yaml import MAX_BYTES, PolicyError
-from triton_proxy.auth import Principal
 
 _LOG = logging.getLogger(__name__)
 _LOOK_EVERY_SECS = 1.0

@@ -6,8 +6,8 @@ import functools
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from domino_identity import Principal
 from triton_proxy import access_yaml
-from triton_proxy.auth import Principal
 from triton_proxy.globs import NameGlob, PathGlob
 
 # Longest name of a folder, and with it of a model in Triton's repository.

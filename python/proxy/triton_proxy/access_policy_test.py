@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from domino_identity import Principal
 from triton_proxy.access_policy import Policy
-from triton_proxy.auth import Principal
 
 ANN = Principal("ann", admin=False)
 ROOT = Principal("root", admin=True)

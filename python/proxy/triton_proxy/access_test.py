@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from domino_identity import Principal
 from triton_proxy.access import Access, Denied, PolicyFile
 from triton_proxy.access_policy import Policy
 from triton_proxy.access_yaml import PolicyError
-from triton_proxy.auth import Principal
 
 ANN = Principal("ann", admin=False)
 BEN = Principal("ben", admin=False)

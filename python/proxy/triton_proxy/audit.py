@@ -14,8 +14,8 @@ from datetime import datetime, timezone
 
 import grpc
 
-from triton_proxy.audit_sink import Sink
-from triton_proxy.auth import Kind, Principal
+from domino_identity import Kind, Principal
+from mm_service.line_sink import Sink
 
 _MOST_MODELS = 16
 _MOST_CORRELATION_IDS = 8

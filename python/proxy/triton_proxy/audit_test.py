@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from domino_identity import Kind, Principal
+from mm_service.line_sink import Sink
 from triton_proxy.audit import Audit
-from triton_proxy.audit_sink import Sink
-from triton_proxy.auth import Kind, Principal
 
 SCHEMA = json.loads(resources.files("triton_proxy").joinpath("audit.schema.json").read_text("utf-8"))
 VALIDATOR = jsonschema.Draft202012Validator(SCHEMA)

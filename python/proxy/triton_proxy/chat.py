@@ -10,12 +10,12 @@ from dataclasses import dataclass
 
 import grpc
 
+from mm_service.supervisor import Workers
 from multimodal_contract import ADMITTED
 from triton_proxy.event_call import EventCall
 from triton_proxy.gate import Ending, Passage
 from triton_proxy.intake import Shared
 from triton_proxy.stream import Stream
-from triton_proxy.supervisor import Workers
 from triton_proxy.unary import Unary
 
 _DRAINING = Ending(

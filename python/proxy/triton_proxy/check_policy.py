@@ -6,9 +6,9 @@ import argparse
 import sys
 from collections.abc import Sequence
 
+from domino_identity import Principal
 from triton_proxy.access import read_policy
 from triton_proxy.access_yaml import PolicyError
-from triton_proxy.auth import Principal
 
 _EPILOG = """
 examples:

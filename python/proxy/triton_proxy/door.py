@@ -9,8 +9,8 @@ from functools import partial
 
 import grpc
 
+from domino_identity.decisions import Standing
 from multimodal_contract import NOT_ACCEPTED
-from triton_proxy.auth.decisions import Standing
 from triton_proxy.event_call import EventCall, handler
 from triton_proxy.gate import Gate, Passage, Refusal
 from triton_proxy.turns import Turns

@@ -14,12 +14,12 @@ from pathlib import Path
 import grpc
 import pytest
 
+from identity_testing.raw_server import Answer, RawServer, header, tls_of, whole
 from multimodal_contract import SEND_UNARY_METHOD, pb, pb_grpc
 from proxy_testing.alone import Metadata, knock
 from proxy_testing.alone import proxy_alone as proxy
-from proxy_testing.authority import Authority
 from proxy_testing.raw_call import raw_call
-from proxy_testing.raw_server import Answer, RawServer, header, tls_of, whole
+from service_testing.authority import Authority
 from triton_proxy.server import Server, authenticator_for
 from triton_proxy.settings import load
 

@@ -10,13 +10,13 @@ from typing import TypeVar
 
 import grpc
 
+from domino_identity import IdentityUnavailable, Kind, NotAuthenticated, Principal
+from domino_identity.caller import Caller
+from domino_identity.credential import Credential, UnusableCredential, from_metadata
+from domino_identity.decisions import Decisions, Standing
 from multimodal_contract import NOT_ACCEPTED, RETRY_AFTER_MS
 from triton_proxy.access import Access, Denied
 from triton_proxy.audit import Audit
-from triton_proxy.auth import IdentityUnavailable, Kind, NotAuthenticated, Principal
-from triton_proxy.auth.caller import Caller
-from triton_proxy.auth.credential import Credential, UnusableCredential, from_metadata
-from triton_proxy.auth.decisions import Decisions, Standing
 from triton_proxy.budget import PACKET_COPIES, Budget, Room
 from triton_proxy.limits import LimitExceeded, Limits, Quota
 from triton_proxy.reply import Request

@@ -10,11 +10,11 @@ from pathlib import Path
 import grpc
 import pytest
 
+from domino_identity import Credential, Principal
 from multimodal_contract import CHAT_METHOD, SEND_UNARY_METHOD, SERVICE_NAME
-from proxy_testing.authority import Authority, SecretVolume
 from proxy_testing.raw_call import await_ends, headers_alone, raw_call, unread_calls
 from proxy_testing.whole import health_of, until
-from triton_proxy.auth import Credential, Principal
+from service_testing.authority import Authority, SecretVolume
 from triton_proxy.health import CHECK_METHOD, LIVENESS_SERVICE, TRITON_SERVICE, Health, HealthListener, HealthStatistics
 from triton_proxy.server import Server
 from triton_proxy.settings import load

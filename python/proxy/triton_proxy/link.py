@@ -12,10 +12,11 @@ from typing import Protocol
 import grpc
 from tritonclient.grpc import service_pb2
 
+from mm_service.tls import Certificates
 from multimodal_contract import FRAME_BYTES
 from multimodal_contract.wire import Buffer
 from triton_proxy.calls import Calls, UnaryCall
-from triton_proxy.tls import Certificates, channel_credentials
+from triton_proxy.tls_grpc import channel_credentials
 
 _LOG = logging.getLogger(__name__)
 _INFER = "/inference.GRPCInferenceService/ModelInfer"

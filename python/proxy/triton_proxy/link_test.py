@@ -15,13 +15,14 @@ import grpc
 import pytest
 from tritonclient.grpc import service_pb2
 
-from proxy_testing.authority import Authority, Pair, SecretVolume
+from mm_service.tls import CertificateError
 from proxy_testing.triton import SLOW, SLOW_TO_DESCRIBE, UNKNOWN, StandIn, triton_stand_in
+from service_testing.authority import Authority, Pair, SecretVolume
 from triton_proxy import link as link_module
 from triton_proxy.inference import TimeLimit, TritonError
 from triton_proxy.link import Link
 from triton_proxy.settings import load
-from triton_proxy.tls import CertificateError, for_triton
+from triton_proxy.tls_grpc import for_triton
 from triton_proxy.triton import Triton
 
 OURS = Authority("ours")

@@ -14,8 +14,8 @@ from typing import Protocol
 import grpc
 from tritonclient.grpc import model_config_pb2, service_pb2
 
+from mm_service.supervisor import Workers
 from triton_proxy.signature import Signature, TensorSpec
-from triton_proxy.supervisor import Workers
 
 _LOG = logging.getLogger(__name__)
 # After so long an entry is asked for anew; packets go on with the old one meanwhile.

@@ -7,19 +7,21 @@ from dataclasses import dataclass
 
 import grpc
 
+from domino_identity import Authenticator
+from domino_identity.breaker import Breaker
+from domino_identity.decisions import Decisions
+from domino_identity.domino import DominoPrincipal
+from domino_identity.http import Client
+from domino_identity.jwks import Keys
+from domino_identity.keycloak import KeycloakTokens
+from domino_identity.tree import AnyOf, Deny
+from mm_service import tls
+from mm_service.line_sink import Sink
+from mm_service.supervisor import Workers
 from multimodal_contract import CHAT_METHOD, FRAME_BYTES, SEND_UNARY_METHOD
-from triton_proxy import tls
+from triton_proxy import tls_grpc
 from triton_proxy.access import Access, PolicyFile
 from triton_proxy.audit import Audit
-from triton_proxy.audit_sink import Sink
-from triton_proxy.auth import Authenticator
-from triton_proxy.auth.breaker import Breaker
-from triton_proxy.auth.decisions import Decisions
-from triton_proxy.auth.domino import DominoPrincipal
-from triton_proxy.auth.http import Client
-from triton_proxy.auth.jwks import Keys
-from triton_proxy.auth.keycloak import KeycloakTokens
-from triton_proxy.auth.tree import AnyOf, Deny
 from triton_proxy.budget import PACKET_COPIES, Budget, BudgetStatistics
 from triton_proxy.chat import CallStatistics, Chat
 from triton_proxy.door import Door
@@ -31,7 +33,6 @@ from triton_proxy.link import LARGE_BYTES, Link
 from triton_proxy.model_cache import Models
 from triton_proxy.own_call import OwnCall
 from triton_proxy.settings import Settings
-from triton_proxy.supervisor import Workers
 from triton_proxy.triton import Triton
 from triton_proxy.turns import ALL_TURNS
 
@@ -72,6 +73,9 @@ _WINDOW_BYTES = 8 * _MB
 # Below a realm's issuer, by Keycloak's own layout.
 _KEYS_PATH = "/protocol/openid-connect/certs"
 
+# gRPC logs values of metadata that are not UTF-8, in full: one of them may be a key with a stray byte.
+logging.getLogger("grpc._cython.cygrpc").addFilter(lambda record: not str(record.msg).startswith("Invalid encoding"))
+
 
 @dataclass(frozen=True)
 class ServerStatistics:
@@ -100,8 +104,8 @@ class Server:
             RuntimeError: the address can't be bound; as `CertificateError` where a certificate's files can't be used.
         """
         self._settings = settings
-        self._certificates = tls.for_listener(settings)
-        self._triton_certificates = tls.for_triton(settings)
+        self._certificates = tls_grpc.for_listener(settings)
+        self._triton_certificates = tls_grpc.for_triton(settings)
         link = Link(
             settings.triton_url,
             max_message_bytes=settings.max_message_bytes,
@@ -185,7 +189,7 @@ class Server:
         try:
             if self._certificates is None:
                 return self._server.add_insecure_port(self._settings.listen_addr)
-            credentials = tls.server_credentials(self._certificates)
+            credentials = tls_grpc.server_credentials(self._certificates)
             return self._server.add_secure_port(self._settings.listen_addr, credentials)
         except RuntimeError:
             return 0

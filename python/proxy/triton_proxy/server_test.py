@@ -12,10 +12,10 @@ from collections.abc import Iterator
 import grpc
 import pytest
 
+from domino_identity import Credential, IdentityUnavailable, NotAuthenticated, Principal
 from multimodal_contract import CHAT_METHOD, SEND_UNARY_METHOD, pb, pb_grpc
 from proxy_testing.open_stream import OpenStream
 from proxy_testing.relay import Relay
-from triton_proxy.auth import Credential, IdentityUnavailable, NotAuthenticated, Principal
 from triton_proxy.door import Door
 from triton_proxy.health import CHECK_METHOD
 from triton_proxy.server import Server

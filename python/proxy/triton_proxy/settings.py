@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from triton_proxy import parse
+from mm_service import parse
 
 
 class SettingsError(Exception):

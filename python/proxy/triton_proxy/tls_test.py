@@ -16,13 +16,13 @@ import grpc
 import pytest
 from cryptography import x509
 
+from domino_identity import Credential, Principal
+from mm_service.tls import CertificateError, Certificates, File
 from multimodal_contract import pb, pb_grpc
-from proxy_testing.authority import Authority, Pair, SecretVolume
 from proxy_testing.open_stream import OpenStream
-from triton_proxy.auth import Credential, Principal
+from service_testing.authority import Authority, Pair, SecretVolume
 from triton_proxy.server import Server
 from triton_proxy.settings import load
-from triton_proxy.tls import CertificateError, Certificates, File
 
 OURS = Authority("ours")
 OTHERS = Authority("of others")

@@ -6,7 +6,7 @@ import threading
 from collections import Counter
 from collections.abc import Mapping
 
-from triton_proxy.auth.decisions import Standing
+from domino_identity.decisions import Standing
 
 # Those for whom `auth.decisions` has places, and as many more as are on their way there or back.
 _MOST: Mapping[Standing, int] = {Standing.STRANGER: 96, Standing.LAPSED: 144}

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from triton_proxy.auth.decisions import Standing
+from domino_identity.decisions import Standing
 from triton_proxy.turns import ALL_TURNS, Turns
 
 KINDS = [(Standing.STRANGER, Standing.LAPSED), (Standing.LAPSED, Standing.STRANGER)]

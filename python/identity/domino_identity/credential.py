@@ -1,0 +1,83 @@
+"""Finding the one credential that a call's metadata carries."""
+
+from __future__ import annotations
+
+import enum
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+API_KEY_HEADER = "x-domino-api-key"
+TOKEN_HEADER = "authorization"  # noqa: S105 - the name of a header
+# Domino's keys have 64 characters. A token of a user in hundreds of groups has 12 KiB and more.
+LONGEST_BYTES = {API_KEY_HEADER: 256, TOKEN_HEADER: 16 * 1024}
+_POSSIBLE = re.compile("[!-~]+")
+
+
+class UnusableCredential(Exception):  # noqa: N818 - says what it is about
+    """The metadata carries no credential that could be asked about; the text is fit for the caller."""
+
+
+class Kind(enum.Enum):
+    """The two kinds of credential that Domino knows."""
+
+    API_KEY = "api-key"
+    TOKEN = "token"  # noqa: S105 - the name of a kind
+
+
+@dataclass(frozen=True)
+class Credential:
+    """An API key or a bearer token.
+
+    Attributes:
+        kind: which of the two.
+        secret: the key, or the token without its scheme; kept out of every text.
+    """
+
+    kind: Kind
+    secret: str = field(repr=False)
+
+    @property
+    def header(self) -> tuple[str, str]:
+        """The HTTP header, name and value, that carries it to Domino."""
+        if self.kind is Kind.API_KEY:
+            return "X-Domino-Api-Key", self.secret
+        return "Authorization", f"Bearer {self.secret}"
+
+
+def from_metadata(metadata: Iterable[tuple[str, str | bytes]]) -> Credential:
+    """The call's credential; where both kinds are given, the API key, as the published clients send both.
+
+    Args:
+        metadata: the call's invocation metadata.
+
+    Raises:
+        UnusableCredential: there is none, one is repeated, or one can't be a key or token.
+    """
+    found: dict[str, str] = {}
+    for key, value in metadata:
+        if key not in (API_KEY_HEADER, TOKEN_HEADER):
+            continue
+        if key in found:
+            raise UnusableCredential(f"metadata {key} is given more than once; send it once")
+        found[key] = value if isinstance(value, str) else value.decode("latin-1")
+    if API_KEY_HEADER in found:
+        return Credential(Kind.API_KEY, _checked(API_KEY_HEADER, found[API_KEY_HEADER].strip(" ")))
+    if TOKEN_HEADER in found:
+        scheme, _, token = found[TOKEN_HEADER].strip(" ").partition(" ")
+        if scheme.lower() != "bearer":
+            raise UnusableCredential(f"metadata {TOKEN_HEADER} is not of the form 'Bearer <token>'")
+        return Credential(Kind.TOKEN, _checked(TOKEN_HEADER, token.strip(" ")))
+    raise UnusableCredential(
+        f"missing credentials: send metadata {API_KEY_HEADER} (a Domino API key) or {TOKEN_HEADER} ('Bearer <token>')"
+    )
+
+
+def _checked(key: str, value: str) -> str:
+    longest = LONGEST_BYTES[key]
+    if len(value) > longest:
+        what = "a Domino API key" if key == API_KEY_HEADER else "a token"
+        raise UnusableCredential(f"metadata {key} holds {len(value)} bytes; expected {what} of at most {longest}")
+    if not _POSSIBLE.fullmatch(value):
+        raise UnusableCredential(f"metadata {key} is empty or holds characters that no credential has")
+    return value

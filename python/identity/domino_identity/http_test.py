@@ -1,0 +1,80 @@
+"""What the connection itself must guarantee: TLS that is checked, and a limit on time and size."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from domino_identity.http import Client, NoAnswer, _end
+from identity_testing.raw_server import RawServer, tls_of, whole
+from service_testing.authority import Authority
+
+OK = whole("200 OK", b"{}")
+
+
+@dataclass(frozen=True)
+class Tls:
+    """A server's certificate, and a file of the authority that it comes from."""
+
+    server: ssl.SSLContext
+    ca_file: str
+
+
+def tls(folder: Path, address: str) -> Tls:
+    authority = Authority("of a test")
+    (folder / "ca.pem").write_bytes(authority.pem)
+    return Tls(tls_of(authority.issue(address), folder), str(folder / "ca.pem"))
+
+
+@pytest.fixture
+def ours(tmp_path: Path) -> Tls:
+    return tls(tmp_path, "127.0.0.1")
+
+
+def test_the_right_authority(ours: Tls) -> None:
+    with RawServer(OK, tls=ours.server) as server:
+        client = Client(connections=1, ca_bundle=ours.ca_file)
+        assert client.get(server.url, {}, timeout_secs=5) == (200, b"{}")
+
+
+@pytest.mark.parametrize("variable", ["REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"])
+def test_a_foreign_authority_never_sees_the_request(ours: Tls, variable: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(variable, ours.ca_file)
+    with RawServer(OK, tls=ours.server) as server:
+        with pytest.raises(NoAnswer, match="SSLError"):
+            Client(connections=1).get(server.url, {"X-Domino-Api-Key": "k"}, timeout_secs=5)
+        assert server.requests == []
+
+
+def test_a_certificate_for_somewhere_else(tmp_path: Path) -> None:
+    other = tls(tmp_path, "127.0.0.2")
+    with RawServer(OK, tls=other.server) as server:
+        with pytest.raises(NoAnswer, match="SSLError"):
+            Client(connections=1, ca_bundle=other.ca_file).get(server.url, {}, timeout_secs=5)
+        assert server.requests == []
+
+
+def test_ending_a_connection_does_not_end_its_tls(ours: Tls) -> None:
+    """Else what comes next would be taken in as if it had been decrypted."""
+    with RawServer(OK, tls=ours.server) as server:
+        context = ssl.create_default_context(cafile=ours.ca_file)
+        plain = socket.create_connection(("127.0.0.1", server.port))
+        with context.wrap_socket(plain, server_hostname="127.0.0.1") as connection:
+            _end(connection)
+            assert connection.version() is not None
+            assert connection.recv(10) == b""
+
+
+def test_no_thread_is_left() -> None:
+    before = threading.active_count()
+    client = Client(connections=1)
+    with RawServer(OK) as server:
+        for _ in range(20):
+            client.get(server.url, {}, timeout_secs=60)
+    client.close()
+    assert threading.active_count() <= before + 1

@@ -1,0 +1,83 @@
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from mm_service.line_sink import Sink
+
+
+class Pipe:
+    def __init__(self) -> None:
+        self.reading, self.writing = os.pipe()
+
+    def read_all(self) -> bytes:
+        with open(self.reading, "rb") as file:
+            return file.read()
+
+
+def until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+
+
+def test_lines_of_many_threads_stay_whole() -> None:
+    pipe = Pipe()
+    sink = Sink(pipe.writing)
+    lines = [f"{index:04}".encode() * 3000 + b"\n" for index in range(40)]
+    with ThreadPoolExecutor(5) as pool:
+        # More than a pipe holds.
+        everything = pool.submit(pipe.read_all)
+        list(pool.map(sink.add, lines))
+        sink.close(10)
+        os.close(pipe.writing)
+        assert sorted(everything.result().splitlines(keepends=True)) == lines
+    assert sink.dropped == 0
+
+
+def test_a_reader_who_is_gone_costs_lines_only(caplog: pytest.LogCaptureFixture) -> None:
+    pipe = Pipe()
+    os.close(pipe.reading)
+    sink = Sink(pipe.writing)
+    for _ in range(3):
+        sink.add(b"line\n")
+    until(lambda: sink.dropped == 3)
+    sink.close(10)
+    assert [record.getMessage() for record in caplog.records if record.levelno == logging.ERROR] == [
+        "audit: lines are being dropped; whoever reads them is slow or gone",
+        "audit: 3 lines in all could not be written",
+    ]
+
+
+def test_a_reader_who_is_stuck_holds_up_nobody() -> None:
+    pipe = Pipe()
+    sink = Sink(pipe.writing, most_waiting_bytes=10 * 65_536)
+    begin = time.monotonic()
+    for _ in range(1000):
+        sink.add(b"x" * 65_536)
+    assert time.monotonic() - begin < 5
+    # Two at the most are in the pipe and in the thread's hands.
+    assert 988 <= sink.dropped <= 990
+    sink.close(0.1)
+    assert sink.dropped >= 998
+    # The thread ends as soon as it can.
+    threading.Thread(target=pipe.read_all, daemon=True).start()
+    until(lambda: not sink._thread.is_alive())
+    os.close(pipe.writing)
+
+
+def test_after_closing_lines_are_dropped() -> None:
+    pipe = Pipe()
+    sink = Sink(pipe.writing)
+    sink.close(10)
+    sink.add(b"late\n")
+    assert sink.dropped == 1
+    os.close(pipe.writing)
+    assert pipe.read_all() == b""

@@ -1,0 +1,171 @@
+"""Certificates from files: checked at the start and again whenever the files have changed."""
+
+from __future__ import annotations
+
+import datetime
+import logging
+import threading
+from dataclasses import dataclass, field
+
+from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+_LOG = logging.getLogger(__name__)
+# A Secret's files are swapped together, but read one after the other: a reading counts when the next one is the same.
+_MOST_READINGS = 5
+_UNUSABLE = (ValueError, TypeError, UnsupportedAlgorithm)
+
+
+class CertificateError(RuntimeError):
+    """Certificate files can't be used; the text says which and why, and quotes nothing of them."""
+
+
+@dataclass(frozen=True)
+class File:
+    """A PEM file.
+
+    Attributes:
+        setting: the setting that names it, for the operator to read.
+        path: where it is; "" where the setting is not set.
+    """
+
+    setting: str
+    path: str
+
+    def __str__(self) -> str:
+        return f"{self.setting} ({self.path})"
+
+    def read(self) -> bytes:
+        """Its content; b"" where the setting is not set.
+
+        Raises:
+            CertificateError: it can't be read.
+        """
+        if not self.path:
+            return b""
+        try:
+            with open(self.path, "rb") as file:
+                return file.read()
+        except OSError as error:
+            raise CertificateError(f"{self} can't be read: {error.strerror}") from None
+
+
+@dataclass(frozen=True)
+class Pem:
+    """What the files of one end held at one moment.
+
+    Attributes:
+        certificate: our certificate, then those between it and its authority; b"" for none.
+        key: the certificate's private key.
+        authorities: certificates of the authorities that the other end is checked against; b"" for none.
+    """
+
+    certificate: bytes = b""
+    key: bytes = field(default=b"", repr=False)
+    authorities: bytes = b""
+
+
+class Certificates:
+    """The certificate files of one end of the proxy, and what they held when they could last be used."""
+
+    def __init__(self, end: str, *, certificate: File, key: File, authorities: File) -> None:
+        """Reads and checks the files.
+
+        Args:
+            end: what they are for, as the log shall call it.
+            certificate: our certificate, with those between it and its authority behind it.
+            key: the certificate's private key, without a password.
+            authorities: whom the other end's certificate has to come from.
+
+        Raises:
+            CertificateError: they can't be used.
+        """
+        self._end = end
+        self._certificate, self._key, self._authorities = certificate, key, authorities
+        self._lock = threading.Lock()
+        self._trouble = ""
+        self.current = self._read(Pem())
+        _LOG.info("%s: %s", end, self._checked(self.current))
+
+    @property
+    def mutual(self) -> bool:
+        """Whether both ends show a certificate."""
+        return bool(self._certificate.path and self._authorities.path)
+
+    def renewed(self) -> Pem | None:
+        """Looks at the files again.
+
+        Returns:
+            Their contents where they changed and can be used, once; from then on `current` holds them too. None where
+            they are as before, or can't be used: then the contents of before stay, and the log says why, once.
+        """
+        with self._lock:
+            try:
+                pem = self._read(self.current)
+                if pem == self.current:
+                    self._trouble = ""
+                    return None
+                description = self._checked(pem)
+            except CertificateError as error:
+                if str(error) != self._trouble:
+                    _LOG.error("%s: the files changed, but what was read before stays in use: %s", self._end, error)
+                    self._trouble = str(error)
+                return None
+            self._trouble = ""
+            self.current = pem
+            _LOG.info("%s: the files changed and are in use from now on: %s", self._end, description)
+            return pem
+
+    def _read(self, seen: Pem) -> Pem:
+        for _ in range(_MOST_READINGS):
+            pem = Pem(self._certificate.read(), self._key.read(), self._authorities.read())
+            if pem == seen:
+                return pem
+            seen = pem
+        files = ", ".join(str(file) for file in (self._certificate, self._key, self._authorities) if file.path)
+        raise CertificateError(f"{files} changed while they were read")
+
+    def _checked(self, pem: Pem) -> str:
+        parts = []
+        if self._certificate.path:
+            parts.append(self._checked_pair(pem))
+        if self._authorities.path:
+            # gRPC would take an empty list for the usual authorities, all of them.
+            found = _certificates(self._authorities, pem.authorities)
+            names = "; ".join(authority.subject.rfc4514_string() for authority in found)
+            parts.append(f"the other end is checked against {names}")
+        return ", ".join(parts)
+
+    def _checked_pair(self, pem: Pem) -> str:
+        own = _certificates(self._certificate, pem.certificate)[0]
+        try:
+            key = load_pem_private_key(pem.key, password=None)
+        except _UNUSABLE:
+            raise CertificateError(f"{self._key} holds no PEM private key; expected one without a password") from None
+        if not isinstance(key, rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey):
+            raise CertificateError(f"{self._key} holds a key of another kind; expected RSA or EC")
+        if key.public_key() != own.public_key():
+            raise CertificateError(f"{self._key} is not the key of the first certificate in {self._certificate}")
+        end = own.not_valid_after_utc
+        if end < datetime.datetime.now(datetime.UTC):
+            raise CertificateError(f"{self._certificate} holds a certificate that ended at {end.isoformat()}; renew it")
+        return f"certificate {own.serial_number:x} until {end.isoformat()}"
+
+
+def _certificates(file: File, content: bytes) -> list[x509.Certificate]:
+    try:
+        found = x509.load_pem_x509_certificates(content)
+        for certificate in found:
+            certificate.public_key()
+    except _UNUSABLE:
+        raise CertificateError(f"{file} holds no PEM certificate, or one that can't be read") from None
+    return found
+
+
+def mode(certificates: Certificates | None) -> str:
+    """How an end speaks, for the log."""
+    if certificates is None:
+        return "plaintext"
+    return "mutual TLS" if certificates.mutual else "TLS"
