@@ -17,10 +17,11 @@ from chart_checks.helm import CHART, NAMESPACE, RELEASE, render
 from chart_checks.network_policy import selects
 from chart_checks.pods import pods
 from chart_checks.value_sets import VALUE_SETS
+from mm_service.settings import SettingsError
 from triton_proxy.__main__ import DRAIN_HANGS_SECS
 from triton_proxy.access import read_policy
 from triton_proxy.budget import Budget
-from triton_proxy.settings import TABLE, SettingsError, load
+from triton_proxy.settings import TABLE, load
 
 SCHEMA = json.loads((CHART / "values.schema.json").read_text())
 SETTINGS = SCHEMA["properties"]["proxy"]["properties"]["settings"]["properties"]

@@ -1,4 +1,4 @@
-"""Finding the one credential that a call's metadata carries."""
+"""Finding the one credential that a call's headers carry."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _POSSIBLE = re.compile("[!-~]+")
 
 
 class UnusableCredential(Exception):  # noqa: N818 - says what it is about
-    """The metadata carries no credential that could be asked about; the text is fit for the caller."""
+    """The headers carry no credential that could be asked about; the text is fit for the caller."""
 
 
 class Kind(enum.Enum):
@@ -45,39 +45,42 @@ class Credential:
         return "Authorization", f"Bearer {self.secret}"
 
 
-def from_metadata(metadata: Iterable[tuple[str, str | bytes]]) -> Credential:
+def from_headers(headers: Iterable[tuple[str, str | bytes]], *, noun: str = "header") -> Credential:
     """The call's credential; where both kinds are given, the API key, as the published clients send both.
 
     Args:
-        metadata: the call's invocation metadata.
+        headers: names, in any case (RFC 9110, 5.1), and values; of gRPC the call's invocation metadata.
+        noun: what the caller's protocol calls a header.
 
     Raises:
         UnusableCredential: there is none, one is repeated, or one can't be a key or token.
     """
     found: dict[str, str] = {}
-    for key, value in metadata:
-        if key not in (API_KEY_HEADER, TOKEN_HEADER):
+    for name, value in headers:
+        # Outside ASCII, other letters become these in lower case.
+        key = name.lower() if name.isascii() else name
+        if key not in LONGEST_BYTES:
             continue
         if key in found:
-            raise UnusableCredential(f"metadata {key} is given more than once; send it once")
+            raise UnusableCredential(f"{noun} {key} is given more than once; send it once")
         found[key] = value if isinstance(value, str) else value.decode("latin-1")
     if API_KEY_HEADER in found:
-        return Credential(Kind.API_KEY, _checked(API_KEY_HEADER, found[API_KEY_HEADER].strip(" ")))
+        return Credential(Kind.API_KEY, _checked(noun, API_KEY_HEADER, found[API_KEY_HEADER].strip(" ")))
     if TOKEN_HEADER in found:
         scheme, _, token = found[TOKEN_HEADER].strip(" ").partition(" ")
         if scheme.lower() != "bearer":
-            raise UnusableCredential(f"metadata {TOKEN_HEADER} is not of the form 'Bearer <token>'")
-        return Credential(Kind.TOKEN, _checked(TOKEN_HEADER, token.strip(" ")))
+            raise UnusableCredential(f"{noun} {TOKEN_HEADER} is not of the form 'Bearer <token>'")
+        return Credential(Kind.TOKEN, _checked(noun, TOKEN_HEADER, token.strip(" ")))
     raise UnusableCredential(
-        f"missing credentials: send metadata {API_KEY_HEADER} (a Domino API key) or {TOKEN_HEADER} ('Bearer <token>')"
+        f"missing credentials: send {noun} {API_KEY_HEADER} (a Domino API key) or {TOKEN_HEADER} ('Bearer <token>')"
     )
 
 
-def _checked(key: str, value: str) -> str:
+def _checked(noun: str, key: str, value: str) -> str:
     longest = LONGEST_BYTES[key]
     if len(value) > longest:
         what = "a Domino API key" if key == API_KEY_HEADER else "a token"
-        raise UnusableCredential(f"metadata {key} holds {len(value)} bytes; expected {what} of at most {longest}")
+        raise UnusableCredential(f"{noun} {key} holds {len(value)} bytes; expected {what} of at most {longest}")
     if not _POSSIBLE.fullmatch(value):
-        raise UnusableCredential(f"metadata {key} is empty or holds characters that no credential has")
+        raise UnusableCredential(f"{noun} {key} is empty or holds characters that no credential has")
     return value

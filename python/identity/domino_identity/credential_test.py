@@ -4,13 +4,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from domino_identity.credential import Credential, Kind, UnusableCredential, from_metadata
+from domino_identity.credential import Credential, Kind, UnusableCredential, from_headers
 
 
 @pytest.mark.parametrize(
     ("metadata", "expected"),
     [
         ([("x-domino-api-key", "k3y")], Credential(Kind.API_KEY, "k3y")),
+        ([("X-Domino-Api-Key", "k3y")], Credential(Kind.API_KEY, "k3y")),
         ([("x-domino-api-key", " k3y ")], Credential(Kind.API_KEY, "k3y")),
         ([("authorization", "Bearer a.b.c")], Credential(Kind.TOKEN, "a.b.c")),
         ([("authorization", "bearer  a.b.c ")], Credential(Kind.TOKEN, "a.b.c")),
@@ -21,7 +22,7 @@ from domino_identity.credential import Credential, Kind, UnusableCredential, fro
     ],
 )
 def test_found(metadata: list[tuple[str, str | bytes]], expected: Credential) -> None:
-    assert from_metadata(metadata) == expected
+    assert from_headers(metadata, noun="metadata") == expected
 
 
 @pytest.mark.parametrize(
@@ -30,7 +31,8 @@ def test_found(metadata: list[tuple[str, str | bytes]], expected: Credential) ->
         ([], "missing credentials: send metadata x-domino-api-key"),
         ([("x-domino-api-key-bin", b"k")], "missing credentials"),
         ([("authorization-bin", b"Bearer a")], "missing credentials"),
-        ([("X-Domino-Api-Key", "k")], "missing credentials"),
+        ([("x-domino-api-\u212aey", "k")], "missing credentials"),
+        ([("X-Domino-Api-Key", "a"), ("x-domino-api-key", "b")], "given more than once"),
         ([("x-domino-api-key", "k\n")], "characters that no credential has"),
         ([("x-domino-api-key", "k\xa0")], "characters that no credential has"),
         ([("x-domino-api-key", ""), ("authorization", "Bearer a")], "metadata x-domino-api-key is empty"),
@@ -56,7 +58,14 @@ def test_found(metadata: list[tuple[str, str | bytes]], expected: Credential) ->
 )
 def test_refused(metadata: list[tuple[str, str | bytes]], text: str) -> None:
     with pytest.raises(UnusableCredential, match=text.replace("(", r"\(")):
-        from_metadata(metadata)
+        from_headers(metadata, noun="metadata")
+
+
+def test_texts_call_a_header_what_the_protocol_calls_it() -> None:
+    with pytest.raises(UnusableCredential, match=r"^missing credentials: send header x-domino-api-key "):
+        from_headers([])
+    with pytest.raises(UnusableCredential, match=r"^header authorization is not of the form"):
+        from_headers([("Authorization", "Basic dTpw")])
 
 
 @given(
@@ -70,7 +79,7 @@ def test_refused(metadata: list[tuple[str, str | bytes]], text: str) -> None:
 )
 def test_whatever_passes_is_one_clean_header(metadata: list[tuple[str, str | bytes]]) -> None:
     try:
-        credential = from_metadata(metadata)
+        credential = from_headers(metadata, noun="metadata")
     except UnusableCredential:
         return
     name, value = credential.header

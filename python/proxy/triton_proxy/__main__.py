@@ -12,12 +12,12 @@ import sys
 # no credential may get there. It reads this when it is imported, as it is below.
 os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 
-from mm_service import supervisor
+from mm_service import settings, supervisor
 from multimodal_contract.allocator import keep_freed_memory
 from triton_proxy import check_policy
-from triton_proxy import settings as settings_module
 from triton_proxy.access_yaml import PolicyError
 from triton_proxy.server import Server, authenticator_for
+from triton_proxy.settings import Settings
 
 # Large enough for what a busy proxy frees between two packets; MAX_MB_IN_FLIGHT bounds what it holds.
 _KEPT_BYTES = 256 * 1024 * 1024
@@ -43,15 +43,15 @@ def main() -> int:
         prog="triton_proxy",
         description="The authenticated way to Triton. It is set up by environment variables only.\n"
         "`triton_proxy check-policy --help` explains decisions of an access policy.",
-        epilog=f"settings:\n{settings_module.describe()}\n{_EXAMPLE}",
+        epilog=f"settings:\n{settings.describe(Settings)}\n{_EXAMPLE}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     ).parse_args()
     try:
-        settings = settings_module.load(os.environ)
-    except settings_module.SettingsError as error:
+        loaded = settings.load(Settings, os.environ)
+    except settings.SettingsError as error:
         sys.stderr.write(f"triton_proxy: cannot start; --help lists the settings\n{error}\n")
         return 2
-    logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.basicConfig(level=loaded.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
 
     supervisor.end_with_any_thread()
     # Before there are threads: each would get an arena of its own.
@@ -64,7 +64,7 @@ def main() -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: None)
     try:
-        server = Server(settings, authenticator_for(settings))
+        server = Server(loaded, authenticator_for(loaded))
     except PolicyError as error:
         sys.stderr.write(f"triton_proxy: {error}\n")
         return 2
@@ -73,7 +73,7 @@ def main() -> int:
         return 1
     server.start()
     os.read(ended, 1)
-    supervisor.end_within(settings.drain_secs + DRAIN_HANGS_SECS)
+    supervisor.end_within(loaded.drain_secs + DRAIN_HANGS_SECS)
     server.drain()
     return 0
 

@@ -12,7 +12,7 @@ import grpc
 
 from domino_identity import IdentityUnavailable, Kind, NotAuthenticated, Principal
 from domino_identity.caller import Caller
-from domino_identity.credential import Credential, UnusableCredential, from_metadata
+from domino_identity.credential import Credential, UnusableCredential, from_headers
 from domino_identity.decisions import Decisions, Standing
 from multimodal_contract import NOT_ACCEPTED, RETRY_AFTER_MS
 from triton_proxy.access import Access, Denied
@@ -118,7 +118,7 @@ class Gate:
             metadata: of the call.
         """
         try:
-            return self.decisions.standing(from_metadata(metadata))
+            return self.decisions.standing(from_headers(metadata, noun="metadata"))
         except UnusableCredential:
             return Standing.REFUSED
 
@@ -152,7 +152,7 @@ class Gate:
         began = time.monotonic()
         kind: Kind | None = None
         try:
-            credential = from_metadata(context.invocation_metadata())
+            credential = from_headers(context.invocation_metadata(), noun="metadata")
             kind = credential.kind
             return credential, decide(credential)
         except Exception as error:  # noqa: BLE001 - whatever it is, it means no

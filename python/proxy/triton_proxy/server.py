@@ -7,14 +7,7 @@ from dataclasses import dataclass
 
 import grpc
 
-from domino_identity import Authenticator
-from domino_identity.breaker import Breaker
-from domino_identity.decisions import Decisions
-from domino_identity.domino import DominoPrincipal
-from domino_identity.http import Client
-from domino_identity.jwks import Keys
-from domino_identity.keycloak import KeycloakTokens
-from domino_identity.tree import AnyOf, Deny
+from domino_identity import Authenticator, factory
 from mm_service import tls
 from mm_service.line_sink import Sink
 from mm_service.supervisor import Workers
@@ -70,8 +63,6 @@ _MB = 1024 * 1024
 # What a client may send before it is read, for each stream: the next frame comes in while the one before is looked at.
 # At 4 MiB one stream of 5 MB frames was 5 % slower; at 16 MiB, a few percent faster, 64 streams would take a gigabyte.
 _WINDOW_BYTES = 8 * _MB
-# Below a realm's issuer, by Keycloak's own layout.
-_KEYS_PATH = "/protocol/openid-connect/certs"
 
 # gRPC logs values of metadata that are not UTF-8, in full: one of them may be a key with a stray byte.
 logging.getLogger("grpc._cython.cygrpc").addFilter(lambda record: not str(record.msg).startswith("Invalid encoding"))
@@ -104,7 +95,7 @@ class Server:
             RuntimeError: the address can't be bound; as `CertificateError` where a certificate's files can't be used.
         """
         self._settings = settings
-        self._certificates = tls_grpc.for_listener(settings)
+        self._certificates = tls.for_listener(settings)
         self._triton_certificates = tls_grpc.for_triton(settings)
         link = Link(
             settings.triton_url,
@@ -219,12 +210,7 @@ class Server:
 def gate_for(settings: Settings, authenticator: Authenticator, audit: Audit) -> Gate:
     """What all calls go through, as the settings say."""
     return Gate(
-        decisions=Decisions(
-            authenticator,
-            positive_secs=settings.auth_cache_secs,
-            stale_secs=settings.auth_stale_secs,
-            calls=settings.max_streams,
-        ),
+        decisions=factory.decisions_for(settings, authenticator, calls=settings.max_streams),
         access=Access(PolicyFile(settings.access_policy_file) if settings.access_policy_file else None),
         limits=Limits(
             calls=settings.max_calls_per_principal,
@@ -237,26 +223,5 @@ def gate_for(settings: Settings, authenticator: Authenticator, audit: Audit) -> 
 
 
 def authenticator_for(settings: Settings) -> Authenticator:
-    """The tree of authenticators that the settings ask for; where they ask for none, nobody gets in."""
-    client = Client(connections=settings.max_streams, ca_bundle=settings.domino_ca_file or None)
-    tree: list[Authenticator] = []
-    if settings.keycloak_issuer:
-        url = settings.keycloak_jwks_url or settings.keycloak_issuer + _KEYS_PATH
-        tree.append(
-            KeycloakTokens(
-                (settings.keycloak_issuer, *settings.keycloak_issuer_aliases),
-                Keys(url, client),
-                audience=settings.jwt_audience or None,
-                authorized_parties=settings.jwt_authorized_parties,
-                leeway_secs=settings.jwt_leeway_secs,
-            )
-        )
-        _LOG.info("tokens of %s are verified with the keys at %s", settings.keycloak_issuer, url)
-    if settings.domino_host:
-        domino = DominoPrincipal(settings.domino_host, client, timeout_secs=settings.auth_timeout_secs)
-        tree.append(Breaker(domino, domino.answers))
-        _LOG.info("API keys, and tokens not verified here, are asked about at %s", settings.domino_host)
-    if not tree:
-        _LOG.warning("neither DOMINO_HOST nor KEYCLOAK_ISSUER is set: nobody gets in")
-        return Deny()
-    return AnyOf(tree)
+    """The authenticators that the settings ask for; where they ask for none, nobody gets in."""
+    return factory.authenticator_for(settings, connections=settings.max_streams)

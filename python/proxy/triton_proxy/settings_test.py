@@ -4,7 +4,8 @@ import dataclasses
 
 import pytest
 
-from triton_proxy.settings import TABLE, Settings, SettingsError, describe, load
+from mm_service.settings import SettingsError, describe
+from triton_proxy.settings import TABLE, Settings, load
 
 REQUIRED = {"TRITON_URL": "triton:8001", "DOMINO_HOST": "http://domino:80"}
 
@@ -55,7 +56,7 @@ def test_table_and_class_agree() -> None:
 
 
 def test_help_has_every_setting_with_its_default() -> None:
-    text = describe()
+    text = describe(Settings)
     for setting in TABLE:
         row = next(line for line in text.splitlines() if line.split()[0] == setting.env)
         default = "required" if setting.default is None else f"default {setting.default or 'none'}"

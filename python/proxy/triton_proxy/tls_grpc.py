@@ -1,30 +1,14 @@
-"""Certificates as grpc takes them: those of the listener, and those of the connections to Triton."""
+"""Certificates as grpc takes them: for the listener and for the connections to Triton."""
 
 from __future__ import annotations
 
 import grpc
 
 from mm_service.tls import Certificates, File, Pem
-from triton_proxy.settings import Settings
+from triton_proxy.settings import TritonSettings
 
 
-def for_listener(settings: Settings) -> Certificates | None:
-    """The listener's files; None where it speaks plaintext.
-
-    Raises:
-        CertificateError: they can't be used.
-    """
-    if not settings.tls_cert_file:
-        return None
-    return Certificates(
-        "listener",
-        certificate=File("TLS_CERT_FILE", settings.tls_cert_file),
-        key=File("TLS_KEY_FILE", settings.tls_key_file),
-        authorities=File("TLS_CLIENT_CA_FILE", settings.tls_client_ca_file),
-    )
-
-
-def for_triton(settings: Settings) -> Certificates | None:
+def for_triton(settings: TritonSettings) -> Certificates | None:
     """The files for connections to Triton; None where they are plaintext.
 
     Raises:

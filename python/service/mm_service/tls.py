@@ -12,10 +12,38 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
+from mm_service import parse
+from mm_service.settings import setting
+
 _LOG = logging.getLogger(__name__)
 # A Secret's files are swapped together, but read one after the other: a reading counts when the next one is the same.
 _MOST_READINGS = 5
 _UNUSABLE = (ValueError, TypeError, UnsupportedAlgorithm)
+
+
+@dataclass(frozen=True)
+class TlsSettings:
+    """The certificate files of a server's listener."""
+
+    tls_cert_file: str = setting(
+        "",
+        parse.optional(parse.file),
+        "PEM file of the server's certificate, with those between it and its authority behind it; set, clients"
+        " have to use TLS. Needs TLS_KEY_FILE.",
+        ("TLS_KEY_FILE",),
+    )
+    tls_key_file: str = setting(
+        "",
+        parse.optional(parse.file),
+        "PEM file of the private key of TLS_CERT_FILE, without a password.",
+        ("TLS_CERT_FILE",),
+    )
+    tls_client_ca_file: str = setting(
+        "",
+        parse.optional(parse.ca_file),
+        "PEM file of the authorities that clients' certificates must come from; set, none gets in without one.",
+        ("TLS_CERT_FILE",),
+    )
 
 
 class CertificateError(RuntimeError):
@@ -162,6 +190,22 @@ def _certificates(file: File, content: bytes) -> list[x509.Certificate]:
     except _UNUSABLE:
         raise CertificateError(f"{file} holds no PEM certificate, or one that can't be read") from None
     return found
+
+
+def for_listener(settings: TlsSettings) -> Certificates | None:
+    """The listener's files; None where it speaks plaintext.
+
+    Raises:
+        CertificateError: they can't be used.
+    """
+    if not settings.tls_cert_file:
+        return None
+    return Certificates(
+        "listener",
+        certificate=File("TLS_CERT_FILE", settings.tls_cert_file),
+        key=File("TLS_KEY_FILE", settings.tls_key_file),
+        authorities=File("TLS_CLIENT_CA_FILE", settings.tls_client_ca_file),
+    )
 
 
 def mode(certificates: Certificates | None) -> str:
