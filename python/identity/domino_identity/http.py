@@ -6,17 +6,22 @@ import contextlib
 import http.cookiejar
 import logging
 import socket
+import ssl
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 import requests
 import urllib3
 
+from mm_service.tls import CertificateError, File
+from mm_service.watched_file import WatchedFile
+
 _LOG = logging.getLogger(__name__)
 # A principal takes about half a KB, Keycloak's keys about 5.
 _LONGEST_ANSWER = 256 * 1024
+_LOOK_EVERY_SECS = 1.0
 
 # It quotes headers that it can't parse, and an answer may echo the request with its credential.
 logging.getLogger("urllib3").setLevel(logging.ERROR)
@@ -85,7 +90,8 @@ def _end(sock: socket.socket) -> None:
         socket.socket.shutdown(sock, socket.SHUT_RDWR)
 
 
-# The alarm of the request that this thread makes; a connection learns of it no other way.
+# The alarm of the request that this thread makes, and the authorities that hold for it; a connection learns of them no
+# other way.
 _of_thread = threading.local()
 
 
@@ -104,7 +110,10 @@ class _Http(_Watched, urllib3.connection.HTTPConnection):  # type: ignore[misc] 
 
 
 class _Https(_Watched, urllib3.connection.HTTPSConnection):  # type: ignore[misc]  # as above
-    pass
+    def connect(self) -> None:
+        if _of_thread.authorities is not None:
+            self.ca_certs, self.ca_cert_data = None, _of_thread.authorities
+        super().connect()
 
 
 class _HttpPool(urllib3.HTTPConnectionPool):
@@ -118,20 +127,31 @@ class _HttpsPool(urllib3.HTTPSConnectionPool):
 class Client:
     """Connections to identity servers, shared by all calls."""
 
-    def __init__(self, *, connections: int, ca_bundle: str | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        connections: int,
+        ca_bundle: str | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         """Nothing is called yet.
 
         Args:
             connections: how many connections to one server may be kept.
-            ca_bundle: PEM file of the authorities to check servers against; None for the usual ones. There is no
-                way not to check.
+            ca_bundle: PEM file of the authorities to check servers against, looked at once a second at most; None
+                for the usual ones. There is no way not to check.
+            clock: the time in seconds by which it is looked at.
+
+        Raises:
+            CertificateError: the file can't be used.
         """
+        self._authorities = None if ca_bundle is None else _authorities(ca_bundle, clock)
         self._session = requests.Session()
         # A .netrc or a proxy from the environment would replace or divert the caller's credential.
         self._session.trust_env = False
         # A cookie that one caller's answer sets would be sent along with the next caller's credential.
         self._session.cookies.set_policy(http.cookiejar.DefaultCookiePolicy(allowed_domains=[]))
-        self._session.verify = ca_bundle or True
+        self._session.verify = True
         adapter = requests.adapters.HTTPAdapter(pool_connections=4, pool_maxsize=connections, max_retries=0)
         adapter.poolmanager.pool_classes_by_scheme = {"http": _HttpPool, "https": _HttpsPool}
         self._session.mount("http://", adapter)
@@ -140,6 +160,12 @@ class Client:
     def close(self) -> None:
         """Closes the connections."""
         self._session.close()
+
+    def _current_authorities(self) -> str | None:
+        if self._authorities is None:
+            return None
+        self._authorities.look()
+        return self._authorities.current
 
     def get(self, url: str, headers: Mapping[str, str], *, timeout_secs: float) -> tuple[int, bytes]:
         """Status and body; a redirect is an answer like any other and never followed.
@@ -153,6 +179,7 @@ class Client:
             NoAnswer: there is no whole answer of a sensible size within the time.
         """
         alarm = _of_thread.alarm = _Alarm(timeout_secs)
+        _of_thread.authorities = self._current_authorities()
         deadline = time.monotonic() + timeout_secs
         try:
             with self._session.get(
@@ -176,3 +203,28 @@ class Client:
             raise NoAnswer(type(error).__name__) from None
         finally:
             alarm.stop()
+
+
+def _authorities(path: str, clock: Callable[[], float]) -> WatchedFile[str]:
+    """The authorities' certificates in a file, as PEM."""
+    file = File("DOMINO_CA_FILE", path)
+
+    def checked(contents: tuple[bytes, ...]) -> str:
+        text = contents[0].decode("ascii", "ignore")
+        try:
+            # As a connection does it, which would take an empty text for the usual authorities.
+            ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=text)
+        except (ssl.SSLError, ValueError):
+            raise CertificateError(f"{file} holds no PEM certificate, or one that can't be read") from None
+        return text
+
+    return WatchedFile(
+        [path],
+        lambda: (file.read(),),
+        checked,
+        error=CertificateError,
+        changed=lambda _: _LOG.info("%s has changed and holds for new connections", file),
+        failed=lambda text: _LOG.error("%s has changed, but what was read before stays in use: %s", file, text),
+        look_every_secs=_LOOK_EVERY_SECS,
+        clock=clock,
+    )

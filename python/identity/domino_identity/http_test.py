@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import socket
 import ssl
 import threading
@@ -12,6 +13,7 @@ import pytest
 
 from domino_identity.http import Client, NoAnswer, _end
 from identity_testing.raw_server import RawServer, tls_of, whole
+from mm_service.tls import CertificateError
 from service_testing.authority import Authority
 
 OK = whole("200 OK", b"{}")
@@ -49,6 +51,47 @@ def test_a_foreign_authority_never_sees_the_request(ours: Tls, variable: str, mo
         with pytest.raises(NoAnswer, match="SSLError"):
             Client(connections=1).get(server.url, {"X-Domino-Api-Key": "k"}, timeout_secs=5)
         assert server.requests == []
+
+
+def outcome(client: Client, server: RawServer) -> str:
+    """What a request on a new connection gets."""
+    try:
+        return str(client.get(server.url, {}, timeout_secs=5)[0])
+    except NoAnswer as error:
+        return str(error)
+
+
+def test_new_authorities_hold_for_new_connections_and_what_is_broken_for_none(
+    ours: Tls, caplog: pytest.LogCaptureFixture
+) -> None:
+    seconds = itertools.count()
+    file = Path(ours.ca_file)
+    good, other = file.read_bytes(), Authority("another").pem
+    with RawServer(OK, tls=ours.server) as server:
+        client = Client(connections=1, ca_bundle=ours.ca_file, clock=lambda: float(next(seconds)))
+        assert outcome(client, server) == "200"
+        file.write_bytes(other)
+        assert outcome(client, server) == "SSLError"
+        for broken in (b"", b"half a certificate", good[:200]):
+            file.write_bytes(broken)
+            assert outcome(client, server) == "SSLError"
+        file.write_bytes(good)
+        assert outcome(client, server) == "200"
+        file.unlink()
+        assert outcome(client, server) == "200"
+    holds_none = f"DOMINO_CA_FILE ({file}) holds no PEM certificate, or one that can't be read"
+    assert [record.getMessage().partition(": ")[2] for record in caplog.records if record.levelname == "ERROR"] == [
+        holds_none,
+        f"DOMINO_CA_FILE ({file}) can't be read: No such file or directory",
+    ]
+
+
+@pytest.mark.parametrize("content", [b"", b"half a certificate", None])
+def test_authorities_that_cannot_be_used_stop_the_start(tmp_path: Path, content: bytes | None) -> None:
+    if content is not None:
+        (tmp_path / "ca.pem").write_bytes(content)
+    with pytest.raises(CertificateError, match=r"^DOMINO_CA_FILE \(.*ca.pem\) (holds no PEM|can't be read: No such)"):
+        Client(connections=1, ca_bundle=str(tmp_path / "ca.pem"))
 
 
 def test_a_certificate_for_somewhere_else(tmp_path: Path) -> None:

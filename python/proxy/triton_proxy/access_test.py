@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from domino_identity import Principal
-from triton_proxy.access import Access, Denied, PolicyFile
+from triton_proxy.access import Access, Denied, policy_file
 from triton_proxy.access_policy import Policy
 from triton_proxy.access_yaml import PolicyError
 
@@ -36,7 +36,7 @@ class Place:
         self.path = folder / "policy.yaml"
         self.path.write_text(text("ann"))
         self.clock = Clock()
-        self.access = Access(PolicyFile(str(self.path), self.clock))
+        self.access = Access(policy_file(str(self.path), self.clock))
 
     def allowed(self, principal: Principal = ANN, *, later: bool = True) -> bool:
         self.clock.now += 1.0 if later else 0.99
@@ -97,7 +97,7 @@ def test_follows_a_config_map(tmp_path: Path) -> None:
     (tmp_path / "..data").symlink_to("v1")
     (tmp_path / "policy.yaml").symlink_to("..data/policy.yaml")
     clock = Clock()
-    access = Access(PolicyFile(str(tmp_path / "policy.yaml"), clock))
+    access = Access(policy_file(str(tmp_path / "policy.yaml"), clock))
     access.check(ANN, "m", "1")
     (tmp_path / "next").symlink_to("v2")
     (tmp_path / "next").rename(tmp_path / "..data")
@@ -147,7 +147,7 @@ def test_a_broken_file_stops_the_start(tmp_path: Path, content: bytes | None, to
     if content is not None:
         path.write_bytes(content)
     with pytest.raises(PolicyError) as caught:
-        PolicyFile(str(path))
+        policy_file(str(path))
     assert str(caught.value).startswith(f"access policy {path} can't be used:\n")
     assert told in str(caught.value)
 
@@ -157,7 +157,7 @@ def test_many_threads_while_the_file_changes(tmp_path: Path) -> None:
     path.write_text(text("ann"))
     begin = time.monotonic()
     # Every second of this clock is a millisecond, so that the file is looked at all the time.
-    access = Access(PolicyFile(str(path), lambda: (time.monotonic() - begin) * 1000))
+    access = Access(policy_file(str(path), lambda: (time.monotonic() - begin) * 1000))
 
     def ask() -> None:
         for _ in range(300):

@@ -13,7 +13,7 @@ from mm_service.line_sink import Sink
 from mm_service.supervisor import Workers
 from multimodal_contract import CHAT_METHOD, FRAME_BYTES, SEND_UNARY_METHOD
 from triton_proxy import tls_grpc
-from triton_proxy.access import Access, PolicyFile
+from triton_proxy.access import Access, policy_file
 from triton_proxy.audit import Audit
 from triton_proxy.budget import PACKET_COPIES, Budget, BudgetStatistics
 from triton_proxy.chat import CallStatistics, Chat
@@ -211,7 +211,7 @@ def gate_for(settings: Settings, authenticator: Authenticator, audit: Audit) -> 
     """What all calls go through, as the settings say."""
     return Gate(
         decisions=factory.decisions_for(settings, authenticator, calls=settings.max_streams),
-        access=Access(PolicyFile(settings.access_policy_file) if settings.access_policy_file else None),
+        access=Access(policy_file(settings.access_policy_file) if settings.access_policy_file else None),
         limits=Limits(
             calls=settings.max_calls_per_principal,
             in_flight=settings.max_in_flight_per_principal,

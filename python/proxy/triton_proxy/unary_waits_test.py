@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from multimodal_contract import NOT_ACCEPTED, SEND_UNARY_METHOD, pb
 from proxy_testing.raw_call import unread_calls
 from proxy_testing.triton import SLOW, SLOW_TO_DESCRIBE
 from proxy_testing.whole import BOB, NOTE, TIMEOUT, Served, packet, served, trailing, until
-from triton_proxy import access, model_cache
+from triton_proxy import model_cache
 from triton_proxy.event_call import FAILED
 from triton_proxy.health import LIVENESS_SERVICE
 from triton_proxy.reply import Reply, Request
@@ -84,16 +85,17 @@ def test_a_policy_that_takes_long_to_read_holds_up_nobody(tmp_path: Path, monkey
     looking, may_go_on = threading.Event(), threading.Event()
     file = tmp_path / "policy.yaml"
     file.write_text("rules: [{models: [m], allow: {users: [ann]}}]")
-    look = access._signature
+    stat = os.stat
 
-    def slow(path: str) -> tuple[int, int, int, int, int] | None:
-        looking.set()
-        assert may_go_on.wait(TIMEOUT)
-        return look(path)
+    def slow(path: Any, **more: Any) -> os.stat_result:
+        if path == str(file):
+            looking.set()
+            assert may_go_on.wait(TIMEOUT)
+        return stat(path, **more)
 
     with served(access_policy_file=str(file)) as proxy:
         proxy.ask(NOTE)
-        monkeypatch.setattr(access, "_signature", slow)
+        monkeypatch.setattr(os, "stat", slow)
         until(lambda: proxy.server._gate.access.due)
         waiting = proxy.begin(packet("m"))
         assert looking.wait(TIMEOUT)

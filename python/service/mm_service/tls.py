@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime
 import logging
-import threading
 from dataclasses import dataclass, field
 
 from cryptography import x509
@@ -14,10 +13,9 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from mm_service import parse
 from mm_service.settings import setting
+from mm_service.watched_file import WatchedFile, WatchedFileStatistics
 
 _LOG = logging.getLogger(__name__)
-# A Secret's files are swapped together, but read one after the other: a reading counts when the next one is the same.
-_MOST_READINGS = 5
 _UNUSABLE = (ValueError, TypeError, UnsupportedAlgorithm)
 
 
@@ -96,7 +94,7 @@ class Pem:
 
 
 class Certificates:
-    """The certificate files of one end of the proxy, and what they held when they could last be used."""
+    """The certificate files of one end of a connection, and what they held when they could last be used."""
 
     def __init__(self, end: str, *, certificate: File, key: File, authorities: File) -> None:
         """Reads and checks the files.
@@ -110,17 +108,28 @@ class Certificates:
         Raises:
             CertificateError: they can't be used.
         """
-        self._end = end
-        self._certificate, self._key, self._authorities = certificate, key, authorities
-        self._lock = threading.Lock()
-        self._trouble = ""
-        self.current = self._read(Pem())
-        _LOG.info("%s: %s", end, self._checked(self.current))
+        self._certificate, self._key, self._authorities = files = certificate, key, authorities
+        self._file: WatchedFile[tuple[Pem, str]] = WatchedFile(
+            [file.path for file in files],
+            lambda: tuple(file.read() for file in files),
+            lambda contents: self._checked(Pem(*contents)),
+            error=CertificateError,
+            changed=lambda value: _LOG.info("%s: the files changed and are in use from now on: %s", end, value[1]),
+            failed=lambda text: _LOG.error(
+                "%s: the files changed, but what was read before stays in use: %s", end, text
+            ),
+        )
+        _LOG.info("%s: %s", end, self._file.current[1])
 
     @property
     def mutual(self) -> bool:
         """Whether both ends show a certificate."""
         return bool(self._certificate.path and self._authorities.path)
+
+    @property
+    def current(self) -> Pem:
+        """What the files held when they were last looked at and could be used."""
+        return self._file.current[0]
 
     def renewed(self) -> Pem | None:
         """Looks at the files again.
@@ -129,33 +138,14 @@ class Certificates:
             Their contents where they changed and can be used, once; from then on `current` holds them too. None where
             they are as before, or can't be used: then the contents of before stay, and the log says why, once.
         """
-        with self._lock:
-            try:
-                pem = self._read(self.current)
-                if pem == self.current:
-                    self._trouble = ""
-                    return None
-                description = self._checked(pem)
-            except CertificateError as error:
-                if str(error) != self._trouble:
-                    _LOG.error("%s: the files changed, but what was read before stays in use: %s", self._end, error)
-                    self._trouble = str(error)
-                return None
-            self._trouble = ""
-            self.current = pem
-            _LOG.info("%s: the files changed and are in use from now on: %s", self._end, description)
-            return pem
+        return self.current if self._file.look() else None
 
-    def _read(self, seen: Pem) -> Pem:
-        for _ in range(_MOST_READINGS):
-            pem = Pem(self._certificate.read(), self._key.read(), self._authorities.read())
-            if pem == seen:
-                return pem
-            seen = pem
-        files = ", ".join(str(file) for file in (self._certificate, self._key, self._authorities) if file.path)
-        raise CertificateError(f"{files} changed while they were read")
+    def statistics(self) -> WatchedFileStatistics:
+        """What became of the changes of the files so far."""
+        return self._file.statistics()
 
-    def _checked(self, pem: Pem) -> str:
+    def _checked(self, pem: Pem) -> tuple[Pem, str]:
+        """The contents, and what they are in words."""
         parts = []
         if self._certificate.path:
             parts.append(self._checked_pair(pem))
@@ -164,7 +154,7 @@ class Certificates:
             found = _certificates(self._authorities, pem.authorities)
             names = "; ".join(authority.subject.rfc4514_string() for authority in found)
             parts.append(f"the other end is checked against {names}")
-        return ", ".join(parts)
+        return pem, ", ".join(parts)
 
     def _checked_pair(self, pem: Pem) -> str:
         own = _certificates(self._certificate, pem.certificate)[0]
