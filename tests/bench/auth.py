@@ -20,7 +20,7 @@ from multiprocessing.connection import Connection
 import grpc
 
 from devstack.domino import Behaviour, DominoStandIn
-from mm_service.line_sink import Sink
+from mm_service.line_sink import LineSink
 from triton_proxy.audit import Audit
 from triton_proxy.door import Door
 from triton_proxy.gate import Passage
@@ -50,7 +50,7 @@ class Open(grpc.GenericRpcHandler):
 def door(domino_host: str) -> grpc.GenericRpcHandler:
     """The same behind the proxy's own door, with its audit log."""
     settings = load({"TRITON_URL": "127.0.0.1:1", "DOMINO_HOST": domino_host})
-    gate = gate_for(settings, authenticator_for(settings), Audit(Sink(os.open(os.devnull, os.O_WRONLY))))
+    gate = gate_for(settings, authenticator_for(settings), Audit(LineSink("audit", os.open(os.devnull, os.O_WRONLY))))
     return Door(gate, {_METHOD: echo}, {}, ThreadPoolExecutor(1))
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import logging
 import os
-import signal
 import sys
 
 # The core of grpc logs a line for each malformed call, with pieces of the call in it: anybody could fill the log, and
@@ -56,13 +55,8 @@ def main() -> int:
     supervisor.end_with_any_thread()
     # Before there are threads: each would get an arena of its own.
     keep_freed_memory(up_to_bytes=_KEPT_BYTES, arenas=_ARENAS)
-    # Before the server: a signal during the start must not be lost. Python runs a handler only when the main thread is
-    # done waiting, which a signal does not end that comes just before the wait, or to another thread; a pipe does.
-    ended, ends = os.pipe()
-    os.set_blocking(ends, False)
-    signal.set_wakeup_fd(ends)
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: None)
+    # Before the server: a signal during the start must not be lost.
+    terminated = supervisor.TerminationSignal()
     try:
         server = Server(loaded, authenticator_for(loaded))
     except PolicyError as error:
@@ -72,7 +66,7 @@ def main() -> int:
         sys.stderr.write(f"triton_proxy: {error}\n")
         return 1
     server.start()
-    os.read(ended, 1)
+    terminated.wait()
     supervisor.end_within(loaded.drain_secs + DRAIN_HANGS_SECS)
     server.drain()
     return 0

@@ -15,7 +15,7 @@ from datetime import datetime, timezone
 import grpc
 
 from domino_identity import Kind, Principal
-from mm_service.line_sink import Sink
+from mm_service.line_sink import LineSink
 
 _MOST_MODELS = 16
 _MOST_CORRELATION_IDS = 8
@@ -72,7 +72,7 @@ class Audit:
 
     def __init__(
         self,
-        sink: Sink,
+        sink: LineSink,
         clock: Callable[[], float] = time.monotonic,
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
@@ -95,7 +95,7 @@ class Audit:
     @property
     def dropped(self) -> int:
         """How many lines were not written, because nobody took them."""
-        return self._sink.dropped
+        return self._sink.statistics().dropped
 
     def stream(self, *, method: str, peer: str, principal: Principal, kind: Kind) -> StreamRecord:
         """The record of a call that begins; it gives one line when it is closed.

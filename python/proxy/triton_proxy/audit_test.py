@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from domino_identity import Kind, Principal
-from mm_service.line_sink import Sink
+from mm_service.line_sink import LineSink
 from triton_proxy.audit import Audit
 
 SCHEMA = json.loads(resources.files("triton_proxy").joinpath("audit.schema.json").read_text("utf-8"))
@@ -36,7 +36,7 @@ class Log:
     def __init__(self) -> None:
         self.clock = Clock(50)
         self.reading, self._writing = os.pipe()
-        self.audit = Audit(Sink(self._writing), self.clock, Clock(1_800_000_000.1239))
+        self.audit = Audit(LineSink("audit", self._writing), self.clock, Clock(1_800_000_000.1239))
 
     def lines(self) -> list[dict[str, Any]]:
         with ThreadPoolExecutor(1) as pool, open(self.reading, "rb") as file:
@@ -208,7 +208,7 @@ def test_the_schema_has_every_status_and_kind() -> None:
 
 
 def test_written_to_standard_output(capfd: pytest.CaptureFixture[str]) -> None:
-    audit = Audit(Sink())
+    audit = Audit(LineSink("audit"))
     audit.stream(method="m", peer="p", principal=ANN, kind=Kind.TOKEN).close(OK)
     audit.close()
     VALIDATOR.validate(json.loads(capfd.readouterr().out))

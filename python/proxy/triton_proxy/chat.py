@@ -66,14 +66,14 @@ class Chat:
         self._shared = shared
         self._most = shared.settings.max_streams
         # One for each call: where packets are read, or where a unary call waits.
-        self._threads = Workers(self._most, "reader")
+        self._threads = Workers(self._most, "reader", setting="MAX_STREAMS")
         # In the order of their coming; those that gave way have no place, but are still to end.
         self._streams: dict[Stream | Unary, None] = {}
         self._ending: set[Stream | Unary] = set()
         self._lock = threading.Condition()
         self._draining = False
         self._gave_way = self._refused = 0
-        self._confirmers = Workers(_CONFIRMERS, "confirm")
+        self._confirmers = Workers(_CONFIRMERS, "confirm", setting="MAX_STREAMS")
         self._closed = threading.Event()
         self._watcher = threading.Thread(target=self._watch_streams, name="streams", daemon=True)
         self._watcher.start()

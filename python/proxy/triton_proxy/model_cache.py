@@ -89,7 +89,7 @@ class Models:
         self._unanswered: OrderedDict[_Key, float] = OrderedDict()
         self._questions: dict[_Key, _Question] = {}
         self._answer_sizes: OrderedDict[_Key, int] = OrderedDict()
-        self._threads = Workers(_QUESTIONS_AT_ONCE, "triton-models")
+        self._threads = Workers(_QUESTIONS_AT_ONCE, "triton-models", setting="MAX_STREAMS")
 
     def close(self) -> None:
         """Asks nothing any more."""

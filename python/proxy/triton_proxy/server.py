@@ -9,7 +9,7 @@ import grpc
 
 from domino_identity import Authenticator, factory
 from mm_service import tls
-from mm_service.line_sink import Sink
+from mm_service.line_sink import LineSink
 from mm_service.supervisor import Workers
 from multimodal_contract import CHAT_METHOD, FRAME_BYTES, SEND_UNARY_METHOD
 from triton_proxy import tls_grpc
@@ -108,7 +108,7 @@ class Server:
         self._triton = Triton(link)
         self._models = Models(link.describe)
         self._chat = Chat(Shared(self._triton, self._models, settings))
-        self._threads = Workers(settings.max_streams + ALL_TURNS + _SPARE_THREADS, "call")
+        self._threads = Workers(settings.max_streams + ALL_TURNS + _SPARE_THREADS, "call", setting="MAX_STREAMS")
         self._own_call = OwnCall() if settings.health_listen_addr else None
         self._server = grpc.server(
             self._threads,
@@ -135,7 +135,7 @@ class Server:
                 ("grpc.so_reuseport", 0),  # A second proxy on the port is a mistake, not a helper.
             ],
         )
-        self._audit = Audit(Sink())
+        self._audit = Audit(LineSink("audit"))
         self._gate = gate_for(settings, authenticator, self._audit)
         self._door = Door(
             self._gate,

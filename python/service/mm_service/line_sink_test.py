@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from mm_service.line_sink import Sink
+from mm_service.line_sink import LineSink, LineSinkStatistics
 
 
 class Pipe:
@@ -30,7 +30,7 @@ def until(condition: Callable[[], bool]) -> None:
 
 def test_lines_of_many_threads_stay_whole() -> None:
     pipe = Pipe()
-    sink = Sink(pipe.writing)
+    sink = LineSink("audit", pipe.writing)
     lines = [f"{index:04}".encode() * 3000 + b"\n" for index in range(40)]
     with ThreadPoolExecutor(5) as pool:
         # More than a pipe holds.
@@ -39,45 +39,47 @@ def test_lines_of_many_threads_stay_whole() -> None:
         sink.close(10)
         os.close(pipe.writing)
         assert sorted(everything.result().splitlines(keepends=True)) == lines
-    assert sink.dropped == 0
+    assert sink.statistics() == LineSinkStatistics(waiting=0, waiting_bytes=0, written=40, dropped=0)
 
 
-def test_a_reader_who_is_gone_costs_lines_only(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_reader_that_is_gone_costs_lines_only(caplog: pytest.LogCaptureFixture) -> None:
     pipe = Pipe()
     os.close(pipe.reading)
-    sink = Sink(pipe.writing)
+    sink = LineSink("audit", pipe.writing)
     for _ in range(3):
         sink.add(b"line\n")
-    until(lambda: sink.dropped == 3)
+    until(lambda: sink.statistics().dropped == 3)
     sink.close(10)
     assert [record.getMessage() for record in caplog.records if record.levelno == logging.ERROR] == [
-        "audit: lines are being dropped; whoever reads them is slow or gone",
+        "audit: lines are being dropped; their reader is slow or gone",
         "audit: 3 lines in all could not be written",
     ]
 
 
-def test_a_reader_who_is_stuck_holds_up_nobody() -> None:
+def test_a_reader_that_is_stuck_holds_up_nobody() -> None:
     pipe = Pipe()
-    sink = Sink(pipe.writing, most_waiting_bytes=10 * 65_536)
+    sink = LineSink("stuck", pipe.writing, most_waiting_bytes=10 * 65_536)
     begin = time.monotonic()
     for _ in range(1000):
         sink.add(b"x" * 65_536)
     assert time.monotonic() - begin < 5
     # Two at the most are in the pipe and in the thread's hands.
-    assert 988 <= sink.dropped <= 990
+    full = sink.statistics()
+    assert 988 <= full.dropped <= 990
+    assert full.waiting_bytes == full.waiting * 65_536 == 10 * 65_536
     sink.close(0.1)
-    assert sink.dropped >= 998
+    assert sink.statistics().dropped >= 998
     # The thread ends as soon as it can.
     threading.Thread(target=pipe.read_all, daemon=True).start()
-    until(lambda: not sink._thread.is_alive())
+    until(lambda: all(thread.name != "stuck" for thread in threading.enumerate()))
     os.close(pipe.writing)
 
 
 def test_after_closing_lines_are_dropped() -> None:
     pipe = Pipe()
-    sink = Sink(pipe.writing)
+    sink = LineSink("audit", pipe.writing)
     sink.close(10)
     sink.add(b"late\n")
-    assert sink.dropped == 1
+    assert sink.statistics().dropped == 1
     os.close(pipe.writing)
     assert pipe.read_all() == b""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -35,6 +36,19 @@ threading.Event().wait()
 """
 
 
+TERMINATED = """
+import os, signal
+from mm_service import supervisor
+
+terminated = supervisor.TerminationSignal()
+os.kill(os.getpid(), signal.{name})  # Before anything waits.
+terminated.wait()
+print("waited", flush=True)
+terminated.wait()
+print("again")
+"""
+
+
 def ended(program: str) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     return subprocess.run(
@@ -52,7 +66,7 @@ def test_a_thread_that_dies_ends_the_process_with_a_sentence() -> None:
     assert done.returncode == DIED_STATUS
     assert done.stderr.startswith(
         "CRITICAL the thread streams died of ValueError, and nobody does its work any more: "
-        "the proxy ends with status 3\n"
+        "the process ends with status 3\n"
     )
     assert "in watch" in done.stderr
     assert "s3cret" not in done.stderr.replace('raise ValueError("s3cret-in-a-message")', "")
@@ -65,8 +79,20 @@ def test_a_drain_that_hangs_ends_and_says_where() -> None:
     assert "wait" in done.stderr
 
 
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT"])
+def test_a_signal_ends_the_wait_also_where_it_came_before(name: str) -> None:
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [sys.executable, "-P", "-c", TERMINATED.format(name=name)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "waited\n"
+        process.send_signal(signal.SIGTERM)
+        assert process.communicate(timeout=TIMEOUT)[0] == "again\n"
+    assert process.returncode == 0
+
+
 def test_all_threads_run_from_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
-    workers = Workers(8, "worker")
+    workers = Workers(8, "worker", setting="MAX_STREAMS")
 
     def no_more(_: threading.Thread) -> None:
         raise RuntimeError("can't start new thread")
@@ -90,7 +116,7 @@ def test_a_machine_that_gives_too_few_threads_is_named_at_the_start(monkeypatch:
 
     monkeypatch.setattr(threading.Thread, "start", few)
     with pytest.raises(RuntimeError) as caught:
-        Workers(8, "worker")
+        Workers(8, "worker", setting="MAX_STREAMS")
     assert str(caught.value) == (
         "the machine gives no 8 threads for worker; raise its limit of processes (pids), or lower MAX_STREAMS"
     )
