@@ -15,14 +15,14 @@ import pytest
 
 from devstack.keycloak import Keycloak, KeycloakMissingError, Realm, distribution
 from domino_identity import Credential, Kind, Principal
-from identity_testing.raw_server import Answer, RawServer, header, whole
+from identity_testing.raw_server import Answer, RawServer, header, http_response
 from multimodal_contract import pb, pb_grpc
 from proxy_testing.triton import SLOW, triton_stand_in
 from triton_proxy.server import Server, authenticator_for
 from triton_proxy.settings import load
 
 PASSWORD = "a-password-of-the-test"  # noqa: S105
-ANONYMOUS = whole("200 OK", b'{"isAnonymous": true}')
+ANONYMOUS = http_response("200 OK", b'{"isAnonymous": true}')
 UNAUTHENTICATED = grpc.StatusCode.UNAUTHENTICATED
 UNAVAILABLE = grpc.StatusCode.UNAVAILABLE
 IN = grpc.StatusCode.OK
@@ -220,7 +220,9 @@ def test_a_revoked_token_ends_where_its_issuer_is_asked(realm: Realm) -> None:
 
     def answer(request: bytes) -> Answer:
         shown = (header(request, "Authorization") or "").removeprefix("Bearer ")
-        return whole("200 OK", b'{"isAnonymous": false, "userName": "ann"}') if realm.knows(shown) else ANONYMOUS
+        return (
+            http_response("200 OK", b'{"isAnonymous": false, "userName": "ann"}') if realm.knows(shown) else ANONYMOUS
+        )
 
     with RawServer(answer) as domino, proxy(realm, domino, KEYCLOAK_ISSUER="", AUTH_CACHE_SECS="1") as served:
         assert served.knock(token) == (IN, "")
@@ -289,7 +291,7 @@ def test_while_keycloak_is_down_known_keys_do_and_else_domino_is_asked(
     """The last one: Keycloak is stopped in it."""
     tokens = [realm.log_in("ann", PASSWORD).access for _ in range(2)]
     domino.answer = lambda request: (
-        whole("200 OK", b'{"isAnonymous": false, "userName": "ann"}')
+        http_response("200 OK", b'{"isAnonymous": false, "userName": "ann"}')
         if header(request, "Authorization") == f"Bearer {tokens[1]}"
         else ANONYMOUS
     )

@@ -1,7 +1,9 @@
-"""Who is calling: the credential a call carries, and the principal that it belongs to.
+"""Who is calling: the credential in a call's headers, and the principal that it belongs to.
 
-Authenticators form a tree. The leaves each know one way of asking (`domino`, `keycloak`); `tree` puts them together,
-`breaker` keeps a dead Domino cheap, and `decisions` on top remembers, and bounds the questions under way (`places`).
+`factory` builds both halves from `settings`: authenticators, which form a tree, and `decisions` on top. The leaves of
+the tree each know one way of asking (`domino`, `keycloak`); `tree` puts them together, `breaker` keeps a dead Domino
+cheap. `decisions` remembers, and bounds the questions under way (`question_limit`). A server takes the credential out
+of a call's headers (`credential.from_headers`) and lets `decisions` decide; nothing here knows its protocol.
 """
 
 from __future__ import annotations

@@ -6,6 +6,7 @@ import random
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from domino_identity import Authenticator, CutShort, IdentityUnavailable, NotAuthenticated, Principal
 from domino_identity.credential import Credential
@@ -16,6 +17,36 @@ _OPEN_SECS = 5.0
 # not: callers with tiny deadlines, known or not, must not be able to shut all others out.
 _FAIR_SECS = 1.0
 _OPEN = "Domino has not answered for a while; try again in some seconds"
+
+
+@dataclass(frozen=True)
+class CircuitStatistics:
+    """How one circuit stands.
+
+    Attributes:
+        failures: questions in a row that were not decided.
+        open: whether all but probes are refused.
+        opened: times so far that it opened, once more after each probe that failed.
+        refused: questions so far that were refused without asking.
+    """
+
+    failures: int
+    open: bool
+    opened: int
+    refused: int
+
+
+@dataclass(frozen=True)
+class BreakerStatistics:
+    """How both circuits stand.
+
+    Attributes:
+        known: the one of credentials that were good before.
+        strangers: the one of all others.
+    """
+
+    known: CircuitStatistics
+    strangers: CircuitStatistics
 
 
 class Breaker:
@@ -67,6 +98,10 @@ class Breaker:
         circuit.answered()
         return principal
 
+    def statistics(self) -> BreakerStatistics:
+        """How both circuits stand at this moment."""
+        return BreakerStatistics(self._known.statistics(), self._strangers.statistics())
+
 
 class _Circuit:
     """Counts failures in a row."""
@@ -85,7 +120,7 @@ class _Circuit:
         self._clock = clock
         self._jitter = jitter
         self._lock = threading.Lock()
-        self._failures = 0
+        self._failures = self._opened = self._refused = 0
         self._judging = False
         # When the next question may pass; None while it is closed.
         self._probe_at: float | None = None
@@ -97,8 +132,9 @@ class _Circuit:
                 return
             left = self._probe_at - self._clock()
             if left > 0:
+                self._refused += 1
                 raise IdentityUnavailable(_OPEN, left)
-            self._open()  # For all but this one, which is the probe.
+            self._shut_until_probe()  # For all but this one, which is the probe.
 
     def answered(self) -> None:
         with self._lock:
@@ -117,11 +153,16 @@ class _Circuit:
             with self._lock:
                 self._judging = False
                 if dead:
-                    self._open()
+                    self._opened += 1
+                    self._shut_until_probe()
                 else:
                     self._close()
 
-    def _open(self) -> None:
+    def statistics(self) -> CircuitStatistics:
+        with self._lock:
+            return CircuitStatistics(self._failures, self._probe_at is not None, self._opened, self._refused)
+
+    def _shut_until_probe(self) -> None:
         self._probe_at = self._clock() + _OPEN_SECS * self._jitter(0.8, 1.2)
 
     def _close(self) -> None:

@@ -5,7 +5,7 @@ import threading
 import pytest
 
 from domino_identity import Credential, CutShort, IdentityUnavailable, Kind, NotAuthenticated, Principal
-from domino_identity.breaker import Breaker
+from domino_identity.breaker import Breaker, CircuitStatistics
 
 KEY = Credential(Kind.API_KEY, "k")
 ANN = Principal("ann", admin=False)
@@ -56,6 +56,32 @@ def test_after_five_failures_nobody_is_asked(known: bool) -> None:
     case = Case()
     assert [case.ask(known=known) for _ in range(6)] == ["down"] * 5 + [OPEN]
     assert (case.calls, case.checks) == (5, 0 if known else 1)
+
+
+@every_caller
+def test_it_says_how_both_circuits_stand(known: bool) -> None:
+    case = Case()
+    for _ in range(4):
+        case.ask(known=known)
+    closed = CircuitStatistics(failures=0, open=False, opened=0, refused=0)
+    assert standing(case, known=known) == (CircuitStatistics(failures=4, open=False, opened=0, refused=0), closed)
+    for _ in range(3):
+        case.ask(known=known)
+    assert standing(case, known=known) == (CircuitStatistics(failures=5, open=True, opened=1, refused=2), closed)
+    case.now += 10
+    case.ask(known=known)  # The probe.
+    assert standing(case, known=known) == (CircuitStatistics(failures=6, open=True, opened=2, refused=2), closed)
+    case.now += 10
+    case.answer = ANN
+    case.ask(known=known)
+    assert standing(case, known=known) == (CircuitStatistics(failures=0, open=False, opened=2, refused=2), closed)
+
+
+def standing(case: Case, *, known: bool) -> tuple[CircuitStatistics, CircuitStatistics]:
+    """The circuit that is asked about, and the other."""
+    statistics = case.breaker.statistics()
+    both = statistics.known, statistics.strangers
+    return both if known else both[::-1]
 
 
 @every_caller

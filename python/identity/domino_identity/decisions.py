@@ -8,13 +8,13 @@ import logging
 import secrets
 import threading
 import time
-from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from domino_identity import Authenticator, CutShort, IdentityUnavailable, Kind, NotAuthenticated, Principal
 from domino_identity.credential import Credential
-from domino_identity.places import Places
+from domino_identity.question_limit import QuestionLimit
+from mm_service.bounded_cache import BoundedCache
 
 _LOG = logging.getLogger(__name__)
 _LONGEST_NO_SECS = 5.0
@@ -39,7 +39,7 @@ class Standing(enum.Enum):
     LAPSED = "lapsed"
     # Nobody has named a principal.
     STRANGER = "stranger"
-    # It would be refused, since it is nobody's or there is no place to be asked about.
+    # It would be refused, since it is nobody's or too many strangers are asked about.
     REFUSED = "refused"
 
 
@@ -62,6 +62,7 @@ class DecisionsStatistics:
         waiting: callers that wait for a question to begin, or for the answer to another caller's.
         refused: callers that were refused so far because too many strangers were asked about at once.
         stale_answers: times so far that a decision was prolonged since nobody could decide.
+        evicted: decisions that were forgotten so far to make room for others.
     """
 
     remembered_yes: int
@@ -70,6 +71,7 @@ class DecisionsStatistics:
     waiting: int
     refused: int
     stale_answers: int
+    evicted: int
 
 
 @dataclass(frozen=True)
@@ -109,7 +111,7 @@ class Decisions:
     Entries are found by a digest of the credential under a key that this process drew and nobody knows: neither a
     memory dump nor a collision made elsewhere leads to a credential.
 
-    Known credentials, whose last answer named a principal, and those of strangers have places of their own, and so has
+    Known credentials, whose last answer named a principal, and those of strangers have limits of their own, and so has
     each kind of credential: neither strangers, nor a Domino that is slow with API keys while tokens are verified here,
     keep a known caller from being confirmed.
     """
@@ -131,7 +133,7 @@ class Decisions:
             inner: who decides.
             positive_secs: how long a yes stands, its token's end permitting; a no stands at most five seconds.
             stale_secs: how much longer a yes is used while nobody can decide; 0 for not at all.
-            calls: how many are served at once, where that is so few that strangers get fewer places.
+            calls: how many are served at once, where that is so few that fewer strangers may wait.
             entries: most decisions remembered of either kind; the yes unused for longest, or the oldest no, goes first.
             clock: time by which decisions stand, and that deadlines are compared with, in seconds.
             wall_clock: seconds since the epoch, by which tokens end.
@@ -140,18 +142,17 @@ class Decisions:
         self._positive_secs = positive_secs
         self._negative_secs = min(_LONGEST_NO_SECS, positive_secs)
         self._stale_secs = stale_secs
-        self._most = entries
         self._clock = clock
         self._wall_clock = wall_clock
         self._key = secrets.token_bytes(32)
         self._lock = threading.Lock()
-        # Apart: whoever sends keys that nobody has must not push out those that somebody has.
-        self._yes: OrderedDict[bytes, _Yes] = OrderedDict()
-        self._no: OrderedDict[bytes, _No] = OrderedDict()
+        # Apart: keys that nobody has must not push out those that somebody has.
+        self._yes: BoundedCache[bytes, _Yes] = BoundedCache(entries)
+        self._no: BoundedCache[bytes, _No] = BoundedCache(entries)
         self._flights: dict[bytes, _Flight] = {}
         strangers = _STRANGERS if calls is None else max(1, min(_STRANGERS, calls // _STRANGERS_SHARE))
-        self._places = {
-            (kind, known): Places(questions=_QUESTIONS, callers=None if known else strangers)
+        self._limits = {
+            (kind, known): QuestionLimit(questions=_QUESTIONS, callers=None if known else strangers)
             for kind in Kind
             for known in (False, True)
         }
@@ -171,26 +172,27 @@ class Decisions:
         digest = self._digest(credential)
         with self._lock:
             remembered = self._known(digest)
-            places = self._places[credential.kind, digest in self._yes]
+            limit = self._limits[credential.kind, digest in self._yes]
         if remembered is not None:
             return _decision(remembered)
-        with places.caller():
-            return self._find_out(digest, credential, deadline, places)
+        with limit.caller():
+            return self._find_out(digest, credential, deadline, limit)
 
     def statistics(self) -> DecisionsStatistics:
         """What is remembered, and what is being found out, at this moment."""
-        places = [one.statistics() for one in self._places.values()]
+        limits = [one.statistics() for one in self._limits.values()]
         with self._lock:
             return DecisionsStatistics(
                 remembered_yes=len(self._yes),
                 remembered_no=len(self._no),
-                asking=sum(one.asking for one in places),
-                waiting=sum(one.waiting for one in places),
-                refused=sum(one.refused for one in places),
+                asking=sum(one.asking for one in limits),
+                waiting=sum(one.waiting for one in limits),
+                refused=sum(one.refused for one in limits),
                 stale_answers=self._stale_answers,
+                evicted=self._yes.statistics().evicted + self._no.statistics().evicted,
             )
 
-    def _find_out(self, digest: bytes, credential: Credential, deadline: float, places: Places) -> Decision:
+    def _find_out(self, digest: bytes, credential: Credential, deadline: float, limit: QuestionLimit) -> Decision:
         while True:
             with self._lock:
                 known = self._known(digest)
@@ -201,7 +203,7 @@ class Decisions:
                 if flight is None:
                     flight = self._flights[digest] = _Flight()
             if leads:
-                return self._ask(digest, flight, credential, deadline, places)
+                return self._ask(digest, flight, credential, deadline, limit)
             if not flight.landed.wait(max(deadline - self._clock(), 0)):
                 raise CutShort("nobody has said who is calling within the call's deadline; allow more time")
             outcome = flight.outcome
@@ -223,10 +225,10 @@ class Decisions:
         digest = self._digest(credential)
         with self._lock:
             known = self._known(digest)
-            places = self._places[credential.kind, digest in self._yes]
+            limit = self._limits[credential.kind, digest in self._yes]
         if known is not None:
             return _decision(known)
-        places.refuse_if_full()
+        limit.refuse_if_full()
         return None
 
     def standing(self, credential: Credential) -> Standing:
@@ -242,7 +244,7 @@ class Decisions:
             return Standing.REMEMBERED if isinstance(known, _Yes) else Standing.REFUSED
         if lapsed:
             return Standing.LAPSED
-        return Standing.REFUSED if self._places[credential.kind, False].full else Standing.STRANGER
+        return Standing.REFUSED if self._limits[credential.kind, False].full else Standing.STRANGER
 
     def _digest(self, credential: Credential) -> bytes:
         # BLAKE2's own keyed mode (RFC 7693): a tenth of what HMAC over OpenSSL takes.
@@ -251,16 +253,17 @@ class Decisions:
 
     def _known(self, digest: bytes) -> _Yes | _No | None:
         now = self._clock()
-        yes = self._yes.get(digest)
+        yes = self._yes.peek(digest)
         if yes is not None and now < yes.valid_until:
-            self._yes.move_to_end(digest)
-            return yes
-        no = self._no.get(digest)
+            return self._yes.use(digest)
+        no = self._no.peek(digest)
         return no if no is not None and now < no.valid_until else None
 
-    def _ask(self, digest: bytes, flight: _Flight, credential: Credential, deadline: float, places: Places) -> Decision:
+    def _ask(
+        self, digest: bytes, flight: _Flight, credential: Credential, deadline: float, limit: QuestionLimit
+    ) -> Decision:
         try:
-            with places.question(deadline - self._clock()):
+            with limit.question(deadline - self._clock()):
                 outcome = flight.outcome = self._asked(digest, credential, deadline)
             self._remember(digest, outcome)
             return _decision(outcome)
@@ -298,20 +301,17 @@ class Decisions:
     def _remember(self, digest: bytes, outcome: _Yes | _No) -> None:
         with self._lock:
             # The last word counts: after a no there is no yes left to be served stale, nor after a yes a no.
-            self._yes.pop(digest, None)
-            self._no.pop(digest, None)
             if isinstance(outcome, _Yes):
-                self._yes[digest] = outcome
+                self._no.discard(digest)
+                self._yes.put(digest, outcome)
             else:
-                self._no[digest] = outcome
-            for entries in (self._yes, self._no):
-                if len(entries) > self._most:
-                    entries.popitem(last=False)
+                self._yes.discard(digest)
+                self._no.put(digest, outcome)
 
     def _stale(self, digest: bytes) -> _Yes | None:
         """The yes of before, standing for another moment; None where there is none to be used."""
         with self._lock:
-            known = self._yes.get(digest)
+            known = self._yes.peek(digest)
             now = self._clock()
             if known is None or now >= known.stale_until:
                 return None

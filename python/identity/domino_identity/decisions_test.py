@@ -159,7 +159,7 @@ def test_unknown_keys_push_no_known_one_out() -> None:
         case.ask(f"unknown-{number}")
     assert case.ask("known") == "ann"
     assert case.decisions.statistics() == DecisionsStatistics(
-        remembered_yes=1, remembered_no=3, asking=0, waiting=0, refused=0, stale_answers=0
+        remembered_yes=1, remembered_no=3, asking=0, waiting=0, refused=0, stale_answers=0, evicted=47
     )
 
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from domino_identity import Credential, CutShort, IdentityUnavailable, Kind, NotAuthenticated, Principal
 from domino_identity.domino import DominoPrincipal, read_principal
 from domino_identity.http import Client
-from identity_testing.raw_server import Answer, RawServer, header, whole
+from identity_testing.raw_server import Answer, RawServer, header, http_response
 from identity_testing.realm import SigningKey, claims
 
 SECRET = "s3cret-of-ann"  # noqa: S105
@@ -59,12 +59,12 @@ def ask(server: RawServer, client: Client) -> Ask:
     ],
 )
 def test_named(ask: Ask, server: RawServer, answer: dict[str, object], principal: Principal) -> None:
-    server.answer = whole("200 OK", json.dumps(answer).encode())
+    server.answer = http_response("200 OK", json.dumps(answer).encode())
     assert ask() == principal
 
 
 def test_the_credential_goes_into_its_own_header(ask: Ask, server: RawServer) -> None:
-    server.answer = whole("200 OK", json.dumps(ANN).encode())
+    server.answer = http_response("200 OK", json.dumps(ANN).encode())
     ask()
     ask(Credential(Kind.TOKEN, "a.b.c"))
     first, second = (request.decode().split("\r\n") for request in server.requests)
@@ -85,7 +85,7 @@ def test_the_credential_goes_into_its_own_header(ask: Ask, server: RawServer) ->
     ],
 )
 def test_not_authenticated(ask: Ask, server: RawServer, status: str, answer: dict[str, object]) -> None:
-    server.answer = whole(status, json.dumps(answer).encode())
+    server.answer = http_response(status, json.dumps(answer).encode())
     with pytest.raises(NotAuthenticated, match="Domino does not accept these credentials"):
         ask()
 
@@ -130,7 +130,7 @@ GOOD = json.dumps(ANN).encode()
     ],
 )
 def test_unavailable(ask: Ask, server: RawServer, status: str, body: bytes, caplog: pytest.LogCaptureFixture) -> None:
-    server.answer = whole(status, body)
+    server.answer = http_response(status, body)
     with caplog.at_level(logging.DEBUG), pytest.raises(IdentityUnavailable) as caught:
         ask()
     assert str(caught.value) == "Domino can't say who is calling just now; try again"
@@ -141,7 +141,7 @@ def test_unavailable(ask: Ask, server: RawServer, status: str, body: bytes, capl
 def test_a_refusal_of_the_request_is_a_no_in_words_of_ours(
     ask: Ask, server: RawServer, status: int, caplog: pytest.LogCaptureFixture
 ) -> None:
-    server.answer = whole(f"{status} Because", b"<html>ann</html>")
+    server.answer = http_response(f"{status} Because", b"<html>ann</html>")
     with pytest.raises(NotAuthenticated) as caught:
         ask()
     assert str(caught.value) == (
@@ -155,12 +155,12 @@ def test_a_refusal_of_the_request_is_a_no_in_words_of_ours(
 @pytest.mark.parametrize(
     ("answer", "answers"),
     [
-        (whole("200 OK", b'{"isAnonymous": true}'), True),
-        (whole("200 OK", b"<html>"), True),
-        (whole("401 Unauthorized", b""), True),
-        (whole("404 Not Found", b""), True),
-        (whole("500 Internal Server Error", b""), False),
-        (whole("503 Service Unavailable", b""), False),
+        (http_response("200 OK", b'{"isAnonymous": true}'), True),
+        (http_response("200 OK", b"<html>"), True),
+        (http_response("401 Unauthorized", b""), True),
+        (http_response("404 Not Found", b""), True),
+        (http_response("500 Internal Server Error", b""), False),
+        (http_response("503 Service Unavailable", b""), False),
         (Answer(), False),
         (Answer(first_pause=5), False),
     ],
@@ -184,8 +184,8 @@ def test_plain_http_is_warned_of_once(server: RawServer, client: Client, caplog:
 
 
 def test_a_redirect_is_not_followed(ask: Ask, server: RawServer) -> None:
-    with RawServer(whole("200 OK", GOOD)) as elsewhere:
-        server.answer = whole("302 Found", b"", f"Location: {elsewhere.url}/v4/auth/principal")
+    with RawServer(http_response("200 OK", GOOD)) as elsewhere:
+        server.answer = http_response("302 Found", b"", f"Location: {elsewhere.url}/v4/auth/principal")
         with pytest.raises(IdentityUnavailable):
             ask()
         assert elsewhere.requests == []
@@ -242,17 +242,17 @@ def test_nobody_listening_is_unavailable_and_says_no_secret(
 
 
 @pytest.mark.parametrize(
-    "failure", [whole("503 Service Unavailable", b""), whole("429 Too Many Requests", b""), Answer()]
+    "failure", [http_response("503 Service Unavailable", b""), http_response("429 Too Many Requests", b""), Answer()]
 )
 def test_what_may_pass_is_asked_again(ask: Ask, server: RawServer, failure: Answer) -> None:
-    server.answer = lambda _: failure if len(server.requests) < 3 else whole("200 OK", GOOD)
+    server.answer = lambda _: failure if len(server.requests) < 3 else http_response("200 OK", GOOD)
     assert ask().name == "ann"
     assert len(server.requests) == 3
 
 
 @pytest.mark.parametrize("status", ["200 OK", "401 Unauthorized", "404 Not Found"])
 def test_what_was_answered_is_not_asked_again(ask: Ask, server: RawServer, status: str) -> None:
-    server.answer = whole(status, b"")
+    server.answer = http_response(status, b"")
     with pytest.raises((IdentityUnavailable, NotAuthenticated)):
         ask()
     assert len(server.requests) == 1
@@ -273,7 +273,7 @@ def test_a_callers_hurry_says_nothing_about_domino(
 
 
 def test_no_callers_cookie_goes_along_with_the_next_caller(ask: Ask, server: RawServer) -> None:
-    server.answer = whole("200 OK", GOOD, "Set-Cookie: session=ann; Path=/")
+    server.answer = http_response("200 OK", GOOD, "Set-Cookie: session=ann; Path=/")
     ask()
     ask(Credential(Kind.API_KEY, "of-somebody-else"))
     assert all(header(request, "cookie") is None for request in server.requests)
@@ -281,7 +281,7 @@ def test_no_callers_cookie_goes_along_with_the_next_caller(ask: Ask, server: Raw
 
 
 def test_a_token_that_domino_vouches_for_ends_when_it_says(ask: Ask, server: RawServer) -> None:
-    server.answer = whole("200 OK", GOOD)
+    server.answer = http_response("200 OK", GOOD)
     token = SigningKey("any").token(claims(exp=2_000_000_000))
     assert ask(Credential(Kind.TOKEN, token)).expires_at == 2_000_000_000
     assert ask(Credential(Kind.TOKEN, "opaque")).expires_at is None
@@ -297,7 +297,7 @@ def test_what_the_environment_offers_is_not_used(
     (home / "netrc").write_text("machine 127.0.0.1 login other password word\n")
     monkeypatch.setenv("NETRC", str(home / "netrc"))
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
-    server.answer = whole("200 OK", GOOD)
+    server.answer = http_response("200 OK", GOOD)
     assert ask(Credential(Kind.TOKEN, "a.b.c")).name == "ann"
     assert b"Authorization: Bearer a.b.c" in server.requests[0]
 

@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 
 from domino_identity.http import Client, NoAnswer, _end
-from identity_testing.raw_server import RawServer, tls_of, whole
+from identity_testing.raw_server import RawServer, http_response, tls_of
 from mm_service.tls import CertificateError
 from service_testing.authority import Authority
 
-OK = whole("200 OK", b"{}")
+OK = http_response("200 OK", b"{}")
 
 
 @dataclass(frozen=True)

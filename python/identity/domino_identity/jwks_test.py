@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from domino_identity import CutShort, IdentityUnavailable, NotAuthenticated
 from domino_identity.http import Client, NoAnswer
 from domino_identity.jwks import Keys, read_keys
-from identity_testing.raw_server import Answer, RawServer, whole
+from identity_testing.raw_server import Answer, RawServer, http_response
 from identity_testing.realm import SigningKey, jwks
 
 OLD = SigningKey("old")
@@ -23,7 +23,7 @@ CURVE = SigningKey("curve", "ES256")
 EDWARDS = SigningKey("edwards", "EdDSA")
 assert isinstance(OLD.private, rsa.RSAPrivateKey)
 PRIVATE = jwt.algorithms.RSAAlgorithm.to_jwk(OLD.private, as_dict=True)
-DOWN = whole("503 Service Unavailable", b"")
+DOWN = http_response("503 Service Unavailable", b"")
 
 
 class Case:
@@ -37,7 +37,7 @@ class Case:
         self.lists(OLD)
 
     def lists(self, *keys: SigningKey) -> None:
-        self.server.answer = whole("200 OK", jwks(*(key.jwk() for key in keys)))
+        self.server.answer = http_response("200 OK", jwks(*(key.jwk() for key in keys)))
 
     def has(self, key_id: str, *, secs: float = 30) -> bool | str:
         try:
@@ -150,17 +150,17 @@ def test_nobody_whose_key_is_known_waits_for_a_fetch(case: Case) -> None:
 @pytest.mark.parametrize(
     "answer",
     [
-        whole("200 OK", b"<html>"),
-        whole("200 OK", b"[]"),
-        whole("200 OK", b"{}"),
-        whole("200 OK", b'{"keys": null}'),
-        whole("200 OK", b'{"keys": {}}'),
-        whole("200 OK", b'{"keys": []}'),
-        whole("200 OK", b'{"keys": ["a", 7, null, []]}'),
-        whole("200 OK", b"[" * 60_000),
-        whole("200 OK", jwks(OLD.jwk())[:-1]),
-        whole("404 Not Found", jwks(OLD.jwk())),
-        whole("302 Found", b"", "Location: http://127.0.0.1:1/"),
+        http_response("200 OK", b"<html>"),
+        http_response("200 OK", b"[]"),
+        http_response("200 OK", b"{}"),
+        http_response("200 OK", b'{"keys": null}'),
+        http_response("200 OK", b'{"keys": {}}'),
+        http_response("200 OK", b'{"keys": []}'),
+        http_response("200 OK", b'{"keys": ["a", 7, null, []]}'),
+        http_response("200 OK", b"[" * 60_000),
+        http_response("200 OK", jwks(OLD.jwk())[:-1]),
+        http_response("404 Not Found", jwks(OLD.jwk())),
+        http_response("302 Found", b"", "Location: http://127.0.0.1:1/"),
         Answer(),
     ],
 )
@@ -236,7 +236,7 @@ def test_keys_over_plain_http_are_warned_of_once(case: Case, caplog: pytest.LogC
 
 
 def test_a_key_that_is_listed_but_not_for_this_is_refused_with_what_it_is(case: Case) -> None:
-    case.server.answer = whole("200 OK", jwks(OLD.jwk(), EDWARDS.jwk(crv="X25519")))
+    case.server.answer = http_response("200 OK", jwks(OLD.jwk(), EDWARDS.jwk(crv="X25519")))
     with pytest.raises(NotAuthenticated) as caught:
         case.has("edwards")
     assert str(caught.value) == (

@@ -16,7 +16,7 @@ from domino_identity.http import Client
 from domino_identity.jwks import Keys
 from domino_identity.keycloak import KeycloakTokens
 from domino_identity.tree import AnyOf
-from identity_testing.raw_server import RawServer, whole
+from identity_testing.raw_server import RawServer, http_response
 from identity_testing.realm import ISSUER, SigningKey, by_secret, claims, jwks, part, unsigned
 
 KEY = SigningKey("rsa")
@@ -168,7 +168,9 @@ class Asked:
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[RawServer]:
-    with RawServer(whole("200 OK", jwks(KEY.jwk(), CURVE.jwk(), SHORT.jwk(), EDWARDS.jwk(), ENCRYPTION))) as server:
+    with RawServer(
+        http_response("200 OK", jwks(KEY.jwk(), CURVE.jwk(), SHORT.jwk(), EDWARDS.jwk(), ENCRYPTION))
+    ) as server:
         yield server
 
 
@@ -189,7 +191,7 @@ def test_refused(verifier: KeycloakTokens, token: str, text: str, caplog: pytest
 
 
 def test_all_of_them_together_make_one_fetch() -> None:
-    with RawServer(whole("200 OK", jwks(KEY.jwk()))) as server:
+    with RawServer(http_response("200 OK", jwks(KEY.jwk()))) as server:
         keys = Keys(server.url, Client(connections=1))
         verifying = KeycloakTokens([ISSUER], keys, audience=None, leeway_secs=LEEWAY)
         for token, _ in ATTACKS.values():

@@ -17,7 +17,7 @@ from domino_identity.http import Client
 from domino_identity.jwks import Keys
 from domino_identity.keycloak import KeycloakTokens
 from domino_identity.tree import AnyOf
-from identity_testing.raw_server import RawServer, whole
+from identity_testing.raw_server import RawServer, http_response
 from identity_testing.realm import ISSUER, SigningKey, by_secret, claims, jwks, part, unsigned
 
 KEY = SigningKey("rsa")
@@ -30,7 +30,7 @@ Ask = Callable[..., Principal]
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[RawServer]:
-    with RawServer(whole("200 OK", jwks(*(key.jwk() for key in [KEY, CURVE, *EDWARDS])))) as server:
+    with RawServer(http_response("200 OK", jwks(*(key.jwk() for key in [KEY, CURVE, *EDWARDS])))) as server:
         yield server
 
 
@@ -210,7 +210,7 @@ def asked() -> Asked:
 
 
 def test_only_where_the_keys_cannot_be_fetched_somebody_else_is_asked(asked: Asked) -> None:
-    with RawServer(whole("503 Service Unavailable", b"")) as down:
+    with RawServer(http_response("503 Service Unavailable", b"")) as down:
         keys = Keys(down.url, Client(connections=1))
         tree = AnyOf([verifier(keys, "triton"), asked])
 

@@ -22,7 +22,7 @@ from domino_identity.decisions import Decision, Decisions
 from domino_identity.domino import DominoPrincipal
 from domino_identity.http import Client
 from domino_identity.tree import AnyOf
-from identity_testing.raw_server import Answer, RawServer, header, whole
+from identity_testing.raw_server import Answer, RawServer, header, http_response
 
 POSITIVE_SECS = 60
 CREDENTIALS = (
@@ -41,23 +41,26 @@ TROUBLE = (
     Answer((HEAD + b"Content-Length: 999\r\n\r\n" + GOOD_BODY,)),
     Answer((b"HTTP/1.1 100 Continue\r\n\r\n" + GOOD_BODY,)),
     Answer((GOOD_BODY,)),
-    whole("200 OK", b""),
-    whole("200 OK", GOOD_BODY[:-1]),
-    whole("200 OK", b"[" + GOOD_BODY + b"]"),
-    whole("200 OK", GOOD_BODY.replace(b"false", b'"false"')),
-    whole("200 OK", GOOD_BODY.replace(b"false", b"0")),
-    whole("200 OK", GOOD_BODY.replace(b"false", b"null")),
-    whole("200 OK", GOOD_BODY.replace(b'"eve"', b"{}")),
-    whole("200 OK", b"<html>" + GOOD_BODY),
-    whole("200 OK", GOOD_BODY + GOOD_BODY),
-    whole("302 Found", GOOD_BODY, "Location: /v4/auth/principal"),
-    *(whole(f"{status} No", GOOD_BODY, "Set-Cookie: s=eve; Path=/") for status in (201, 204, 206, 404, 429, 503)),
+    http_response("200 OK", b""),
+    http_response("200 OK", GOOD_BODY[:-1]),
+    http_response("200 OK", b"[" + GOOD_BODY + b"]"),
+    http_response("200 OK", GOOD_BODY.replace(b"false", b'"false"')),
+    http_response("200 OK", GOOD_BODY.replace(b"false", b"0")),
+    http_response("200 OK", GOOD_BODY.replace(b"false", b"null")),
+    http_response("200 OK", GOOD_BODY.replace(b'"eve"', b"{}")),
+    http_response("200 OK", b"<html>" + GOOD_BODY),
+    http_response("200 OK", GOOD_BODY + GOOD_BODY),
+    http_response("302 Found", GOOD_BODY, "Location: /v4/auth/principal"),
+    *(
+        http_response(f"{status} No", GOOD_BODY, "Set-Cookie: s=eve; Path=/")
+        for status in (201, 204, 206, 404, 429, 503)
+    ),
 )
 REFUSALS = (
-    whole("200 OK", b'{"isAnonymous": true}'),
-    whole("200 OK", GOOD_BODY.replace(b"false", b"true")),
-    whole("401 Unauthorized", GOOD_BODY),
-    whole("403 Forbidden", GOOD_BODY),
+    http_response("200 OK", b'{"isAnonymous": true}'),
+    http_response("200 OK", GOOD_BODY.replace(b"false", b"true")),
+    http_response("401 Unauthorized", GOOD_BODY),
+    http_response("403 Forbidden", GOOD_BODY),
 )
 
 
@@ -134,7 +137,7 @@ class Sequences(RuleBasedStateMachine):
     def domino_names(self, who: Credential, name: str, admin: bool) -> None:
         told = self.world.told[who]
         body = {"isAnonymous": False, "isAdmin": admin, "canonicalName": name}
-        told.answer, told.name = whole("200 OK", json.dumps(body).encode(), "Set-Cookie: s=1; Path=/"), name
+        told.answer, told.name = http_response("200 OK", json.dumps(body).encode(), "Set-Cookie: s=1; Path=/"), name
 
     @rule(who=st.sampled_from(CREDENTIALS), answer=st.sampled_from(REFUSALS))
     def domino_refuses(self, who: Credential, answer: Answer) -> None:

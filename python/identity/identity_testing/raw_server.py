@@ -28,8 +28,8 @@ class Answer:
     first_pause: float = 0
 
 
-def whole(status: str, body: bytes, *headers: str) -> Answer:
-    """A whole HTTP answer in one piece.
+def http_response(status: str, body: bytes, *headers: str) -> Answer:
+    """A complete HTTP response in one piece.
 
     Args:
         status: such as "200 OK".

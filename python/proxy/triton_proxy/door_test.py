@@ -14,7 +14,7 @@ from pathlib import Path
 import grpc
 import pytest
 
-from identity_testing.raw_server import Answer, RawServer, header, tls_of, whole
+from identity_testing.raw_server import Answer, RawServer, header, http_response, tls_of
 from multimodal_contract import SEND_UNARY_METHOD, pb, pb_grpc
 from proxy_testing.alone import Metadata, knock
 from proxy_testing.alone import proxy_alone as proxy
@@ -43,7 +43,7 @@ TRY_AGAIN = "Domino can't say who is calling just now; try again"
 
 def as_domino_does(request: bytes) -> Answer:
     known = header(request, "X-Domino-Api-Key") == ANN_KEY or header(request, "Authorization") == f"Bearer {ANN_TOKEN}"
-    return whole("200 OK", ANN if known else ANONYMOUS)
+    return http_response("200 OK", ANN if known else ANONYMOUS)
 
 
 @pytest.fixture(autouse=True)
@@ -162,24 +162,28 @@ def test_headers_that_no_client_library_sends(
 
 HEAD = b"HTTP/1.1 200 OK\r\n"
 DOMINOS: dict[str, tuple[Answer, grpc.StatusCode, str]] = {
-    "names ann": (whole("200 OK", ANN), IN, "missing control"),
-    "anonymous": (whole("200 OK", ANONYMOUS), UNAUTHENTICATED, REFUSED),
-    "HTML": (whole("200 OK", b"<html>Sign in</html>", "Content-Type: text/html"), UNAVAILABLE, TRY_AGAIN),
-    "half a JSON": (whole("200 OK", ANN[:40]), UNAVAILABLE, TRY_AGAIN),
-    "nothing": (whole("200 OK", b""), UNAVAILABLE, TRY_AGAIN),
-    "list": (whole("200 OK", b"[" + ANN + b"]"), UNAVAILABLE, TRY_AGAIN),
-    "isAnonymous a text": (whole("200 OK", b'{"isAnonymous": "false", "userName": "a"}'), UNAVAILABLE, TRY_AGAIN),
-    "isAnonymous zero": (whole("200 OK", b'{"isAnonymous": 0, "userName": "a"}'), UNAVAILABLE, TRY_AGAIN),
-    "isAnonymous missing": (whole("200 OK", b'{"userName": "a"}'), UNAVAILABLE, TRY_AGAIN),
-    "name a number": (whole("200 OK", b'{"isAnonymous": false, "userName": 7}'), UNAVAILABLE, TRY_AGAIN),
-    "no name": (whole("200 OK", b'{"isAnonymous": false}'), UNAVAILABLE, TRY_AGAIN),
-    "204": (whole("204 No Content", b""), UNAVAILABLE, TRY_AGAIN),
-    "401": (whole("401 Unauthorized", ANN), UNAUTHENTICATED, REFUSED),
-    "403": (whole("403 Forbidden", ANN), UNAUTHENTICATED, REFUSED),
-    "404": (whole("404 Not Found", ANN), UNAVAILABLE, TRY_AGAIN),
-    "429": (whole("429 Too Many Requests", ANN, "Retry-After: 9999"), UNAVAILABLE, TRY_AGAIN),
-    "500": (whole("500 Internal Server Error", ANN), UNAVAILABLE, TRY_AGAIN),
-    "503": (whole("503 Service Unavailable", ANN), UNAVAILABLE, TRY_AGAIN),
+    "names ann": (http_response("200 OK", ANN), IN, "missing control"),
+    "anonymous": (http_response("200 OK", ANONYMOUS), UNAUTHENTICATED, REFUSED),
+    "HTML": (http_response("200 OK", b"<html>Sign in</html>", "Content-Type: text/html"), UNAVAILABLE, TRY_AGAIN),
+    "half a JSON": (http_response("200 OK", ANN[:40]), UNAVAILABLE, TRY_AGAIN),
+    "nothing": (http_response("200 OK", b""), UNAVAILABLE, TRY_AGAIN),
+    "list": (http_response("200 OK", b"[" + ANN + b"]"), UNAVAILABLE, TRY_AGAIN),
+    "isAnonymous a text": (
+        http_response("200 OK", b'{"isAnonymous": "false", "userName": "a"}'),
+        UNAVAILABLE,
+        TRY_AGAIN,
+    ),
+    "isAnonymous zero": (http_response("200 OK", b'{"isAnonymous": 0, "userName": "a"}'), UNAVAILABLE, TRY_AGAIN),
+    "isAnonymous missing": (http_response("200 OK", b'{"userName": "a"}'), UNAVAILABLE, TRY_AGAIN),
+    "name a number": (http_response("200 OK", b'{"isAnonymous": false, "userName": 7}'), UNAVAILABLE, TRY_AGAIN),
+    "no name": (http_response("200 OK", b'{"isAnonymous": false}'), UNAVAILABLE, TRY_AGAIN),
+    "204": (http_response("204 No Content", b""), UNAVAILABLE, TRY_AGAIN),
+    "401": (http_response("401 Unauthorized", ANN), UNAUTHENTICATED, REFUSED),
+    "403": (http_response("403 Forbidden", ANN), UNAUTHENTICATED, REFUSED),
+    "404": (http_response("404 Not Found", ANN), UNAVAILABLE, TRY_AGAIN),
+    "429": (http_response("429 Too Many Requests", ANN, "Retry-After: 9999"), UNAVAILABLE, TRY_AGAIN),
+    "500": (http_response("500 Internal Server Error", ANN), UNAVAILABLE, TRY_AGAIN),
+    "503": (http_response("503 Service Unavailable", ANN), UNAVAILABLE, TRY_AGAIN),
     "closes": (Answer(), UNAVAILABLE, TRY_AGAIN),
     "silent": (Answer(first_pause=5), UNAVAILABLE, TRY_AGAIN),
     "drips its head": (Answer((HEAD, *[b"X-A: 1\r\n"] * 60), pause=0.1), UNAVAILABLE, TRY_AGAIN),
@@ -202,8 +206,8 @@ def test_dominos(silence: list[str], answer: Answer, code: grpc.StatusCode, text
 
 @pytest.mark.parametrize("status", ["301 Moved", "302 Found", "303 See Other", "307 Temporary", "308 Permanent"])
 def test_a_redirect_never_takes_the_credential_elsewhere(status: str) -> None:
-    with RawServer(whole("200 OK", ANN)) as elsewhere:
-        redirect = whole(status, ANN, f"Location: {elsewhere.url}/v4/auth/principal")
+    with RawServer(http_response("200 OK", ANN)) as elsewhere:
+        redirect = http_response(status, ANN, f"Location: {elsewhere.url}/v4/auth/principal")
         with RawServer(redirect) as domino, proxy(domino.url) as channel:
             assert knock(channel, [KEY]) == (UNAVAILABLE, TRY_AGAIN)
             assert len(domino.requests) == 1
@@ -215,9 +219,9 @@ def test_a_redirect_never_takes_the_credential_elsewhere(status: str) -> None:
 def test_a_domino_that_echoes_the_credential_makes_nobody_say_it(silence: list[str], echo: str, where: str) -> None:
     def answer(request: bytes) -> Answer:
         if where == "body":
-            return whole(echo, request)
+            return http_response(echo, request)
         line = f"X-Echo{':' if where == 'header' else ''} {ANN_KEY}"
-        return whole(echo, b"{}", line, f"Location: /{ANN_KEY}", f"Set-Cookie: key={ANN_KEY}")
+        return http_response(echo, b"{}", line, f"Location: /{ANN_KEY}", f"Set-Cookie: key={ANN_KEY}")
 
     with RawServer(answer) as domino, proxy(domino.url, LOG_LEVEL="DEBUG") as channel:
         code, told = knock(channel, [KEY])
@@ -263,9 +267,9 @@ def test_tls_to_domino(tmp_path: Path, issued_for: str, given: bool, code: grpc.
 @pytest.mark.parametrize(
     ("answer", "code", "text"),
     [
-        (whole("200 OK", ANONYMOUS), UNAUTHENTICATED, REFUSED),
+        (http_response("200 OK", ANONYMOUS), UNAUTHENTICATED, REFUSED),
         (
-            whole("200 OK", ANN.replace(b"ann", b"bob")),
+            http_response("200 OK", ANN.replace(b"ann", b"bob")),
             UNAUTHENTICATED,
             "the credential belongs to somebody else by now",
         ),

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections import OrderedDict
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from typing import Protocol
 import grpc
 from tritonclient.grpc import model_config_pb2, service_pb2
 
+from mm_service.bounded_cache import BoundedCache, BoundedCacheStatistics
 from mm_service.supervisor import Workers
 from triton_proxy.signature import Signature, TensorSpec
 
@@ -68,6 +68,21 @@ class _Question:
     answer: Future[Entry | None]
 
 
+@dataclass(frozen=True)
+class ModelsStatistics:
+    """What is remembered, and what is being found out.
+
+    Attributes:
+        known: models that Triton described.
+        unanswered: models that it had no answer about.
+        asking: questions under way.
+    """
+
+    known: BoundedCacheStatistics
+    unanswered: BoundedCacheStatistics
+    asking: int
+
+
 class Models:
     """The signatures of the models that packets name, shared by all streams.
 
@@ -84,16 +99,21 @@ class Models:
         self._describe = describe
         self._clock = clock
         self._lock = threading.Lock()
-        self._known: OrderedDict[_Key, Entry] = OrderedDict()
+        self._known: BoundedCache[_Key, Entry] = BoundedCache(_ENTRIES)
         # When Triton last had no answer, apart from the others: unknown names can't push known models out.
-        self._unanswered: OrderedDict[_Key, float] = OrderedDict()
+        self._unanswered: BoundedCache[_Key, float] = BoundedCache(_ENTRIES)
         self._questions: dict[_Key, _Question] = {}
-        self._answer_sizes: OrderedDict[_Key, int] = OrderedDict()
+        self._answer_sizes: BoundedCache[_Key, int] = BoundedCache(_ENTRIES)
         self._threads = Workers(_QUESTIONS_AT_ONCE, "triton-models", setting="MAX_STREAMS")
 
     def close(self) -> None:
         """Asks nothing any more."""
         self._threads.shutdown(wait=False, cancel_futures=True)
+
+    def statistics(self) -> ModelsStatistics:
+        """What is remembered, and what is being found out, at this moment."""
+        with self._lock:
+            return ModelsStatistics(self._known.statistics(), self._unanswered.statistics(), len(self._questions))
 
     def get(self, model: str, model_version: str, *, timeout_secs: float) -> Entry | None:
         """What is known of a model; where that is nothing, waits for Triton's answer.
@@ -142,7 +162,7 @@ class Models:
         key = entry.model, entry.model_version
         with self._lock:
             now = self._clock()
-            newest = self._known.get(key, entry)
+            newest = self._known.peek(key) or entry
             if now - newest.asked_at <= _FRESH_SECS:
                 return newest
             if self._asked_in_vain(key, now):
@@ -158,8 +178,8 @@ class Models:
         """
         key = entry.model, entry.model_version
         with self._lock:
-            if self._known.get(key) is entry and self._clock() - entry.asked_at > _FRESH_SECS:
-                del self._known[key]
+            if self._known.peek(key) is entry and self._clock() - entry.asked_at > _FRESH_SECS:
+                self._known.discard(key)
                 # Asked before the contradiction was seen.
                 self._questions.pop(key, None)
 
@@ -170,7 +190,7 @@ class Models:
             entry: the model.
         """
         with self._lock:
-            return self._answer_sizes.get((entry.model, entry.model_version), 0)
+            return self._answer_sizes.peek((entry.model, entry.model_version)) or 0
 
     def answered(self, entry: Entry, size: int) -> None:
         """A model has answered: the largest answer counts, for some dozen answers more and more less.
@@ -181,21 +201,17 @@ class Models:
         """
         key = entry.model, entry.model_version
         with self._lock:
-            expected = self._answer_sizes.get(key, 0)
-            self._answer_sizes[key] = max(size, expected - expected // _FORGOTTEN_PART)
-            self._answer_sizes.move_to_end(key)
-            _bound(self._answer_sizes)
+            expected = self._answer_sizes.peek(key) or 0
+            self._answer_sizes.put(key, max(size, expected - expected // _FORGOTTEN_PART))
 
     def _recall(self, key: _Key, now: float) -> Entry | None:
-        entry = self._known.get(key)
-        if entry is not None:
-            self._known.move_to_end(key)
-            if now - entry.asked_at > _REFRESH_SECS and not self._asked_in_vain(key, now):
-                self._ask(key, now)
+        entry = self._known.use(key)
+        if entry is not None and now - entry.asked_at > _REFRESH_SECS and not self._asked_in_vain(key, now):
+            self._ask(key, now)
         return entry
 
     def _asked_in_vain(self, key: _Key, now: float) -> bool:
-        unanswered_at = self._unanswered.get(key)
+        unanswered_at = self._unanswered.peek(key)
         return unanswered_at is not None and now - unanswered_at <= _FRESH_SECS
 
     def _ask(self, key: _Key, now: float) -> _Question:
@@ -230,19 +246,11 @@ class Models:
                 return
             del self._questions[key]
             if entry is not None:
-                self._known[key] = entry
-                _bound(self._known)
+                self._known.put(key, entry)
                 return
-            self._unanswered[key] = self._clock()
-            self._unanswered.move_to_end(key)
-            _bound(self._unanswered)
+            self._unanswered.put(key, self._clock())
             if gone:
-                self._known.pop(key, None)
-
-
-def _bound(entries: OrderedDict[_Key, Entry] | OrderedDict[_Key, float] | OrderedDict[_Key, int]) -> None:
-    if len(entries) > _ENTRIES:
-        entries.popitem(last=False)
+                self._known.discard(key)
 
 
 def _answer_to(question: _Question, timeout_secs: float) -> Entry | None:

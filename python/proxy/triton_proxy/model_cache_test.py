@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tritonclient.grpc import model_config_pb2, service_pb2
 
+from mm_service.bounded_cache import BoundedCacheStatistics
 from proxy_testing.describing import Failed, cached
 from proxy_testing.triton import SLOW_TO_DESCRIBE, UNKNOWN, triton_stand_in
 from triton_proxy import model_cache
@@ -253,14 +254,14 @@ def test_names_that_callers_make_up_take_little_memory_and_push_no_model_out() -
         asked.fails = Failed(grpc.StatusCode.NOT_FOUND)
         for index in range(1500):
             assert get(models, f"made up {index}") is None
-        assert len(models._unanswered) == 1024
+        assert models.statistics().unanswered == BoundedCacheStatistics(entries=1024, most=1024, evicted=476)
         assert get(models) is entry
         asked.fails = None
         for index in range(1500):
             known(models, f"alias {index}")
             assert get(models) is entry
-        assert len(models._known) == 1024
-        assert not models._questions
+        assert models.statistics().known == BoundedCacheStatistics(entries=1024, most=1024, evicted=477)
+        assert models.statistics().asking == 0
 
 
 @pytest.mark.parametrize(("model", "version"), [("m" * 256, "1"), ("m", "0" * 20 + "1")])

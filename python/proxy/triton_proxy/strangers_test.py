@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 import grpc
 import pytest
 
-from identity_testing.raw_server import Answer, RawServer, header, whole
+from identity_testing.raw_server import Answer, RawServer, header, http_response
 from multimodal_contract import NOT_ACCEPTED, RETRY_AFTER_MS, pb, pb_grpc
 from proxy_testing.alone import IN, Metadata, knock, proxy_alone
 
@@ -18,8 +18,8 @@ TIMEOUT = 30
 # No question of these tests ends because the machine is busy.
 PATIENT = "30"
 UNAUTHENTICATED, UNAVAILABLE = grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.UNAVAILABLE
-ANN = whole("200 OK", b'{"isAnonymous": false, "canonicalName": "ann"}')
-ANONYMOUS = whole("200 OK", b'{"isAnonymous": true}')
+ANN = http_response("200 OK", b'{"isAnonymous": false, "canonicalName": "ann"}')
+ANONYMOUS = http_response("200 OK", b'{"isAnonymous": true}')
 KEY = ("x-domino-api-key", "s3cret-of-ann")
 # Of a user in hundreds of groups.
 LONG = "s3cret" + "t" * (12 * 1024 - 6)
@@ -42,7 +42,7 @@ class Domino:
 
     def __init__(self, server: RawServer) -> None:
         self.url = server.url
-        self.chokes = whole("400 Bad Request", b"")
+        self.chokes = http_response("400 Bad Request", b"")
         self.revoked = False
         self.asked: list[str] = []
         self.may_answer = threading.Event()
@@ -99,12 +99,12 @@ def test_a_credential_that_is_too_long_is_refused_in_our_words(
 
 
 CHOKES = {
-    "400": whole("400 Bad Request", b""),
-    "404": whole("404 Not Found", b""),
-    "431": whole("431 Request Header Fields Too Large", b""),
-    "500": whole("500 Internal Server Error", b""),
+    "400": http_response("400 Bad Request", b""),
+    "404": http_response("404 Not Found", b""),
+    "431": http_response("431 Request Header Fields Too Large", b""),
+    "500": http_response("500 Internal Server Error", b""),
     "hangs up": Answer(),
-    "nonsense": whole("200 OK", b"<html>"),
+    "nonsense": http_response("200 OK", b"<html>"),
 }
 
 
@@ -132,7 +132,7 @@ def test_what_domino_refuses_to_look_at_is_remembered(domino: Domino) -> None:
 
 
 def test_with_a_revoked_key_nobody_makes_it_stale_by_garbage_of_their_own(domino: Domino) -> None:
-    domino.chokes = whole("500 Internal Server Error", b"")
+    domino.chokes = http_response("500 Internal Server Error", b"")
     settings = {"AUTH_CACHE_SECS": "0.1", "AUTH_STALE_SECS": "3600", "AUTH_TIMEOUT_SECS": PATIENT}
     with proxy_alone(domino.url, **settings) as channel:
         assert knock(channel, [KEY]) == IN

@@ -1,4 +1,4 @@
-"""How many questions about callers are under way at once, and how many callers wait for an answer."""
+"""A bound on the questions about callers that are under way at once, and on the callers that wait for an answer."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ _NO_TURN = "the proxy did not get to ask who is calling within the call's deadli
 
 
 @dataclass(frozen=True)
-class PlacesStatistics:
-    """What the places are used for.
+class QuestionLimitStatistics:
+    """How much of a limit is in use.
 
     Attributes:
         asking: questions under way.
         waiting: callers that wait for a question to begin, or for the answer to another caller's.
-        refused: callers that found no place so far.
+        refused: callers that were refused so far.
     """
 
     asking: int
@@ -30,11 +30,11 @@ class PlacesStatistics:
     refused: int
 
 
-class Places:
-    """The places of one group of callers. Each caller holds a thread: without a bound they would take all there are."""
+class QuestionLimit:
+    """The limit of one group of callers. Each caller holds a thread: without a bound they would take all there are."""
 
     def __init__(self, *, questions: int, callers: int | None) -> None:
-        """All are free.
+        """Nothing is under way.
 
         Args:
             questions: most questions under way.
@@ -47,14 +47,14 @@ class Places:
 
     @property
     def full(self) -> bool:
-        """Whether another caller would find no place."""
+        """Whether another caller would be refused."""
         return self._most_callers is not None and self._callers >= self._most_callers
 
     def refuse_if_full(self) -> None:
-        """Counts a caller as refused where it would find no place.
+        """Counts a caller as refused where `caller` would refuse it.
 
         Raises:
-            IdentityUnavailable: there is none; it says when to try again.
+            IdentityUnavailable: it would; it says when to try again.
         """
         with self._lock:
             self._refuse_if_full()
@@ -66,10 +66,10 @@ class Places:
 
     @contextmanager
     def caller(self) -> Iterator[None]:
-        """Holds a caller's place.
+        """Counts a caller that asks or waits.
 
         Raises:
-            IdentityUnavailable: there is none; it says when to try again.
+            IdentityUnavailable: there are as many as may be; it says when to try again.
         """
         with self._lock:
             self._refuse_if_full()
@@ -82,13 +82,13 @@ class Places:
 
     @contextmanager
     def question(self, timeout_secs: float) -> Iterator[None]:
-        """Holds the place of a question, for a caller that holds one of its own; waits for it.
+        """Counts a question that is under way, for a caller that is counted; waits until it may be.
 
         Args:
             timeout_secs: longest time to wait.
 
         Raises:
-            CutShort: none became free in time.
+            CutShort: none of those under way ended in time.
         """
         if not self._free.acquire(timeout=max(timeout_secs, 0)):
             raise CutShort(_NO_TURN)
@@ -101,7 +101,7 @@ class Places:
                 self._asking -= 1
             self._free.release()
 
-    def statistics(self) -> PlacesStatistics:
-        """What they are used for at this moment."""
+    def statistics(self) -> QuestionLimitStatistics:
+        """How much is in use at this moment."""
         with self._lock:
-            return PlacesStatistics(self._asking, self._callers - self._asking, self._refused)
+            return QuestionLimitStatistics(self._asking, self._callers - self._asking, self._refused)
