@@ -9,7 +9,6 @@ import ssl
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 import grpc
@@ -17,7 +16,7 @@ import pytest
 from cryptography import x509
 
 from domino_identity import Credential, Principal
-from mm_service.tls import CertificateError, Certificates, File
+from mm_service.tls import CertificateError
 from multimodal_contract import pb, pb_grpc
 from proxy_testing.open_stream import OpenStream
 from service_testing.authority import Authority, Pair, SecretVolume
@@ -280,38 +279,3 @@ def test_files_that_are_gone_leave_the_old_in_use(volume: SecretVolume, caplog: 
         Path(volume.path("tls.key")).unlink()
         assert shown_by(server) == good.serial_number
         assert f"TLS_KEY_FILE ({volume.path('tls.key')}) can't be read: No such file or directory" in caplog.text
-
-
-@dataclass(frozen=True)
-class SwappedUnderHand(File):
-    """A file after whose reading the volume changes, while there is something to change to."""
-
-    volume: SecretVolume
-    coming: list[Pair]
-
-    def read(self) -> bytes:
-        content = super().read()
-        if self.coming:
-            self.volume.put(self.coming.pop())
-        return content
-
-
-def test_files_that_change_while_they_are_read_are_read_again(
-    volume: SecretVolume, caplog: pytest.LogCaptureFixture
-) -> None:
-    volume.put(OURS.issue(HOST))
-    certificate = SwappedUnderHand("TLS_CERT_FILE", volume.path("tls.crt"), volume, [OURS.issue(HOST)])
-    certificates = Certificates(
-        "listener", certificate=certificate, key=File("TLS_KEY_FILE", volume.path("tls.key")), authorities=File("", "")
-    )
-    later, latest = OURS.issue(HOST), OURS.issue(HOST)
-    certificate.coming.extend([latest, later])
-    volume.put(OURS.issue(HOST))
-    renewed = certificates.renewed()
-    assert renewed is not None
-    assert renewed.certificate == latest.certificate
-    assert renewed.key == latest.key
-    certificate.coming.extend(OURS.issue(HOST) for _ in range(100))
-    assert certificates.renewed() is None
-    assert "changed while they were read" in caplog.text
-    assert latest.key not in caplog.text.encode()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import datetime
 import logging
+import os
+import ssl
 from dataclasses import dataclass, field
 
 from cryptography import x509
@@ -196,6 +198,26 @@ def for_listener(settings: TlsSettings) -> Certificates | None:
         key=File("TLS_KEY_FILE", settings.tls_key_file),
         authorities=File("TLS_CLIENT_CA_FILE", settings.tls_client_ca_file),
     )
+
+
+def server_context(pem: Pem) -> ssl.SSLContext:
+    """What a listener needs that Python's own `ssl` serves; it stays what it is, so that renewed files need a new one.
+
+    With authorities, clients without a certificate of theirs don't get in.
+
+    Args:
+        pem: as `Certificates` has checked it.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    # `ssl` takes a certificate and its key from a file only. This one is nowhere but in memory.
+    with open(os.memfd_create("certificate", os.MFD_CLOEXEC), "wb") as file:
+        file.write(pem.key + b"\n" + pem.certificate)
+        file.flush()
+        context.load_cert_chain(f"/proc/self/fd/{file.fileno()}")
+    if pem.authorities:
+        context.load_verify_locations(cadata=pem.authorities.decode("ascii", "ignore"))
+        context.verify_mode = ssl.CERT_REQUIRED
+    return context
 
 
 def mode(certificates: Certificates | None) -> str:
