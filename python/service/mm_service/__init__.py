@@ -1,1 +1,6 @@
-"""What any server of ours is made of: settings, certificates, lines that are written down, and its end."""
+"""What any server of ours is made with.
+
+`settings` reads one table of variables, whose texts `parse` understands; `tls` has certificates and `watched_file` what
+follows its files; `line_sink` writes lines that are worth keeping, `bounded_cache` forgets, and `supervisor` ends the
+process. Nothing here knows a protocol or what the server is for.
+"""
