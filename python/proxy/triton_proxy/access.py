@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 
 from domino_identity import Principal
-from mm_service.watched_file import WatchedFile
+from mm_service.watched_file import WatchedFile, WatchedFileStatistics
 from triton_proxy.access_policy import Policy
 from triton_proxy.access_yaml import MAX_BYTES, PolicyError
 
@@ -35,6 +35,10 @@ class Access:
     def due(self) -> bool:
         """Whether the next check looks at the file, which may take its time."""
         return self._file is not None and self._file.due
+
+    def statistics(self) -> WatchedFileStatistics | None:
+        """What became of the changes of the policy's file; None where there is none."""
+        return None if self._file is None else self._file.statistics()
 
     def check(self, principal: Principal, model: str, version: str, *, look: bool = True) -> None:
         """Returns where the principal may use the model.

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from domino_identity import Principal
+from mm_service.watched_file import WatchedFileStatistics
 from triton_proxy.access import Access, Denied, policy_file
 from triton_proxy.access_policy import Policy
 from triton_proxy.access_yaml import PolicyError
@@ -57,7 +58,9 @@ def errors(caplog: pytest.LogCaptureFixture) -> list[str]:
 
 
 def test_no_file_allows_everybody_everything() -> None:
-    Access(None).check(ANN, "anything", "")
+    access = Access(None)
+    access.check(ANN, "anything", "")
+    assert access.statistics() is None
 
 
 def test_denied_has_the_policy_text(place: Place) -> None:
@@ -111,8 +114,10 @@ def test_a_broken_file_changes_nothing_and_is_told_once(place: Place, caplog: py
     assert not place.allowed(BEN)
     assert len(errors(caplog)) == 1
     assert "the one before stays in force: line 4: the document: unknown key unknown" in errors(caplog)[0]
+    assert place.access.statistics() == WatchedFileStatistics(changes=0, failures=1, stale=True)
     place.path.write_text(text("ben"))
     assert place.allowed(BEN)
+    assert place.access.statistics() == WatchedFileStatistics(changes=1, failures=1, stale=False)
     place.path.write_text(text("ann", "unknown: x\n"))
     assert place.allowed(BEN)
     assert len(errors(caplog)) == 2
