@@ -4,6 +4,20 @@ load("@rules_python//python:defs.bzl", "py_test")
 
 _MAIN = "//bazel/tools:mypy_main.py"
 
+# mypy, and what it takes to read the files: pytest's own types, and stubs of third-party packages.
+MYPY_DEPS = [
+    "@pip//:hypothesis",
+    "@pip//:pytest",
+    "@pip_checks//:mypy",
+    "@pip_checks//:types_grpcio",
+    "@pip_checks//:types_grpcio_health_checking",
+    "@pip_checks//:types_jsonschema",
+    "@pip_checks//:types_protobuf",
+    "@pip_checks//:types_pyyaml",
+    "@pip_checks//:types_requests",
+    "@pip_checks//:types_tqdm",
+]
+
 def mypy_test(name, srcs, deps = [], size = "medium", data = [], **kwargs):
     """Checks Python files with mypy, as pyproject.toml says (strict).
 
@@ -25,17 +39,6 @@ def mypy_test(name, srcs, deps = [], size = "medium", data = [], **kwargs):
         main = _MAIN,
         args = [prefix + src for src in srcs],
         data = srcs + data + ["//:pyproject.toml"],
-        deps = deps + [
-            "@pip//:hypothesis",
-            "@pip//:pytest",
-            "@pip_checks//:mypy",
-            "@pip_checks//:types_grpcio",
-            "@pip_checks//:types_grpcio_health_checking",
-            "@pip_checks//:types_jsonschema",
-            "@pip_checks//:types_protobuf",
-            "@pip_checks//:types_pyyaml",
-            "@pip_checks//:types_requests",
-            "@pip_checks//:types_tqdm",
-        ],
+        deps = deps + MYPY_DEPS,
         **kwargs
     )

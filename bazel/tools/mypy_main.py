@@ -27,21 +27,30 @@ def merge(source: Path, target: Path) -> None:
             merge(entry, link)
 
 
-def main() -> None:
-    """Become mypy, with the words of the command line."""
+def checker() -> tuple[list[str], dict[str, str]]:
+    """Return the command that checks files of this workspace, without the files, and its environment.
+
+    A process calls it once: the scratch folder that Bazel gives each test takes the wheels' links.
+    """
     workspace, scratch = Path.cwd(), Path(os.environ["TEST_TMPDIR"])
     # Bazel's entries hold `..`, with which every wheel would look like a part of the workspace.
     roots = [Path(os.path.normpath(entry)) for entry in os.environ["PYTHONPATH"].split(os.pathsep)]
     own = [root for root in roots if root.is_relative_to(workspace) and root != workspace]
     # mypy looks for `google-stubs` only beside `google`, so the wheels have to share a folder.
-    site = scratch / "site"
-    site.mkdir()
+    wheels = scratch / "wheels"
+    wheels.mkdir()
     for root in roots:
         if root.parent.name == "site" and not root.is_relative_to(workspace):
-            merge(root, site)
+            merge(root, wheels)
     # What counts as installed is the sys.path that mypy's process started with.
-    environment = dict(os.environ, PYTHONPATH=str(site), MYPYPATH=os.pathsep.join(map(str, own)))
+    environment = dict(os.environ, PYTHONPATH=str(wheels), MYPYPATH=os.pathsep.join(map(str, own)))
     command = [sys.executable, "-P", "-m", "mypy", "--config-file=pyproject.toml", f"--cache-dir={scratch / 'cache'}"]
+    return command, environment
+
+
+def main() -> None:
+    """Become mypy, with the words of the command line."""
+    command, environment = checker()
     os.execve(sys.executable, command + sys.argv[1:], environment)  # noqa: S606
 
 

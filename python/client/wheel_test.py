@@ -251,7 +251,10 @@ def test_the_wheel_installs_nothing_else() -> None:
         "multimodal_pb2.py",
         "domino_triton_client-0.1.0.dist-info",
     }
-    assert not [name for name in names if name.endswith("_test.py") or "testing" in name]
+    assert not [name for name in names if name.endswith(("_test.py", "conftest.py")) or "testing" in name]
+    assert len(names) == len(set(names))
+    for layer in ("_core/retry", "_sync/client", "_aio/client", "streamer"):
+        assert f"mm_client_api/{layer}.py" in names
     for package in PACKAGES:
         assert f"{package}/py.typed" in names
 

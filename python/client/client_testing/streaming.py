@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import aclosing
 from typing import Any
 
 import numpy as np
 
+from client_testing.waiting import until_async
 from mm_client_api import (
     ApiKey,
     AsyncTritonClient,
@@ -20,7 +21,6 @@ from mm_client_api import (
     TritonClient,
     TritonClientError,
 )
-from mm_client_api._aio_iterators import Closing
 
 KEY = ApiKey("key")
 STOP = object()
@@ -92,7 +92,7 @@ def stream_async(
             before = asyncio.all_tasks()
             try:
                 source = _in_threads(requests) if blocking else requests
-                async with Closing(client.stream(source, **how)) as results:
+                async with aclosing(client.stream(source, **how)) as results:
                     async for result in results:
                         streamed.results.append(result)
                         if await asyncio.to_thread(on_result, result) is STOP:
@@ -100,12 +100,7 @@ def stream_async(
             except TritonClientError as error:
                 streamed.error = error
             # Those of grpc.aio itself end a moment after their call.
-            for _ in range(1000):
-                if asyncio.all_tasks() == before:
-                    break
-                await asyncio.sleep(0.005)
-            else:
-                raise AssertionError(f"the stream has left tasks behind: {asyncio.all_tasks() - before}")
+            await until_async(lambda: asyncio.all_tasks() == before)
         streamed.secs = time.monotonic() - began
 
     asyncio.run(run())
@@ -131,13 +126,3 @@ def infer_async(addr: str, credentials: Credentials) -> str:
             return (await client.infer("echo", {"x": np.zeros(1)}, outputs=["x"])).status
 
     return asyncio.run(run())
-
-
-def until(condition: Callable[[], object]) -> None:
-    """Wait until the condition holds, for ten seconds."""
-    waiting = threading.Event()
-    for _ in range(2000):
-        if condition():
-            return
-        waiting.wait(0.005)
-    raise AssertionError("the awaited condition did not come true")

@@ -6,8 +6,8 @@ know, on top of it. README.md has five minutes of use; `errors.ERROR_TABLE` says
 
 from __future__ import annotations
 
-from mm_client_api._aio import AsyncTritonClient
-from mm_client_api._sync import TritonClient
+from mm_client_api._aio.client import AsyncTritonClient
+from mm_client_api._sync.client import TritonClient
 from mm_client_api.credentials import (
     AccessTokenEndpoint,
     ApiKey,

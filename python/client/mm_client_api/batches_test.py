@@ -16,9 +16,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mm_client_api import ApiKey, InferenceRequest, InvalidRequest, MessageTooLarge, ModelError, Tensor
-from mm_client_api._batches import Batches
-from mm_client_api._packet import to_packet
-from mm_client_api._plan import Plan
+from mm_client_api._core.batches import Batches
+from mm_client_api._core.packet import to_packet
+from mm_client_api._core.stream_options import StreamOptions
 from mm_client_api.published import published_message
 from mm_client_api.request import CorrelationIds
 from multimodal_contract import pb
@@ -33,7 +33,7 @@ def rows(count: int, model: str = "echo", **more: Any) -> Iterator[InferenceRequ
 
 
 def stacked(requests: list[InferenceRequest], size: int) -> list[InferenceRequest]:
-    return list(Batches(Plan(8, 1, True, size, None), CorrelationIds()).stacked(requests))
+    return list(Batches(StreamOptions(8, 1, True, size, None), CorrelationIds()).stacked(requests))
 
 
 def batch_sizes(server: EchoServer) -> list[int]:

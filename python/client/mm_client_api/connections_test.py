@@ -12,7 +12,8 @@ from client_testing import echo
 from client_testing.echo import EchoServer
 from client_testing.ending import AWAY, LIMITED, REVOKED, End, EndingServer
 from client_testing.identity import Changing
-from client_testing.streaming import KEY, STOP, Stream, Streamed, numbered, stream_async, stream_sync, until
+from client_testing.streaming import KEY, STOP, Stream, Streamed, numbered, stream_async, stream_sync
+from client_testing.waiting import until
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

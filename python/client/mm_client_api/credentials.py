@@ -19,7 +19,7 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol, runtime_checkable
 
-from mm_client_api._fork import renewed_after_fork
+from mm_client_api._core.fork import renewed_after_fork
 from mm_client_api.errors import CredentialsError
 
 Metadata = Sequence[tuple[str, str]]

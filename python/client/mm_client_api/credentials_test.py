@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 from client_testing.identity import TokenService
+from client_testing.waiting import Clock
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -55,17 +56,17 @@ def test_nothing_found_lists_the_places() -> None:
 
 
 def test_an_access_token_is_fetched_again_when_a_minute_old(service: TokenService) -> None:
-    now = 0.0
-    endpoint = AccessTokenEndpoint(f"{service.url}/access-token", clock=lambda: now)
+    clock = Clock()
+    endpoint = AccessTokenEndpoint(f"{service.url}/access-token", clock=clock)
     assert endpoint.metadata() == endpoint.metadata() == (("authorization", "Bearer token-1"),)
-    now = 60.5
+    clock.now = 60.5
     assert endpoint.metadata() == (("authorization", "Bearer token-2"),)
 
 
 def test_a_token_close_to_its_end_is_fetched_again(service: TokenService) -> None:
     now = time.time()
     service.expiries = [now + 300, now + 20, now + 300]
-    endpoint = AccessTokenEndpoint(f"{service.url}/access-token", clock=lambda: 0.0)
+    endpoint = AccessTokenEndpoint(f"{service.url}/access-token", clock=Clock())
     endpoint.metadata()
     endpoint.metadata()
     assert service.asked == 1

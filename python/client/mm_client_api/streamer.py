@@ -7,8 +7,8 @@ from collections.abc import Generator, Iterable, Iterator, Sequence
 from types import TracebackType
 from typing import Any
 
-from mm_client_api._plan import Plan
-from mm_client_api._sync import TritonClient
+from mm_client_api._core.stream_options import StreamOptions
+from mm_client_api._sync.client import TritonClient
 from mm_client_api.credentials import Credentials
 from mm_client_api.errors import ConfigurationError
 from mm_client_api.published import published_message
@@ -71,7 +71,7 @@ class TritonBytesStreamer:
         self._stream_id = stream_id
         self._timeout_secs = request_timeout_sec
         self._parse_outputs_numpy = parse_outputs_numpy
-        self._plan = Plan(window, connections, ordered, batch_size, None)
+        self._options = StreamOptions(window, connections, ordered, batch_size, None)
         if batch_size > 1 and self._shape[:1] != (1,):
             raise ConfigurationError(
                 f"shape is {list(self._shape)} and batch_size is {batch_size}; "
@@ -121,13 +121,13 @@ class TritonBytesStreamer:
     def _answers(
         self, model: str, model_version: str, frames: Iterable[bytes | bytearray | memoryview]
     ) -> Generator[tuple[int, dict[str, Any], dict[str, Array] | None], None, None]:
-        plan = self._plan
+        options = self._options
         for result in self._client.stream(
             self._requests(model, model_version, frames),
-            window=plan.window,
-            ordered=plan.ordered,
-            connections=plan.connections,
-            batch_size=plan.batch_size,
+            window=options.window,
+            ordered=options.ordered,
+            connections=options.connections,
+            batch_size=options.batch_size,
         ):
             # Decoupled models answer several times; all answers to a tensor have its number.
             seq = int(result.correlation_id.rsplit("-", 1)[1])

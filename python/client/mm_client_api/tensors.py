@@ -11,7 +11,7 @@ from typing import Any, Union
 import numpy as np
 import numpy.typing as npt
 
-from mm_client_api._values import array_of, is_plain
+from mm_client_api._core.values import array_of, is_plain
 from mm_client_api.errors import InvalidRequest, ProtocolError
 from multimodal_contract.dtypes import BY_NAME, BY_NUMPY
 

@@ -15,8 +15,8 @@ from mm_client_api import (
     EnvironmentCredentials,
     InferenceRequest,
     LimitExceeded,
-    _reopening,
 )
+from mm_client_api._core import retry
 
 pytestmark = pytest.mark.usefixtures("impatient")
 
@@ -63,7 +63,7 @@ def test_a_new_credential_that_is_refused_at_once_ends_the_stream(stream: Stream
 
 def test_an_idle_stream_outlives_many_tokens(stream: Stream, monkeypatch: pytest.MonkeyPatch) -> None:
     # The second of two calls without a packet has lived long enough to have been let in.
-    monkeypatch.setattr(_reopening, "SETTLED_SECS", 0.0)
+    monkeypatch.setattr(retry, "SETTLED_SECS", 0.0)
     with EndingServer([End(0, REVOKED)] * 5) as server:
         streamed = stream(server.addr, numbered(3), Changing(100))
     assert (streamed.error, len(server.credentials)) == (None, 6)

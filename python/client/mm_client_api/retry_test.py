@@ -10,7 +10,8 @@ import pytest
 from client_testing.echo import DECOUPLED
 from client_testing.ending import AWAY, LIMITED, REVOKED, End, EndingServer
 from client_testing.identity import Changing
-from client_testing.streaming import KEY, Stream, numbered, stream_async, stream_sync, until
+from client_testing.streaming import KEY, Stream, numbered, stream_async, stream_sync
+from client_testing.waiting import until
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -22,8 +23,8 @@ from mm_client_api import (
     ProxyUnavailable,
     TritonBytesStreamer,
     TritonClient,
-    _reopening,
 )
+from mm_client_api._core import retry
 from multimodal_contract import pb
 
 pytestmark = pytest.mark.usefixtures("impatient")
@@ -229,7 +230,7 @@ def test_the_window_holds_across_calls() -> None:
     assert len(set(server.accepted)) == len(server.accepted)
 
 
-def test_stopping_after_a_reopening_leaves_no_thread() -> None:
+def test_stopping_after_aretry_leaves_no_thread() -> None:
     with EndingServer([End(2, AWAY), End(3, REVOKED)]) as server:
         before = _threads()
         with TritonClient(server.addr, credentials=Changing(9)) as client:
@@ -265,7 +266,7 @@ def test_a_proxy_that_restarts_on_its_port_is_waited_for(
 ) -> None:
     if back:
         # gRPC itself waits a second before it connects again.
-        monkeypatch.setattr(_reopening, "LONGEST_WAIT_SECS", 20.0)
+        monkeypatch.setattr(retry, "LONGEST_WAIT_SECS", 20.0)
     first = EndingServer([End(4, AWAY), End(0, AWAY)], forever=True)
     port = int(first.addr.rsplit(":", 1)[1])
     second: list[EndingServer] = []

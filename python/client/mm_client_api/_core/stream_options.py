@@ -1,4 +1,4 @@
-"""How a stream is to go; shared by the sync and the async client."""
+"""What the caller of `stream` asks for."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from mm_client_api.request import InferenceRequest
 
 
 @dataclass(frozen=True)
-class Plan:
-    """What the caller of `stream` asks for.
+class StreamOptions:
+    """How many requests travel at once, and in which order their results come.
 
     Attributes:
         window: most requests in flight on a connection.
         connections: most connections.
         ordered: results in the requests' order; else as they come.
         batch_size: most requests that travel as one.
-        deadline: when it is to be over, of `time.monotonic`; None is no limit.
+        deadline: when the stream is to be over, of `time.monotonic`; None is no limit.
 
     Raises:
         ConfigurationError: a number is below 1.
@@ -35,7 +35,7 @@ class Plan:
                 raise ConfigurationError(f"{name} is {getattr(self, name)}; expected 1 or more")
 
     def check(self, request: InferenceRequest) -> None:
-        """Refuse a request that cannot travel so.
+        """Refuse a request that cannot travel in such a stream.
 
         Raises:
             InvalidRequest: it is one of a sequence, which needs packets of its own, one after another in one stream.

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import deque
 from typing import NamedTuple
 
-from mm_client_api._packet import to_packet
-from mm_client_api.channel import Endpoint
+from mm_client_api._core.endpoint import Endpoint
+from mm_client_api._core.packet import to_packet
 from mm_client_api.errors import ProtocolError
 from mm_client_api.request import CorrelationIds, InferenceRequest
 from mm_client_api.result import InferenceResult

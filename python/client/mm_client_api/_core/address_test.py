@@ -2,21 +2,16 @@ from __future__ import annotations
 
 import ipaddress
 import re
-import uuid
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import grpc
-import numpy as np
 import pytest
-from client_testing import echo
-from client_testing.echo import EchoServer
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mm_client_api import ApiKey, ConfigurationError, NotAProxy, ProxyUnavailable, TritonClient
-from mm_client_api._address import target_of
+from mm_client_api._core.address import target_of
+from mm_client_api.errors import ConfigurationError
 
 EXPECTED = "; expected HOST:PORT, such as localhost:50051 or [::1]:50051; "
 ASK = "ask the operator of the inference server for its proxy's address"
@@ -28,7 +23,6 @@ SOCKET = "is of a socket whose path has other characters than a URI's"
 THREE_PARTS = re.compile(
     f"the address (?:'.*'|\".*\") [a-z].*{re.escape(EXPECTED)}(?:write \\S+.*|{ASK})\\.", re.DOTALL
 )
-KEY = ApiKey(echo.API_KEY)
 
 
 def or_port(addr: str) -> str:
@@ -130,7 +124,7 @@ def test_what_is_none_says_what_to_write(addr: str, wrong: str, advice: str) -> 
 )
 def test_no_error_shows_a_secret(addr: str, shown: str, wrong: str) -> None:
     with pytest.raises(ConfigurationError) as caught:
-        TritonClient(addr, credentials=KEY)
+        target_of(addr)
     assert str(caught.value).startswith(f"the address {shown} {wrong}{EXPECTED}")
     assert "s3c" not in str(caught.value)
 
@@ -185,26 +179,3 @@ def test_any_text_is_an_address_as_it_is_read_elsewhere_or_an_error_in_three_par
     # One more name for the same address is the only thing that was added.
     assert target in (text, f"dns:///{text}".replace("%", "%25"), f"{scheme}:{rest}")
     grpc.insecure_channel(target).close()
-
-
-@pytest.mark.parametrize(
-    "spelling",
-    ["127.0.0.1:{}", "localhost:{}", "LOCALHOST:{}", "dns:///localhost:{}", "ipv4:127.0.0.1:{}", "dns:127.0.0.1:{}"],
-)
-def test_every_spelling_reaches_the_server(spelling: str, server: EchoServer) -> None:
-    _, _, port = server.addr.rpartition(":")
-    with TritonClient(spelling.format(port), credentials=KEY) as client:
-        assert client.infer("echo", {"x": np.zeros(1)}, outputs=["x"]).status == "OK"
-
-
-def test_a_socket_reaches_the_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    # An absolute path below Bazel's folders is longer than a socket's may be.
-    monkeypatch.chdir(tmp_path)
-    for addr in ("unix:proxy.sock", f"unix-abstract:{uuid.uuid4()}"):
-        with EchoServer(socket=addr), TritonClient(addr, credentials=KEY) as client:
-            assert client.infer("echo", {"x": np.zeros(1)}, outputs=["x"]).status == "OK"
-
-
-def test_tritons_own_ports_are_a_hint_in_the_errors() -> None:
-    assert "the address of the proxy, not of Triton" in str(NotAProxy(""))
-    assert "8000 to 8002 are Triton's own ports" in str(ProxyUnavailable(""))

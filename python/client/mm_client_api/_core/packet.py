@@ -54,7 +54,7 @@ def to_packet(request: InferenceRequest, correlation_id: str) -> bytes:
             correlation_id=correlation_id,
         )
     tensors = {name: encoded(name, value, correlation_id) for name, value in request.inputs.items()}
-    head = _head(
+    head = head_of(
         request.model,
         request.model_version,
         tuple(request.outputs),
@@ -82,7 +82,7 @@ def _payload(tensors: Mapping[str, Tensor | Pieces], head: _Head) -> list[wire.B
 
 
 @lru_cache(_KEPT_HEADS)
-def _head(
+def head_of(
     model: str,
     model_version: str,
     outputs: tuple[str, ...],
@@ -91,6 +91,7 @@ def _head(
     event: pb.StreamEvent.ValueType,
     inputs: tuple[Described, ...],
 ) -> _Head:
+    """Return the part of a packet that is the same for every request like it; the latest are kept."""
     control = pb.Control(
         model=model,
         model_version=model_version,

@@ -11,15 +11,17 @@ from typing import TYPE_CHECKING
 
 import grpc
 
-from mm_client_api._batches import Batches
-from mm_client_api._fork import Origin, abandon, check_process, note_call, note_connection, renewed_after_fork
-from mm_client_api._memory import keep_freed_once
-from mm_client_api._outstanding import Outstanding, Packet, packet_of
-from mm_client_api._plan import Plan
-from mm_client_api._reopening import Reopening, deadline_in
-from mm_client_api._sync_fan import Fan
-from mm_client_api._sync_link import Chat, Link, Packets, PulledPackets, ending_of
-from mm_client_api.channel import Endpoint, deadline_of
+from mm_client_api._core.batches import Batches
+from mm_client_api._core.endpoint import Endpoint, deadline_of
+from mm_client_api._core.fork import Origin, check_process, note_call, renewed_after_fork
+from mm_client_api._core.memory import keep_freed_once
+from mm_client_api._core.outstanding import Outstanding, Packet, packet_of
+from mm_client_api._core.retry import RetryPolicy, deadline_in
+from mm_client_api._core.stream_options import StreamOptions
+from mm_client_api._sync.connections import Connections
+from mm_client_api._sync.packet_queue import PacketQueue, PullingPacketQueue
+from mm_client_api._sync.parallel_streams import ParallelStreams
+from mm_client_api._sync.resumable_stream import ChatMethod, ResumableStream, status_of
 from mm_client_api.credentials import Credentials
 from mm_client_api.request import DEFAULT_TIMEOUT_SECS, CorrelationIds, InferenceRequest
 from mm_client_api.result import InferenceResult, read_answer
@@ -29,7 +31,7 @@ from multimodal_contract import CHAT_METHOD, SEND_UNARY_METHOD
 if TYPE_CHECKING:
     from typing_extensions import TypeAlias
 
-SendUnary: TypeAlias = "grpc.UnaryUnaryMultiCallable[bytes, bytes]"
+SendUnaryMethod: TypeAlias = "grpc.UnaryUnaryMultiCallable[bytes, bytes]"
 
 
 class TritonClient:
@@ -68,8 +70,8 @@ class TritonClient:
             enable_http_proxy=enable_http_proxy,
         )
         self._ids = CorrelationIds()
-        self._channels = _Channels(self._endpoint)
-        self._send_unary: SendUnary | None = self._opened()
+        self._connections = Connections(self._endpoint)
+        self._send_unary: SendUnaryMethod | None = self._opened()
         # Of each stream under way what ends its waits.
         self._streams: set[threading.Event] = set()
         # Something for each `infer` under way.
@@ -96,24 +98,24 @@ class TritonClient:
         """
         request = InferenceRequest(model, inputs, outputs, model_version, timeout_secs)
         packet = packet_of(request, self._endpoint, self._ids)
-        reopening = Reopening(self._endpoint.credentials, deadline_in(deadline_of(timeout_secs)))
+        retry = RetryPolicy(self._endpoint.credentials, deadline_in(deadline_of(timeout_secs)))
         send_unary = self._send_unary or self._opened()
         note_call()
         while True:
-            metadata = reopening.metadata()
+            metadata = retry.metadata()
             under_way = object()
             self._unary.add(under_way)
             try:
-                raw = send_unary(packet.data, timeout=reopening.timeout, metadata=metadata)
+                raw = send_unary(packet.data, timeout=retry.timeout, metadata=metadata)
             except grpc.RpcError as error:
-                ending = ending_of(error)
+                status = status_of(error)
             else:
                 return read_answer(raw).raise_for_status()
             finally:
                 self._unary.discard(under_way)
-            if ending.code is not grpc.StatusCode.UNAUTHENTICATED:
-                raise ending.error(packet.correlation_id)
-            reopening.wait_secs(ending, packet.correlation_id)
+            if status.code is not grpc.StatusCode.UNAUTHENTICATED:
+                raise status.error(packet.correlation_id)
+            retry.wait_secs(status, packet.correlation_id)
 
     def stream(
         self,
@@ -162,33 +164,37 @@ class TritonClient:
             InvalidRequest: a request cannot be encoded.
             ProtocolError: answers are missing, out of order or unreadable.
         """
-        plan = Plan(window, connections, ordered, batch_size, deadline_in(deadline_secs))
-        return self._stream(requests, plan) if batch_size == 1 else self._batched(requests, plan)
+        options = StreamOptions(window, connections, ordered, batch_size, deadline_in(deadline_secs))
+        return self._stream(requests, options) if batch_size == 1 else self._batched(requests, options)
 
-    def _batched(self, requests: Iterable[InferenceRequest], plan: Plan) -> Generator[InferenceResult, None, None]:
-        batches = Batches(plan, self._ids)
-        with closing(self._stream(batches.stacked(requests), plan)) as results:
+    def _batched(
+        self, requests: Iterable[InferenceRequest], options: StreamOptions
+    ) -> Generator[InferenceResult, None, None]:
+        batches = Batches(options, self._ids)
+        with closing(self._stream(batches.stacked(requests), options)) as results:
             for result in results:
                 yield from batches.taken_apart(result)
 
-    def _stream(self, requests: Iterable[InferenceRequest], plan: Plan) -> Generator[InferenceResult, None, None]:
+    def _stream(
+        self, requests: Iterable[InferenceRequest], options: StreamOptions
+    ) -> Generator[InferenceResult, None, None]:
         stopped, origin = threading.Event(), Origin()
         self._streams.add(stopped)
         note_call()
 
         def packet(request: InferenceRequest) -> Packet:
-            plan.check(request)
+            options.check(request)
             return packet_of(request, self._endpoint, self._ids)
 
-        def link(number: int, packets: Packets) -> Link:
-            chat: Chat = self._channels.get(number).stream_stream(CHAT_METHOD)
-            return Link(chat, packets, Reopening(self._endpoint.credentials, plan.deadline), stopped)
+        def open_stream(number: int, packets: PacketQueue) -> ResumableStream:
+            chat: ChatMethod = self._connections.get(number).stream_stream(CHAT_METHOD)
+            return ResumableStream(chat, packets, RetryPolicy(self._endpoint.credentials, options.deadline), stopped)
 
         try:
             results = (
-                link(0, PulledPackets(requests, packet, Outstanding(plan.window))).results()
-                if plan.connections == 1
-                else Fan(packet, link, plan, stopped).results(requests)
+                open_stream(0, PullingPacketQueue(requests, packet, Outstanding(options.window))).results()
+                if options.connections == 1
+                else ParallelStreams(packet, open_stream, options, stopped).results(requests)
             )
             with closing(results):
                 for result in results:
@@ -200,24 +206,24 @@ class TritonClient:
             self._streams.discard(stopped)
 
     def after_fork(self) -> bool:
-        """See `_fork.Inherited`: a forked process opens connections of its own, and makes ids of its own."""
+        """See `fork.Inherited`: a forked process opens connections of its own, and makes ids of its own."""
         under_way = bool(self._streams or self._unary)
         self._streams, self._unary = set(), set()
         self._ids = CorrelationIds()
         self._send_unary = None
-        self._channels.after_fork()
+        self._connections.after_fork()
         return under_way
 
-    def _opened(self) -> SendUnary:
+    def _opened(self) -> SendUnaryMethod:
         # Without (de)serializers: packets are bytes already, and answers are parsed without copying their outputs.
-        self._send_unary = self._channels.get(0).unary_unary(SEND_UNARY_METHOD)
+        self._send_unary = self._connections.get(0).unary_unary(SEND_UNARY_METHOD)
         return self._send_unary
 
     def close(self) -> None:
         """Close the connections; calls that are under way are cancelled."""
         for stopped in tuple(self._streams):
             stopped.set()
-        self._channels.close()
+        self._connections.close()
 
     def __enter__(self) -> TritonClient:
         return self
@@ -226,43 +232,3 @@ class TritonClient:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-
-class _Channels:
-    """The client's connections, opened as they are needed."""
-
-    def __init__(self, endpoint: Endpoint) -> None:
-        self._endpoint = endpoint
-        self._opening = threading.Lock()
-        self._closed = False
-        self._channels: list[grpc.Channel] = []
-
-    def get(self, number: int) -> grpc.Channel:
-        """Return the channel of that number, from 0; once they are closed, a closed one."""
-        endpoint = self._endpoint
-        with self._opening:
-            # A closed client in a forked process has none at all.
-            while len(self._channels) <= number and not (self._closed and self._channels):
-                note_connection()
-                secure = endpoint.channel_credentials
-                self._channels.append(
-                    grpc.insecure_channel(endpoint.addr, options=endpoint.options)
-                    if secure is None
-                    else grpc.secure_channel(endpoint.addr, secure, options=endpoint.options)
-                )
-                if self._closed:
-                    self._channels[-1].close()
-            return self._channels[min(number, len(self._channels) - 1)]
-
-    def after_fork(self) -> None:
-        """Leave the parent its connections, and a lock that one of its threads may hold."""
-        self._opening = threading.Lock()
-        abandon(*self._channels)
-        self._channels = []
-
-    def close(self) -> None:
-        """Close them all."""
-        with self._opening:
-            self._closed = True
-            for channel in self._channels:
-                channel.close()

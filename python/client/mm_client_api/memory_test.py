@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from mm_client_api import ApiKey, AsyncTritonClient, ConfigurationError, TritonClient
-from mm_client_api._memory import keep_freed_once
+from mm_client_api._core.memory import keep_freed_once
 
 # Counts the page faults of a hundred buffers of 5 MB, one after another, after clients were made.
 COUNT_FAULTS = """

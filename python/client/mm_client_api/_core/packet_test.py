@@ -9,8 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mm_client_api import _packet
-from mm_client_api._packet import to_packet
+from mm_client_api._core.packet import head_of, to_packet
 from mm_client_api.errors import InvalidRequest
 from mm_client_api.request import InferenceRequest
 from mm_client_api.tensors import Array, Tensor, encode
@@ -160,7 +159,7 @@ def test_few_heads_are_kept_and_the_right_one_is_used() -> None:
         packet = parsed(request, str(length))
         assert (packet.control.model_version, list(packet.tensor.shape.dims)) == (str(length), [length])
         assert len(packet.tensor.data) == length
-    assert _packet._head.cache_info().currsize <= 256
+    assert head_of.cache_info().currsize <= 256
 
 
 def test_mistakes_are_named() -> None:

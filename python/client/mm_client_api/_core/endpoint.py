@@ -10,7 +10,7 @@ from typing import Any
 
 import grpc
 
-from mm_client_api._address import target_of
+from mm_client_api._core.address import target_of
 from mm_client_api.credentials import Credentials, EnvironmentCredentials
 from mm_client_api.errors import ConfigurationError, MessageTooLarge
 from multimodal_contract import FRAME_BYTES

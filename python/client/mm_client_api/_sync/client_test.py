@@ -10,24 +10,24 @@ import numpy as np
 import pytest
 from client_testing import echo
 from client_testing.echo import EchoServer
+from client_testing.waiting import until
 
-from mm_client_api import (
-    ApiKey,
+from mm_client_api._sync.client import TritonClient
+from mm_client_api.credentials import ApiKey, BearerToken
+from mm_client_api.errors import (
     AuthenticationError,
-    BearerToken,
     ConfigurationError,
     DeadlineExceeded,
-    InferenceRequest,
     InvalidRequest,
     MessageTooLarge,
     ModelError,
     NotAProxy,
     ProtocolError,
     ProxyUnavailable,
-    TritonClient,
     UnsupportedPayload,
 )
-from mm_client_api.tensors import encode
+from mm_client_api.request import InferenceRequest
+from mm_client_api.tensors import Value, encode
 from multimodal_contract.dtypes import TABLE
 
 KEY = ApiKey(echo.API_KEY)
@@ -61,6 +61,14 @@ def test_one_inference(client: TritonClient, server: EchoServer) -> None:
     assert (result.model, result.model_version) == ("echo", "7")
     assert result.timing.triton_infer_ms == 1.5
     assert server.metadata["x-domino-api-key"] == echo.API_KEY
+
+
+def test_a_request_takes_lists_and_pythons_own_values(client: TritonClient) -> None:
+    inputs: dict[str, Value] = {"text": ["Hello", "World"], "ids": [[1, 2], [3, 4]], "flag": True}
+    result = client.infer("echo", inputs, outputs=list(inputs))
+    assert result.outputs["text"].tolist() == [b"Hello", b"World"]
+    assert result.outputs["ids"].tolist() == [[1, 2], [3, 4]]
+    assert result.outputs["flag"].item() is True
 
 
 @pytest.mark.parametrize("published", [False, True])
@@ -145,11 +153,11 @@ def test_the_window_bounds_what_is_pulled(client: TritonClient, server: EchoServ
     results = client.stream(numbers(), window=4)
     reader = threading.Thread(target=lambda: next(results))
     reader.start()
-    _until(lambda: server.received == 4)
+    until(lambda: server.received == 4)
     server.gate.set()
     reader.join()
     # One answer was taken, so one more is pulled; the others wait in vain for a reader.
-    _until(lambda: len(pulled) == 5)
+    until(lambda: len(pulled) == 5)
     for taken in range(1, 50):
         assert next(results).outputs["x"].item() == taken
         assert len(pulled) <= 4 + taken + 1
@@ -169,7 +177,7 @@ def test_stopping_early_cancels_the_call(client: TritonClient, server: EchoServe
 
     for _ in client.stream(endless(), window=4):
         # The sender has no place left and waits for one.
-        _until(lambda: server.received == 5)
+        until(lambda: server.received == 5)
         break
     assert server.ended.wait(10)
     assert ended.wait(10)
@@ -311,13 +319,3 @@ def test_a_closed_client_says_so(server: EchoServer) -> None:
     client.close()
     with pytest.raises(ValueError, match="closed"):
         client.infer("echo", {"x": np.zeros(1)}, outputs=["x"])
-
-
-def _until(condition: object) -> None:
-    assert callable(condition)
-    waiting = threading.Event()
-    for _ in range(2000):
-        if condition():
-            return
-        waiting.wait(0.005)
-    raise AssertionError("the awaited condition did not come true")

@@ -1,4 +1,4 @@
-"""What grpc.aio's calls do not do themselves: tell the server's status, and a write that came too late."""
+"""What grpc.aio's calls do not do themselves: keep the server's status, and survive a write that came too late."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from typing import Any, TypeVar
 import grpc
 import grpc.aio
 
-from mm_client_api._reopening import Ending
+from mm_client_api._core.call_status import CallStatus
 
 _STATUS_OF_GRPC_ITSELF = "Internal error from Core"
 _STATUS_WAIT_SECS = 1.0
 _T = TypeVar("_T")
 
 
-class Status:
-    """How the server ended a call.
+class ServerStatus:
+    """The status with which the server ended a call.
 
     A write that fails because the server has ended the call makes grpc.aio put a status of its own in the place of the
     server's, before or after that arrives. The server's says why, so it is noted at the moment it is set.
@@ -26,21 +26,21 @@ class Status:
 
     def __init__(self, call: grpc.aio.StreamStreamCall[bytes, bytes]) -> None:
         self._call = call
-        self._told: tuple[grpc.StatusCode, str | None, grpc.aio.Metadata] | None = None
+        self._reported: tuple[grpc.StatusCode, str | None, grpc.aio.Metadata] | None = None
         self._known = asyncio.Event()
         call.add_done_callback(self._note)
 
-    async def ending(self, raised: grpc.aio.AioRpcError) -> Ending:
+    async def of(self, raised: grpc.aio.AioRpcError) -> CallStatus:
         """Return the server's status, or that of `raised` where none arrives."""
         if raised.details() == _STATUS_OF_GRPC_ITSELF:
             with contextlib.suppress(asyncio.TimeoutError):
                 await asyncio.wait_for(self._known.wait(), _STATUS_WAIT_SECS)
-        return Ending.of(raised, *(self._told or (raised.code(), raised.details(), raised.trailing_metadata())))
+        return CallStatus.of(raised, *(self._reported or (raised.code(), raised.details(), raised.trailing_metadata())))
 
     def _note(self, _: object) -> None:
         code, details = _at_once(self._call.code()), _at_once(self._call.details())
         if details != _STATUS_OF_GRPC_ITSELF:
-            self._told = (code, details, _at_once(self._call.trailing_metadata()))
+            self._reported = (code, details, _at_once(self._call.trailing_metadata()))
             self._known.set()
 
 

@@ -10,8 +10,8 @@ from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
-from mm_client_api._packet import encoded
-from mm_client_api._plan import Plan
+from mm_client_api._core.packet import encoded
+from mm_client_api._core.stream_options import StreamOptions
 from mm_client_api.errors import InvalidRequest, ProtocolError
 from mm_client_api.published import PublishedOutput
 from mm_client_api.request import CorrelationIds, InferenceRequest
@@ -24,12 +24,12 @@ class Batches:
     """The batches of one stream. `stacked` and `taken_apart` may run in different threads.
 
     Args:
-        plan: how many requests a batch has at most.
+        options: how many requests a batch has at most.
         ids: for requests that came without one.
     """
 
-    def __init__(self, plan: Plan, ids: CorrelationIds) -> None:
-        self._plan = plan
+    def __init__(self, options: StreamOptions, ids: CorrelationIds) -> None:
+        self._options = options
         self._ids = ids
         self._pending: list[InferenceRequest] = []
         self._sending = threading.Lock()
@@ -95,7 +95,7 @@ class Batches:
         if self._pending and not (whole and _alike(request, self._pending[0])):
             yield from self._batch()
         self._pending.append(request)
-        if len(self._pending) == self._plan.batch_size or not whole:
+        if len(self._pending) == self._options.batch_size or not whole:
             yield from self._batch()
         else:
             # The caller may write to its buffer when it is asked for the next request.
@@ -112,14 +112,14 @@ class Batches:
 
     def _checked(self, request: InferenceRequest) -> InferenceRequest:
         """Return the request with its correlation id and with encoded inputs."""
-        self._plan.check(request)
+        self._options.check(request)
         correlation_id = self._ids.fill(request)
         inputs = {name: encoded(name, value, correlation_id) for name, value in request.inputs.items()}
         for name, tensor in inputs.items():
             if tuple(tensor.shape[:1]) != (1,):
                 raise InvalidRequest(
                     f"not sent: input {name!r} has shape {list(tensor.shape)}; "
-                    f"expected a first dimension of 1, along which batch_size={self._plan.batch_size} stacks",
+                    f"expected a first dimension of 1, along which batch_size={self._options.batch_size} stacks",
                     status="BAD_REQUEST",
                     correlation_id=correlation_id,
                 )

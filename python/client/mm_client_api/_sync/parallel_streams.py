@@ -5,45 +5,46 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Generator, Iterable
 
-from mm_client_api._fork import Origin
-from mm_client_api._merge import Merge
-from mm_client_api._outstanding import Outstanding, Packet
-from mm_client_api._plan import Plan
-from mm_client_api._sync_link import Link, Packets, steps
+from mm_client_api._core.fork import Origin
+from mm_client_api._core.merge import Merge
+from mm_client_api._core.outstanding import Outstanding, Packet
+from mm_client_api._core.stream_options import StreamOptions
+from mm_client_api._sync.packet_queue import PacketQueue, steps
+from mm_client_api._sync.resumable_stream import ResumableStream
 from mm_client_api.request import InferenceRequest
 from mm_client_api.result import InferenceResult
 
 
-class Fan:
-    """The connections' links, a thread that reads each, and a thread that takes the caller's requests.
+class ParallelStreams:
+    """A stream for each connection, a thread that reads each, and a thread that takes the caller's requests.
 
     Args:
         packet_of: serializes a request.
-        open_link: makes the link of the connection with that number, from 0, for packets that are put in here.
-        plan: how many connections, how many requests on each, in which order.
-        stopped: shared with the links.
+        open_stream: makes the stream of the connection with that number, from 0, for packets that are added here.
+        options: how many connections, how many requests on each, in which order.
+        stopped: shared with the streams.
     """
 
     def __init__(
         self,
         packet_of: Callable[[InferenceRequest], Packet],
-        open_link: Callable[[int, Packets], Link],
-        plan: Plan,
+        open_stream: Callable[[int, PacketQueue], ResumableStream],
+        options: StreamOptions,
         stopped: threading.Event,
     ) -> None:
         self._packet_of = packet_of
-        self._open_link = open_link
-        self._plan = plan
-        self._merge = Merge(plan.window, plan.connections, ordered=plan.ordered)
+        self._open_stream = open_stream
+        self._window = options.window
+        self._merge = Merge(options.window, options.connections, ordered=options.ordered)
         self._stopped = stopped
         # Guards the merge and what follows.
         self._changed = threading.Condition()
-        self._links: list[Link] = []
+        self._streams: list[ResumableStream] = []
         self._origin = Origin()
         self._reading = 0
 
     def results(self, requests: Iterable[InferenceRequest]) -> Generator[InferenceResult, None, None]:
-        """Send the caller's requests and yield the results. Raises what `Link.results` does."""
+        """Send the caller's requests and yield the results. Raises what `ResumableStream.results` does."""
         try:
             with self._changed:
                 self._open()
@@ -61,8 +62,8 @@ class Fan:
         with self._changed:
             self._changed.notify_all()
             self._merge.forget()
-            for link in self._links:
-                link.stop()
+            for stream in self._streams:
+                stream.stop()
 
     def _next(self) -> InferenceResult | None:
         with self._changed:
@@ -72,10 +73,10 @@ class Fan:
             return result
 
     def _open(self) -> None:
-        link = self._open_link(self._merge.open(), Packets(Outstanding(self._plan.window)))
-        self._links.append(link)
+        stream = self._open_stream(self._merge.open(), PacketQueue(Outstanding(self._window)))
+        self._streams.append(stream)
         self._reading += 1
-        threading.Thread(target=self._read, args=(len(self._links) - 1, link), daemon=True).start()
+        threading.Thread(target=self._read, args=(len(self._streams) - 1, stream), daemon=True).start()
 
     def _dispatch(self, requests: Iterable[InferenceRequest]) -> None:
         """Take the caller's requests and give each to a connection."""
@@ -89,8 +90,8 @@ class Fan:
             failure = error
         with self._changed:
             self._merge.exhaust(failure)
-            for link in self._links:
-                link.packets.finish()
+            for stream in self._streams:
+                stream.packets.finish()
             self._changed.notify_all()
 
     def _has_room(self) -> bool:
@@ -104,12 +105,12 @@ class Fan:
                 return
             if self._merge.all_full:
                 self._open()
-            self._links[self._merge.place()].packets.add(packet)
+            self._streams[self._merge.place()].packets.add(packet)
 
-    def _read(self, connection: int, link: Link) -> None:
+    def _read(self, connection: int, stream: ResumableStream) -> None:
         """Read a connection's results for as long as there is room for them."""
         try:
-            for result in link.results():
+            for result in stream.results():
                 if not self._put(connection, result):
                     return
                 del result

@@ -6,13 +6,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from client_testing import echo
-from client_testing.echo import EchoServer
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mm_client_api import ApiKey, InvalidRequest, TritonClient, decode, encode
-from mm_client_api.tensors import Value
+from mm_client_api.errors import InvalidRequest
+from mm_client_api.tensors import decode, encode
 
 INT64 = st.integers(-(2**63), 2**63 - 1)
 LEAVES = {
@@ -125,12 +123,3 @@ def test_what_leaves_doubt_is_refused(value: Any, words: str) -> None:
     with pytest.raises(InvalidRequest) as caught:
         encode(value)
     assert caught.value.detail == f"not sent: {words}"
-
-
-def test_a_request_takes_them(server: EchoServer) -> None:
-    inputs: dict[str, Value] = {"text": ["Hello", "World"], "ids": [[1, 2], [3, 4]], "flag": True}
-    with TritonClient(server.addr, credentials=ApiKey(echo.API_KEY)) as client:
-        result = client.infer("echo", inputs, outputs=list(inputs))
-    assert result.outputs["text"].tolist() == [b"Hello", b"World"]
-    assert result.outputs["ids"].tolist() == [[1, 2], [3, 4]]
-    assert result.outputs["flag"].item() is True

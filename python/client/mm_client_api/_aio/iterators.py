@@ -1,8 +1,8 @@
-"""What Python 3.9 lacks for asynchronous iterators."""
+"""What Python 3.9 lacks for asynchronous iterators, and either kind of iterable as one."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable
 from types import TracebackType
 from typing import Generic, TypeVar
 
@@ -33,3 +33,13 @@ async def next_or_none(iterator: AsyncIterator[_T]) -> _T | None:
         return await iterator.__anext__()
     except StopAsyncIteration:
         return None
+
+
+def steps(items: Iterable[_T] | AsyncIterable[_T]) -> AsyncIterator[_T]:
+    """Iterate either kind of iterable."""
+    return items.__aiter__() if isinstance(items, AsyncIterable) else _steps(items)
+
+
+async def _steps(items: Iterable[_T]) -> AsyncIterator[_T]:
+    for item in items:
+        yield item

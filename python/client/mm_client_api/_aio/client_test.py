@@ -3,19 +3,20 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import aclosing
 
 import numpy as np
 import pytest
 from client_testing import echo
 from client_testing.echo import EchoServer
+from client_testing.waiting import until_async
 
-from mm_client_api import (
-    ApiKey,
-    AsyncTritonClient,
+from mm_client_api._aio.client import AsyncTritonClient
+from mm_client_api.credentials import ApiKey
+from mm_client_api.errors import (
     AuthenticationError,
     ConfigurationError,
     DeadlineExceeded,
-    InferenceRequest,
     InvalidRequest,
     MessageTooLarge,
     ModelError,
@@ -23,7 +24,7 @@ from mm_client_api import (
     ProxyUnavailable,
     UnsupportedPayload,
 )
-from mm_client_api._aio_iterators import Closing
+from mm_client_api.request import InferenceRequest
 
 Scenario = Callable[[AsyncTritonClient, EchoServer], Awaitable[None]]
 
@@ -38,11 +39,6 @@ def play(scenario: Scenario, server: EchoServer, key: str = echo.API_KEY, max_me
             await asyncio.wait_for(scenario(client, server), 30)
 
     asyncio.run(run())
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    while not condition():
-        await asyncio.sleep(0.005)
 
 
 def test_one_inference(server: EchoServer) -> None:
@@ -125,20 +121,22 @@ def test_the_window_bounds_what_is_pulled_and_stopping_cancels(server: EchoServe
                 pulled.append(number)
                 yield request(number)
 
+        before = asyncio.all_tasks()
         server.gate.clear()
-        async with Closing(client.stream(numbers(), window=4)) as results:
+        async with aclosing(client.stream(numbers(), window=4)) as results:
             first = asyncio.ensure_future(results.__anext__())
-            await until(lambda: server.received == 4)
+            await until_async(lambda: server.received == 4)
             server.gate.set()
             assert (await first).outputs["x"].item() == 0
-            await until(lambda: len(pulled) == 5)
+            await until_async(lambda: len(pulled) == 5)
             for taken in range(1, 50):
                 assert (await results.__anext__()).outputs["x"].item() == taken
                 assert len(pulled) <= 4 + taken + 1
-        assert server.most_unanswered <= 4
-        await until(server.ended.is_set)
         final = len(pulled)
-        await asyncio.sleep(0.05)
+        assert server.most_unanswered <= 4
+        await until_async(server.ended.is_set)
+        # No task is left that could take one more.
+        await until_async(lambda: asyncio.all_tasks() == before)
         assert len(pulled) == final
 
     play(scenario, server)
@@ -187,7 +185,7 @@ def test_an_error_cancels_the_call_while_somebody_holds_it(server: EchoServer) -
         models = itertools.chain([echo.SWAPS], itertools.repeat("echo"))
         with pytest.raises(ProtocolError) as caught:
             await client.stream(map(request, itertools.count(), models)).__anext__()
-        await until(server.ended.is_set)
+        await until_async(server.ended.is_set)
         # Its traceback keeps the stream's frame, and with it the call, alive.
         assert caught.value.__traceback__ is not None
 
@@ -220,11 +218,11 @@ def test_cancelling_the_task_cancels_the_call(server: EchoServer) -> None:
     async def scenario(client: AsyncTritonClient, server: EchoServer) -> None:
         server.gate.clear()
         task = asyncio.ensure_future(client.stream(map(request, itertools.count())).__anext__())
-        await until(lambda: server.received == 8)
+        await until_async(lambda: server.received == 8)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-        await until(server.ended.is_set)
+        await until_async(server.ended.is_set)
 
     play(scenario, server)
 

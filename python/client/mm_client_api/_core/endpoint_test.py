@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from mm_client_api.channel import Endpoint
+from mm_client_api._core.endpoint import Endpoint
 from mm_client_api.credentials import ApiKey, EnvironmentCredentials
 from mm_client_api.errors import ConfigurationError, CredentialsError
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mm_client_api._merge import Merge
+from mm_client_api._core.merge import Merge
 from mm_client_api.result import InferenceResult
 from multimodal_contract import pb
 

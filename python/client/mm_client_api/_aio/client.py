@@ -1,4 +1,4 @@
-"""The asyncio client: the same as `_sync`, awaited."""
+"""The asyncio client: the same as `TritonClient`, awaited."""
 
 from __future__ import annotations
 
@@ -10,16 +10,19 @@ from types import TracebackType
 import grpc
 import grpc.aio
 
-from mm_client_api._aio_fan import Fan
-from mm_client_api._aio_iterators import Closing
-from mm_client_api._aio_link import Chat, Link, Packets, stop
-from mm_client_api._batches import Batches
-from mm_client_api._fork import abandon, note_asyncio, renewed_after_fork
-from mm_client_api._memory import keep_freed_once
-from mm_client_api._outstanding import Outstanding, Packet, packet_of
-from mm_client_api._plan import Plan
-from mm_client_api._reopening import Ending, Reopening, deadline_in
-from mm_client_api.channel import Endpoint, deadline_of
+from mm_client_api._aio.iterators import Closing
+from mm_client_api._aio.packet_queue import PacketQueue
+from mm_client_api._aio.parallel_streams import ParallelStreams
+from mm_client_api._aio.resumable_stream import ChatMethod, ResumableStream
+from mm_client_api._aio.tasks import stop
+from mm_client_api._core.batches import Batches
+from mm_client_api._core.call_status import CallStatus
+from mm_client_api._core.endpoint import Endpoint, deadline_of
+from mm_client_api._core.fork import abandon, note_asyncio, renewed_after_fork
+from mm_client_api._core.memory import keep_freed_once
+from mm_client_api._core.outstanding import Outstanding, Packet, packet_of
+from mm_client_api._core.retry import RetryPolicy, deadline_in
+from mm_client_api._core.stream_options import StreamOptions
 from mm_client_api.credentials import Credentials
 from mm_client_api.request import DEFAULT_TIMEOUT_SECS, CorrelationIds, InferenceRequest
 from mm_client_api.result import InferenceResult, read_answer
@@ -88,18 +91,18 @@ class AsyncTritonClient:
         packet = packet_of(request, self._endpoint, self._ids)
         send_unary: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes]
         send_unary = self._channel(0).unary_unary(SEND_UNARY_METHOD)
-        reopening = Reopening(self._endpoint.credentials, deadline_in(deadline_of(timeout_secs)))
+        retry = RetryPolicy(self._endpoint.credentials, deadline_in(deadline_of(timeout_secs)))
         while True:
-            metadata = await asyncio.to_thread(reopening.metadata)
+            metadata = await asyncio.to_thread(retry.metadata)
             try:
-                raw = await send_unary(packet.data, timeout=reopening.timeout, metadata=metadata)
+                raw = await send_unary(packet.data, timeout=retry.timeout, metadata=metadata)
             except grpc.aio.AioRpcError as error:
-                ending = Ending.of(error, error.code(), error.details(), error.trailing_metadata())
+                status = CallStatus.of(error, error.code(), error.details(), error.trailing_metadata())
             else:
                 return read_answer(raw).raise_for_status()
-            if ending.code is not grpc.StatusCode.UNAUTHENTICATED:
-                raise ending.error(packet.correlation_id)
-            await asyncio.to_thread(reopening.wait_secs, ending, packet.correlation_id)
+            if status.code is not grpc.StatusCode.UNAUTHENTICATED:
+                raise status.error(packet.correlation_id)
+            await asyncio.to_thread(retry.wait_secs, status, packet.correlation_id)
 
     def stream(
         self,
@@ -130,46 +133,46 @@ class AsyncTritonClient:
             InvalidRequest: a request cannot be encoded.
             ProtocolError: answers are missing, out of order or unreadable.
         """
-        plan = Plan(window, connections, ordered, batch_size, deadline_in(deadline_secs))
-        return self._stream(requests, plan) if batch_size == 1 else self._batched(requests, plan)
+        options = StreamOptions(window, connections, ordered, batch_size, deadline_in(deadline_secs))
+        return self._stream(requests, options) if batch_size == 1 else self._batched(requests, options)
 
     async def _batched(
-        self, requests: Iterable[InferenceRequest] | AsyncIterable[InferenceRequest], plan: Plan
+        self, requests: Iterable[InferenceRequest] | AsyncIterable[InferenceRequest], options: StreamOptions
     ) -> AsyncGenerator[InferenceResult, None]:
-        batches = Batches(plan, self._ids)
+        batches = Batches(options, self._ids)
         stacked = batches.stacked_async(requests) if isinstance(requests, AsyncIterable) else batches.stacked(requests)
-        async with Closing(self._stream(stacked, plan)) as results:
+        async with Closing(self._stream(stacked, options)) as results:
             async for result in results:
                 for part in batches.taken_apart(result):
                     yield part
 
     async def _stream(
-        self, requests: Iterable[InferenceRequest] | AsyncIterable[InferenceRequest], plan: Plan
+        self, requests: Iterable[InferenceRequest] | AsyncIterable[InferenceRequest], options: StreamOptions
     ) -> AsyncGenerator[InferenceResult, None]:
         def packet(request: InferenceRequest) -> Packet:
-            plan.check(request)
+            options.check(request)
             return packet_of(request, self._endpoint, self._ids)
 
-        def link(number: int, packets: Packets) -> Link:
-            chat: Chat = self._channel(number).stream_stream(CHAT_METHOD)
-            return Link(chat, packets, Reopening(self._endpoint.credentials, plan.deadline))
+        def open_stream(number: int, packets: PacketQueue) -> ResumableStream:
+            chat: ChatMethod = self._channel(number).stream_stream(CHAT_METHOD)
+            return ResumableStream(chat, packets, RetryPolicy(self._endpoint.credentials, options.deadline))
 
-        if plan.connections > 1:
-            async with Closing(Fan(packet, link, plan).results(requests)) as results:
+        if options.connections > 1:
+            async with Closing(ParallelStreams(packet, open_stream, options).results(requests)) as results:
                 async for result in results:
                     yield result
             return
-        packets = Packets(Outstanding(plan.window))
+        packets = PacketQueue(Outstanding(options.window))
         pulling = asyncio.create_task(packets.pull(requests, packet))
         try:
-            async with Closing(link(0, packets).results()) as results:
+            async with Closing(open_stream(0, packets).results()) as results:
                 async for result in results:
                     yield result
         finally:
             await stop(pulling)
 
     def after_fork(self) -> bool:
-        """See `_fork.Inherited`: a forked process may use it where the parent has not."""
+        """See `fork.Inherited`: a forked process may use it where the parent has not."""
         abandon(*self._channels)
         self._channels = []
         self._ids = CorrelationIds()

@@ -1,0 +1,1 @@
+"""The asyncio client: tasks and grpc.aio's calls around `_core`."""

@@ -1,0 +1,1 @@
+"""The blocking client: threads and grpc's blocking calls around `_core`."""
