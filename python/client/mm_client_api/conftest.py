@@ -20,5 +20,4 @@ def impatient() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(retry, "FIRST_WAIT_SECS", 0.002)
         patch.setattr(retry, "LARGEST_WAIT_SECS", 0.02)
-        patch.setattr(retry, "LONGEST_WAIT_SECS", 1.0)
         yield

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from client_testing import echo
 from client_testing.echo import EchoServer
+from client_testing.waiting import PATIENCE_SECS
 
 import multimodal_contract
 import multimodal_pb2 as published_pb
@@ -123,7 +124,7 @@ def test_an_endless_camera_over_one_stream(server: EchoServer) -> None:
             assert (message["cid"], outputs["output0"][0, 0]) == (f"cam-7-b-{seq:08d}", seq)
             if seq == 50:
                 break
-    assert server.ended.wait(10)
+    assert server.ended.wait(PATIENCE_SECS)
     assert server.streams == 1
     assert server.most_unanswered <= 3
 

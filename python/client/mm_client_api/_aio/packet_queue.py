@@ -11,7 +11,6 @@ import grpc.aio
 from mm_client_api._aio.server_status import written
 from mm_client_api._aio.tasks import Changes, take_requests
 from mm_client_api._core.outstanding import Outstanding, Packet
-from mm_client_api._core.retry import ADMITTED_WITHIN_SECS
 from mm_client_api.request import InferenceRequest
 from mm_client_api.result import InferenceResult
 
@@ -62,16 +61,16 @@ class PacketQueue:
 
         self.finish(await take_requests(requests, send, self._changes, lambda: self.outstanding.room))
 
-    async def send(self, call: grpc.aio.StreamStreamCall[bytes, bytes], *, held_back: bool) -> None:
+    async def send(self, call: grpc.aio.StreamStreamCall[bytes, bytes], *, hold_back_secs: float) -> None:
         """Write packets until there are no more, or the call is over.
 
         Args:
             call: to write into.
-            held_back: none before `admit`, or before ADMITTED_WITHIN_SECS have passed.
+            hold_back_secs: how long to write none unless `admit` is called before.
         """
-        if held_back:
+        if hold_back_secs:
             with contextlib.suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(self._admitted.wait(), ADMITTED_WITHIN_SECS)
+                await asyncio.wait_for(self._admitted.wait(), hold_back_secs)
         while True:
             await self._changes.until(lambda: self.outstanding.sendable)
             packet = self.outstanding.next_unsent()

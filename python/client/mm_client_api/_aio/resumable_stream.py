@@ -51,7 +51,7 @@ class ResumableStream:
             server_status = ServerStatus(call)
             # A task of our own, since the one that grpc.aio starts for an iterator outlives a call that the server
             # ends.
-            sending = asyncio.create_task(packets.send(call, held_back=retry.again))
+            sending = asyncio.create_task(packets.send(call, hold_back_secs=retry.hold_back_secs))
             try:
                 if retry.again and retry.admitted(await call.initial_metadata()):
                     packets.admit()

@@ -78,6 +78,11 @@ class RetryPolicy:
         """Whether the present call is not the first."""
         return self._calls > 1
 
+    @property
+    def hold_back_secs(self) -> float:
+        """How long the present call sends nothing unless the proxy admits it before, in seconds."""
+        return ADMITTED_WITHIN_SECS if self.again else 0.0
+
     def admitted(self, initial: Iterable[tuple[str, str | bytes]] | None) -> bool:
         """Return whether the present call's initial metadata says that the proxy has admitted it."""
         self._admitted = ADMITTED in tuple(initial or ())

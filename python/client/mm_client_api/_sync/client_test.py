@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from client_testing import echo
 from client_testing.echo import EchoServer
-from client_testing.waiting import until
+from client_testing.waiting import PATIENCE_SECS, until
 
 from mm_client_api._sync.client import TritonClient
 from mm_client_api.credentials import ApiKey, BearerToken
@@ -179,15 +179,15 @@ def test_stopping_early_cancels_the_call(client: TritonClient, server: EchoServe
         # The sender has no place left and waits for one.
         until(lambda: server.received == 5)
         break
-    assert server.ended.wait(10)
-    assert ended.wait(10)
+    assert server.ended.wait(PATIENCE_SECS)
+    assert ended.wait(PATIENCE_SECS)
 
 
 def test_an_error_cancels_the_call_while_somebody_holds_it(client: TritonClient, server: EchoServer) -> None:
     models = itertools.chain([echo.SWAPS], itertools.repeat("echo"))
     with pytest.raises(ProtocolError) as caught:
         list(client.stream(map(request, itertools.count(), models)))
-    assert server.ended.wait(10)
+    assert server.ended.wait(PATIENCE_SECS)
     # Its traceback keeps the stream's frame, and with it the call, alive.
     assert caught.value.__traceback__ is not None
 

@@ -6,7 +6,6 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 
 from mm_client_api._core.outstanding import Outstanding, Packet
-from mm_client_api._core.retry import ADMITTED_WITHIN_SECS
 from mm_client_api.request import InferenceRequest
 from mm_client_api.result import InferenceResult
 
@@ -37,14 +36,14 @@ class PacketQueue:
             self.outstanding.failure = failure
             self._changed.notify_all()
 
-    def packets_of_call(self, *, held_back: bool) -> Iterator[bytes]:
+    def packets_of_call(self, *, hold_back_secs: float) -> Iterator[bytes]:
         """Return the packets to send in a new call, those that the calls before left unanswered first.
 
         Args:
-            held_back: none before `admit`, or before ADMITTED_WITHIN_SECS have passed.
+            hold_back_secs: how long to send none unless `admit` is called before.
         """
-        self._held_back = held_back
-        return self._until_end_of(self._call)
+        self._held_back = hold_back_secs > 0
+        return self._until_end_of(self._call, hold_back_secs)
 
     def admit(self) -> None:
         """Note that the proxy has admitted the call."""
@@ -76,9 +75,9 @@ class PacketQueue:
         with self._changed:
             self.outstanding.reopened()
 
-    def _until_end_of(self, call: int) -> Iterator[bytes]:
+    def _until_end_of(self, call: int, hold_back_secs: float) -> Iterator[bytes]:
         with self._changed:
-            self._changed.wait_for(lambda: call != self._call or not self._held_back, ADMITTED_WITHIN_SECS)
+            self._changed.wait_for(lambda: call != self._call or not self._held_back, hold_back_secs)
         while True:
             with self._changed:
                 self._changed.wait_for(lambda: call != self._call or self.outstanding.sendable or self._may_pull)

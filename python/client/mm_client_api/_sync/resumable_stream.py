@@ -72,7 +72,7 @@ class ResumableStream:
         """Yield the results of one call, and return the status of the error that ended it, if one did."""
         retry, packets = self._retry, self.packets
         metadata = retry.metadata()
-        sent = packets.packets_of_call(held_back=retry.again)
+        sent = packets.packets_of_call(hold_back_secs=retry.hold_back_secs)
         call = self._chat(sent, timeout=retry.timeout, metadata=metadata)
         self._call = call
         try:
