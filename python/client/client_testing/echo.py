@@ -61,7 +61,7 @@ class EchoServer(pb_grpc.MultimodalServiceServicer):
         socket: gRPC address of a socket to listen on instead.
 
     Attributes:
-        gate: cleared, no Ack is sent.
+        answering: cleared, no Ack is sent.
         held: correlation ids of packets that get none either, nor what follows them on their stream.
         seen: every packet that came on a stream.
         peers: the connections that streams came on.
@@ -73,8 +73,8 @@ class EchoServer(pb_grpc.MultimodalServiceServicer):
     def __init__(self, *, published: bool = False, max_message_mb: int = 64, port: int = 0, socket: str = "") -> None:
         self._published = published
         self._stopping = threading.Event()
-        self.gate = threading.Event()
-        self.gate.set()
+        self.answering = threading.Event()
+        self.answering.set()
         self.held: set[str] = set()
         self.seen: list[Seen] = []
         self.peers: set[str] = set()
@@ -106,7 +106,7 @@ class EchoServer(pb_grpc.MultimodalServiceServicer):
     def stop(self, grace: float | None = None) -> None:
         """Close the port, and drop what is still under way after `grace` seconds."""
         self._stopping.set()
-        self.gate.set()
+        self.answering.set()
         self._server.stop(grace).wait()
 
     def Chat(  # noqa: N802 - gRPC's name
@@ -138,12 +138,12 @@ class EchoServer(pb_grpc.MultimodalServiceServicer):
     def SendUnary(self, request: pb.DataPacket, context: grpc.ServicerContext) -> pb.Ack:  # noqa: N802
         """Answer one packet as its model's name says."""
         self._authenticate(context)
-        while not self.gate.wait(0.05) and context.is_active():
+        while not self.answering.wait(0.05) and context.is_active():
             pass
         return self._acks(request)[0]
 
     def _may_answer(self, packet: pb.DataPacket) -> bool:
-        if not self.gate.wait(0.05):
+        if not self.answering.wait(0.05):
             return False
         return packet.meta.correlation_id not in self.held or self._stopping.wait(0.005)
 

@@ -40,12 +40,12 @@ class End:
 
 
 class EndingServer(EchoServer):
-    """Ends its first calls as told, and serves all later ones to their end.
+    """Ends its first calls as the test says, and serves all later ones to their end.
 
     Args:
         ends: of the calls, in their order; of `SendUnary` calls, too.
         forever: the last of `ends` is that of all later calls.
-        greets: says at once that it lets a call in.
+        greets: says at once that it admits a call.
         port: to listen on; 0 takes a free one.
 
     Attributes:
@@ -91,7 +91,7 @@ class EndingServer(EchoServer):
         self._end(end, context)
 
     def SendUnary(self, request: pb.DataPacket, context: grpc.ServicerContext) -> pb.Ack:  # noqa: N802
-        """Refuse as told, or answer."""
+        """Refuse as the test says, or answer."""
         end = self._open(context)
         if end is not None:
             self._end(end, context)

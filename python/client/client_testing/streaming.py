@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import aclosing
@@ -126,3 +127,8 @@ def infer_async(addr: str, credentials: Credentials) -> str:
             return (await client.infer("echo", {"x": np.zeros(1)}, outputs=["x"])).status
 
     return asyncio.run(run())
+
+
+def own_threads() -> set[threading.Thread]:
+    """Return the threads of this process that are of no pool."""
+    return {thread for thread in threading.enumerate() if not thread.name.startswith(("ThreadPool", "asyncio"))}

@@ -191,13 +191,13 @@ def test_infer_prints_json(server: EchoServer, tmp_path: Path, capsys: pytest.Ca
     np.save(tmp_path / "b.npy", np.array([b"\xff", b"ok"]))
     flags = ["--input", f"A={tmp_path}/a.npy", "--input", f"B={tmp_path}/b.npy", "--output", "A", "--output", "B"]
     assert infer(server, *flags, "--dtype", "A=BF16", "--json") == command.OK
-    told = json.loads(capsys.readouterr().out)
-    assert told["outputs"] == {
+    printed = json.loads(capsys.readouterr().out)
+    assert printed["outputs"] == {
         "A": {"dtype": "BF16", "shape": [3], "data": [1.5, "nan", "inf"]},
         "B": {"dtype": "BYTES", "shape": [2], "data": [{"b64": "/w=="}, "ok"]},
     }
-    assert (told["model"], told["model_version"], told["missing"]) == ("echo", "1", [])
-    assert told["timing"]["total_ms"] == 2.5
+    assert (printed["model"], printed["model_version"], printed["missing"]) == ("echo", "1", [])
+    assert printed["timing"]["total_ms"] == 2.5
 
 
 def test_infer_saves_outputs(server: EchoServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

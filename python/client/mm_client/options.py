@@ -17,8 +17,8 @@ class UsageError(Exception):
 
 
 @dataclass(frozen=True)
-class Kind:
-    """A kind of value.
+class OptionType:
+    """The type of an option's value.
 
     Attributes:
         metavar: how --help calls a value.
@@ -38,14 +38,14 @@ class Option:
     Attributes:
         env: name in the environment; in lower case, the name in the parsed settings.
         flag: the flag that goes before the environment.
-        kind: see `Kind`.
+        kind: see `OptionType`.
         default: the value, as text, where neither is set.
         help: what it does.
     """
 
     env: str
     flag: str
-    kind: Kind
+    kind: OptionType
     default: str
     help: str
 
@@ -99,23 +99,25 @@ def _shape(text: str) -> tuple[int, ...]:
     return tuple(int(dim) for dim in text.split(",")) if text else ()
 
 
-_TEXT = Kind("TEXT", "a text that is not empty", _words)
-_PATH = Kind("PATH", "a path", str)
-_SIZE = Kind("N", "a whole number of 32 or more", lambda text: _integer(text, 32))
-_COUNT = Kind("N", "a whole number of 0 or more", lambda text: _integer(text, 0))
-_AT_LEAST_ONE = Kind("N", "a whole number of 1 or more", lambda text: _integer(text, 1))
-_SHARE = Kind("X", "a number from 0 to 1", lambda text: _number(text, 0, 1))
-_SECONDS = Kind("SECS", "seconds, more than 0 and at most 86400", lambda text: _number(text, 1e-3, 86400))
-_SWITCH = Kind("0|1", "0 or 1 (or false, true, no, yes)", _switch)
-_NAMES = Kind("A,B", "names with commas between them", _names)
-_SHAPE = Kind("D,D", "whole numbers with commas between them", _shape)
-_LAYOUT = Kind("NAME", f"one of auto, {', '.join(LAYOUTS)}", _layout)
-_DTYPE = Kind("DTYPE", f"one of {', '.join(FLOAT_DTYPES)}", _float_dtype)
+_TEXT = OptionType("TEXT", "a text that is not empty", _words)
+_PATH = OptionType("PATH", "a path", str)
+_SIZE = OptionType("N", "a whole number of 32 or more", lambda text: _integer(text, 32))
+_COUNT = OptionType("N", "a whole number of 0 or more", lambda text: _integer(text, 0))
+_AT_LEAST_ONE = OptionType("N", "a whole number of 1 or more", lambda text: _integer(text, 1))
+_SHARE = OptionType("X", "a number from 0 to 1", lambda text: _number(text, 0, 1))
+_SECONDS = OptionType("SECS", "seconds, more than 0 and at most 86400", lambda text: _number(text, 1e-3, 86400))
+_SWITCH = OptionType("0|1", "0 or 1 (or false, true, no, yes)", _switch)
+_NAMES = OptionType("A,B", "names with commas between them", _names)
+_SHAPE = OptionType("D,D", "whole numbers with commas between them", _shape)
+_LAYOUT = OptionType("NAME", f"one of auto, {', '.join(LAYOUTS)}", _layout)
+_DTYPE = OptionType("DTYPE", f"one of {', '.join(FLOAT_DTYPES)}", _float_dtype)
 
 ADDR = Option("MM_ADDR", "--addr", _TEXT, "localhost:50051", "HOST:PORT of the proxy.")
 TLS = Option("MM_TLS", "--tls", _SWITCH, "0", "Encrypt the connection and check the proxy's certificate.")
 CA_BUNDLE = Option("MM_CA_BUNDLE", "--ca-bundle", _PATH, "", "PEM file of the authorities to trust; implies TLS.")
-MODEL_VERSION = Option("MODEL_VERSION", "--model-version", Kind("V", "a version", str), "1", "Version of the model.")
+MODEL_VERSION = Option(
+    "MODEL_VERSION", "--model-version", OptionType("V", "a version", str), "1", "Version of the model."
+)
 TIMEOUT = Option(
     "REQ_TIMEOUT_SEC", "--timeout", _SECONDS, "600", "Longest time that Triton may take for one request, in seconds."
 )
@@ -200,8 +202,8 @@ def read_options(options: Sequence[Option], flags: Mapping[str, Any], environ: M
         try:
             values[option.env.lower()] = option.kind.parse(text)
         except (ValueError, KeyError):
-            told = f"{text!r}" if text else "not set"
-            wrong.append(f"{option.env} ({option.flag}) is {told}; expected {option.kind.expected}")
+            given = f"{text!r}" if text else "not set"
+            wrong.append(f"{option.env} ({option.flag}) is {given}; expected {option.kind.expected}")
     if wrong:
         raise UsageError("\n".join(wrong))
     return values

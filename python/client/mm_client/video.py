@@ -154,7 +154,7 @@ class _Pipeline:
             self._waiting.append(_Sent(item, time.monotonic()))
             yield InferenceRequest(
                 settings["model_name"],
-                # A wrong INPUT_SHAPE is sent as told: the proxy compares it with the bytes and answers.
+                # A wrong INPUT_SHAPE is sent as it is: the proxy compares it with the bytes and answers.
                 {settings["input_name"]: replace(encoded, shape=self._shape)},
                 settings["output_names"],
                 settings["model_version"],

@@ -12,7 +12,7 @@ from client_testing import echo
 from client_testing.echo import EchoServer
 from client_testing.ending import AWAY, LIMITED, REVOKED, End, EndingServer
 from client_testing.identity import Changing
-from client_testing.streaming import KEY, STOP, Stream, Streamed, numbered, stream_async, stream_sync
+from client_testing.streaming import KEY, STOP, Stream, Streamed, numbered, own_threads, stream_async, stream_sync
 from client_testing.waiting import PATIENCE_SECS, until
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -28,7 +28,6 @@ from mm_client_api import (
     ProxyUnavailable,
     TritonClient,
 )
-from mm_client_api._core import retry
 
 ALICE = ApiKey(echo.API_KEY)
 pytestmark = pytest.mark.usefixtures("impatient")
@@ -40,13 +39,13 @@ class Playing:
     Attributes:
         pulled: requests taken from the iterable.
         taken: results given to the caller.
-        let: released once for each result that the caller may go on from.
+        permits: released once for each result that the caller may go on from.
     """
 
     def __init__(self, play: Stream, addr: str, requests: Iterator[InferenceRequest], **how: Any) -> None:
         self.pulled: list[str] = []
         self.taken: list[str] = []
-        self.let = threading.Semaphore(0)
+        self.permits = threading.Semaphore(0)
         self._done: list[Streamed] = []
         self._thread = threading.Thread(target=self._play, args=(play, addr, requests), kwargs=how)
         self._thread.start()
@@ -61,7 +60,7 @@ class Playing:
 
     def _take(self, result: InferenceResult) -> None:
         self.taken.append(result.correlation_id)
-        assert self.let.acquire(timeout=PATIENCE_SECS)
+        assert self.permits.acquire(timeout=PATIENCE_SECS)
 
     def wait_for(self, count: int) -> None:
         """Wait until the caller has taken so many."""
@@ -69,7 +68,7 @@ class Playing:
 
     def go_on(self) -> None:
         """Let the caller take everything at once."""
-        self.let.release(100_000)
+        self.permits.release(100_000)
 
     def join(self) -> Streamed:
         self._thread.join(PATIENCE_SECS)
@@ -77,30 +76,25 @@ class Playing:
         return self._done[0]
 
 
-def threads() -> set[threading.Thread]:
-    """Return the threads of this process that are of no pool."""
-    return {thread for thread in threading.enumerate() if not thread.name.startswith(("ThreadPool", "asyncio"))}
-
-
-def open_gate_at(server: EchoServer, received: int) -> threading.Thread:
+def answer_from(server: EchoServer, received: int) -> threading.Thread:
     """Hold all Acks until the server has received so many packets."""
-    server.gate.clear()
+    server.answering.clear()
 
-    def open_gate() -> None:
+    def answer() -> None:
         until(lambda: server.received == received)
-        server.gate.set()
+        server.answering.set()
 
-    opener = threading.Thread(target=open_gate)
+    opener = threading.Thread(target=answer)
     opener.start()
     return opener
 
 
 def test_the_connections_are_separate_and_the_order_is_kept(stream: Stream, server: EchoServer) -> None:
-    server.gate.clear()
+    server.answering.clear()
     playing = Playing(stream, server.addr, numbered(200), window=4, connections=3)
     playing.go_on()
     until(lambda: server.received == 12)
-    server.gate.set()
+    server.answering.set()
     streamed = playing.join()
     assert (streamed.error, streamed.ids) == (None, [str(number) for number in range(200)])
     assert [result.outputs["x"].item() for result in streamed.results] == list(range(200))
@@ -154,7 +148,7 @@ def test_in_order_what_waits_for_its_turn_counts(stream: Stream, server: EchoSer
     for taken in range(1, 40):
         playing.wait_for(taken)
         assert len(playing.pulled) <= taken + 6
-        playing.let.release()
+        playing.permits.release()
     assert playing.taken == [str(number) for number in range(39)]
     server.stop()
     playing.go_on()
@@ -168,7 +162,7 @@ def test_a_slow_reader_slows_the_sender_down(stream: Stream, server: EchoServer,
     for taken in range(1, 30):
         playing.wait_for(taken)
         assert len(playing.pulled) <= taken + 4
-        playing.let.release()
+        playing.permits.release()
     server.stop()
     playing.go_on()
     assert playing.join().error is not None
@@ -234,7 +228,7 @@ def test_what_the_iterable_raises_comes_after_the_results_before(
 
 
 def test_stopping_early_ends_every_call_and_thread(stream: Stream, server: EchoServer) -> None:
-    before = threads()
+    before = own_threads()
     released = threading.Event()
 
     def requests() -> Iterator[InferenceRequest]:
@@ -243,7 +237,7 @@ def test_stopping_early_ends_every_call_and_thread(stream: Stream, server: EchoS
         finally:
             released.set()
 
-    starting = open_gate_at(server, 6)
+    starting = answer_from(server, 6)
     # One call has nothing to read when it is to end.
     server.held = {"0"}
     streamed = stream(
@@ -259,53 +253,32 @@ def test_stopping_early_ends_every_call_and_thread(stream: Stream, server: EchoS
     assert streamed.error is None
     assert streamed.ids[-1] == "20"
     assert released.wait(PATIENCE_SECS)
-    until(lambda: threads() <= before)
+    until(lambda: own_threads() <= before)
 
 
 def test_closing_a_stream_ends_its_threads_while_the_client_lives(server: EchoServer) -> None:
     server.held = {"0"}
     with TritonClient(server.addr, credentials=ALICE) as client:
-        before = threads()
+        before = own_threads()
         results = client.stream(numbered(), window=1, connections=2, ordered=False)
         assert next(results).correlation_id == "1"
         results.close()
-        until(lambda: threads() <= before)
+        until(lambda: own_threads() <= before)
 
 
 def test_closing_a_stream_of_large_packets_ends_the_thread_that_takes_them_ahead(server: EchoServer) -> None:
     with TritonClient(server.addr, credentials=ALICE) as client:
-        before = threads()
+        before = own_threads()
         results = client.stream(numbered(elements=70_000), window=2)
         assert next(results).correlation_id == "0"
         # The thread has no place left, and waits for one.
         until(lambda: server.received == 3)
         results.close()
-        until(lambda: threads() <= before)
-
-
-def test_closing_the_client_ends_its_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(retry, "LONGEST_WAIT_SECS", 1000.0)
-    with EndingServer([End(0, LIMITED, retry_after="900000")], forever=True) as away:
-        client = TritonClient(away.addr, credentials=KEY)
-        raised: list[BaseException] = []
-
-        def read() -> None:
-            try:
-                next(client.stream(numbered(), connections=2, window=1))
-            except Exception as error:  # noqa: BLE001 - grpc raises a ValueError on a closed channel
-                raised.append(error)
-
-        reader = threading.Thread(target=read)
-        reader.start()
-        until(lambda: len(away.credentials) == 2)
-        client.close()
-        reader.join(PATIENCE_SECS)
-        assert not reader.is_alive()
-        assert raised
+        until(lambda: own_threads() <= before)
 
 
 def test_the_deadline_is_that_of_all_connections(stream: Stream, server: EchoServer) -> None:
-    server.gate.clear()
+    server.answering.clear()
 
     def requests() -> Iterator[InferenceRequest]:
         yield from numbered(2)
@@ -344,7 +317,7 @@ def test_an_empty_stream_ends(stream: Stream, server: EchoServer) -> None:
 def test_a_client_keeps_its_connections_for_later_streams(server: EchoServer) -> None:
     with TritonClient(server.addr, credentials=ALICE) as client:
         for _ in range(3):
-            opener = open_gate_at(server, server.received + 2)
+            opener = answer_from(server, server.received + 2)
             results = client.stream(numbered(20), window=1, connections=2)
             assert len(list(results)) == 20
             opener.join()

@@ -142,7 +142,7 @@ class AccessTokenEndpoint:
         return False
 
     def _stale(self) -> bool:
-        # The end of a token is told as a time of day, which is not what the clock shows.
+        # A token ends at a time of day, which is not what the clock shows.
         left = self._expires_at - time.time()
         return self._clock() - self._fetched_at > ACCESS_TOKEN_MAX_AGE_SECS or left < ACCESS_TOKEN_LEAST_LEFT_SECS
 
@@ -238,7 +238,7 @@ class EnvironmentCredentials:
 
 
 def _expiry(token: str) -> float:
-    """Return the time of day when a JWT ends, unverified; infinity where that cannot be told."""
+    """Return the time of day when a JWT ends, unverified; infinity where the token does not say."""
     try:
         claims = token.split(".")[1]
         return float(json.loads(base64.urlsafe_b64decode(claims + "=" * (-len(claims) % 4)))["exp"])

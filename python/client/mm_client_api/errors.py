@@ -113,12 +113,12 @@ class AuthenticationError(CallError):
 class AccessDenied(CallError):  # noqa: N818
     """The caller is known and may not do this."""
 
-    expected = "a caller who may use this model"
-    advice = "Ask whoever runs the inference server for access"
+    expected = "a caller with access to this model"
+    advice = "Ask the operator of the inference server for access"
 
 
 class ProxyUnavailable(CallError):  # noqa: N818
-    """The proxy cannot be reached, is shutting down, or cannot reach Domino to check who is calling."""
+    """The proxy cannot be reached, is shutting down, or cannot reach Domino to check the credential."""
 
     expected = "a proxy that listens at the given address and reaches Domino"
     advice = (

@@ -60,10 +60,10 @@ def test_the_first_client_decides_for_the_process() -> None:
     assert faults(later, "0") > PAGES / 2
 
 
-@pytest.mark.parametrize("told", ["-1", "1.5", "much", "2048"])
-def test_a_wrong_setting_is_refused_each_time(told: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("setting", ["-1", "1.5", "much", "2048"])
+def test_a_wrong_setting_is_refused_each_time(setting: str, monkeypatch: pytest.MonkeyPatch) -> None:
     keep_freed_once({})
-    monkeypatch.setenv("MM_KEEP_FREED_MB", told)
+    monkeypatch.setenv("MM_KEEP_FREED_MB", setting)
     for kind in (TritonClient, AsyncTritonClient):
-        with pytest.raises(ConfigurationError, match=rf"MM_KEEP_FREED_MB is '{told}'; expected .* from 0.* to 2047"):
+        with pytest.raises(ConfigurationError, match=rf"MM_KEEP_FREED_MB is '{setting}'; expected .* from 0.* to 2047"):
             kind("a:1", credentials=ApiKey("k"))

@@ -11,7 +11,7 @@ from mm_client_api.tensors import Array, Tensor, decode
 
 
 class _Pending:
-    """Stands for base64 that nobody has looked at; seen only by code that reads a dict's memory without asking it."""
+    """Stands for base64 that has not been made yet; only code that reads a dict's memory past its methods sees it."""
 
 
 _PENDING = _Pending()
@@ -23,16 +23,16 @@ class PublishedOutput(dict[str, Any]):
     Copies of it, such as `dict(output)`, are plain dicts.
 
     Args:
-        told: the output without its data, or the published form itself.
+        described: the output without its data, or the published form itself.
         tensor: gives its value; called at most twice.
     """
 
     __hash__ = None
 
-    def __init__(self, told: Mapping[str, Any], tensor: Callable[[], Tensor]) -> None:
-        super().__init__(told)
+    def __init__(self, described: Mapping[str, Any], tensor: Callable[[], Tensor]) -> None:
+        super().__init__(described)
         self._tensor = tensor
-        if "b64" not in told:
+        if "b64" not in described:
             super().__setitem__("b64", _PENDING)
 
     def numpy(self) -> Array:
@@ -105,11 +105,11 @@ def published_message(result: InferenceResult) -> dict[str, Any]:
         message["error"] = result.error.detail
     outputs = message.get("outputs")
     if isinstance(outputs, dict):
-        message["outputs"] = {name: _published(name, told, result) for name, told in outputs.items()}
+        message["outputs"] = {name: _published(name, described, result) for name, described in outputs.items()}
     return message
 
 
-def _published(name: str, told: Any, result: InferenceResult) -> Any:
-    if not isinstance(told, dict) or "error" in told or not ("b64" in told or name in result.tensors):
-        return told
-    return PublishedOutput(told, lambda: result.tensors[name])
+def _published(name: str, described: Any, result: InferenceResult) -> Any:
+    if not isinstance(described, dict) or "error" in described or not ("b64" in described or name in result.tensors):
+        return described
+    return PublishedOutput(described, lambda: result.tensors[name])

@@ -112,11 +112,11 @@ def test_it_can_be_changed() -> None:
         max_size=3,
     )
 )
-def test_raw_and_published_answers_give_the_same_message(told: dict[str, tuple[str, bytes]]) -> None:
+def test_raw_and_published_answers_give_the_same_message(reported: dict[str, tuple[str, bytes]]) -> None:
     raw, published = pb.Ack(correlation_id="c", final=True), pb.Ack(correlation_id="c")
     raw_outputs: dict[str, Any] = {}
     published_outputs: dict[str, Any] = {}
-    for name, (datatype, data) in told.items():
+    for name, (datatype, data) in reported.items():
         raw.outputs.add(name=name, datatype=datatype, shape=pb.Shape(dims=[len(data)]), data=data)
         raw_outputs[name] = {"dtype": datatype, "shape": [len(data)]}
         published_outputs[name] = {**raw_outputs[name], "b64": base64.b64encode(data).decode()}

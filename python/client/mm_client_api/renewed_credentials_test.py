@@ -62,7 +62,7 @@ def test_a_new_credential_that_is_refused_at_once_ends_the_stream(stream: Stream
 
 
 def test_an_idle_stream_outlives_many_tokens(stream: Stream, monkeypatch: pytest.MonkeyPatch) -> None:
-    # The second of two calls without a packet has lived long enough to have been let in.
+    # The second of two calls without a packet has lived long enough to have been admitted.
     monkeypatch.setattr(retry, "SETTLED_SECS", 0.0)
     with EndingServer([End(0, REVOKED)] * 5) as server:
         streamed = stream(server.addr, numbered(3), Changing(100))

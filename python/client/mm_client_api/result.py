@@ -19,7 +19,7 @@ _LIFTER = wire.Lifter(pb.Ack.DESCRIPTOR, "outputs.data")
 
 
 class Timing(NamedTuple):
-    """How long the parts of the work took at the proxy, in milliseconds; 0 where it was not told."""
+    """How long the parts of the work took at the proxy, in milliseconds; 0 where the proxy does not report it."""
 
     recv_to_decode_ms: float
     preprocess_ms: float
@@ -115,7 +115,7 @@ class InferenceResult:
     @property
     def missing(self) -> tuple[str, ...]:
         """Names of the requested outputs that the model does not have."""
-        return tuple(name for name, told in self._told_outputs.items() if "error" in told)
+        return tuple(name for name, reported in self._reported_outputs.items() if "error" in reported)
 
     @cached_property
     def tensors(self) -> Mapping[str, Tensor]:
@@ -130,7 +130,8 @@ class InferenceResult:
                 output.name: Tensor(output.datatype, tuple(output.shape.dims), one)
                 for output, one in zip(self._ack.outputs, data)
             }
-        return {name: self._from_json(name, told) for name, told in self._told_outputs.items() if "error" not in told}
+        reported = self._reported_outputs
+        return {name: self._from_json(name, one) for name, one in reported.items() if "error" not in one}
 
     @cached_property
     def outputs(self) -> Mapping[str, Array]:
@@ -148,16 +149,16 @@ class InferenceResult:
         return outputs
 
     @property
-    def _told_outputs(self) -> Mapping[str, Mapping[str, Any]]:
-        told = self.message.get("outputs")
-        if not isinstance(told, dict):
+    def _reported_outputs(self) -> Mapping[str, Mapping[str, Any]]:
+        reported = self.message.get("outputs")
+        if not isinstance(reported, dict):
             return {}
-        return {name: value for name, value in told.items() if isinstance(value, dict)}
+        return {name: value for name, value in reported.items() if isinstance(value, dict)}
 
-    def _from_json(self, name: str, told: Mapping[str, Any]) -> Tensor:
+    def _from_json(self, name: str, reported: Mapping[str, Any]) -> Tensor:
         try:
-            shape = tuple(int(dim) for dim in told["shape"])
-            return Tensor(str(told["dtype"]), shape, base64.b64decode(told["b64"], validate=True))
+            shape = tuple(int(dim) for dim in reported["shape"])
+            return Tensor(str(reported["dtype"]), shape, base64.b64decode(reported["b64"], validate=True))
         except (KeyError, TypeError, ValueError, binascii.Error) as error:
             raise self._unreadable(name, f"expected dtype, shape and b64 in the JSON ({error!r})") from error
 

@@ -85,7 +85,7 @@ def test_a_success_without_json_is_refused(message: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "told",
+    "reported",
     [
         {"dtype": "FP32", "shape": [2]},
         {"dtype": "FP32", "shape": [2], "b64": "AAAA"},
@@ -95,8 +95,8 @@ def test_a_success_without_json_is_refused(message: str) -> None:
         {"dtype": "what", "shape": [0], "b64": ""},
     ],
 )
-def test_an_unreadable_output_is_named(told: dict[str, Any]) -> None:
-    result = InferenceResult(ack({"outputs": {"y": told}}))
+def test_an_unreadable_output_is_named(reported: dict[str, Any]) -> None:
+    result = InferenceResult(ack({"outputs": {"y": reported}}))
     with pytest.raises(ProtocolError, match="output 'y' cannot be read"):
         _ = result.outputs
 
@@ -114,13 +114,13 @@ outputs = st.lists(
 
 
 @given(outputs, st.booleans())
-def test_large_and_small_answers_are_read_alike(told: list[pb.OutputTensor], final: bool) -> None:
-    whole = ack(PUBLISHED, outputs=told, final=final, timing=pb.Timing(total_ms=1.5))
-    result = read_answer(whole.SerializeToString())
-    assert (result.correlation_id, result.final, result.timing.total_ms) == ("cid-1", final or not told, 1.5)
-    if told:
+def test_large_and_small_answers_are_read_alike(reported: list[pb.OutputTensor], final: bool) -> None:
+    answer = ack(PUBLISHED, outputs=reported, final=final, timing=pb.Timing(total_ms=1.5))
+    result = read_answer(answer.SerializeToString())
+    assert (result.correlation_id, result.final, result.timing.total_ms) == ("cid-1", final or not reported, 1.5)
+    if reported:
         found = [(name, one.datatype, one.shape, bytes(one.data)) for name, one in result.tensors.items()]
-        assert found == [(one.name, one.datatype, tuple(one.shape.dims), one.data) for one in told]
+        assert found == [(one.name, one.datatype, tuple(one.shape.dims), one.data) for one in reported]
 
 
 def test_large_outputs_are_views_on_the_received_message() -> None:

@@ -10,7 +10,7 @@ import pytest
 from client_testing.echo import DECOUPLED
 from client_testing.ending import AWAY, LIMITED, REVOKED, End, EndingServer
 from client_testing.identity import Changing
-from client_testing.streaming import KEY, Stream, numbered, stream_async, stream_sync
+from client_testing.streaming import KEY, Stream, numbered, own_threads, stream_async, stream_sync
 from client_testing.waiting import PATIENCE_SECS, until
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -236,15 +236,16 @@ def test_the_window_holds_across_calls() -> None:
 
 def test_stopping_after_aretry_leaves_no_thread() -> None:
     with EndingServer([End(2, AWAY), End(3, REVOKED)]) as server:
-        before = _threads()
+        before = own_threads()
         with TritonClient(server.addr, credentials=Changing(9)) as client:
             for result in client.stream(numbered()):
                 if result.correlation_id == "9":
                     break
-        until(lambda: _threads() <= before)
+        until(lambda: own_threads() <= before)
 
 
-def test_closing_the_client_ends_a_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("connections", [1, 2])
+def test_closing_the_client_ends_its_waits(connections: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(retry, "LONGEST_WAIT_SECS", 1000.0)
     with EndingServer([End(0, LIMITED, retry_after="900000")], forever=True) as server:
         client = TritonClient(server.addr, credentials=KEY)
@@ -252,13 +253,13 @@ def test_closing_the_client_ends_a_wait(monkeypatch: pytest.MonkeyPatch) -> None
 
         def read() -> None:
             try:
-                next(client.stream(numbered()))
+                next(client.stream(numbered(), connections=connections, window=1))
             except Exception as error:  # noqa: BLE001 - grpc raises a ValueError on a closed channel
                 raised.append(error)
 
         reader = threading.Thread(target=read)
         reader.start()
-        until(lambda: server.credentials)
+        until(lambda: len(server.credentials) == connections)
         client.close()
         reader.join(PATIENCE_SECS)
         assert not reader.is_alive()
@@ -320,8 +321,3 @@ def test_a_packet_over_the_limit_is_not_waited_for(stream: Stream) -> None:
     with TooLarge([End(1, LIMITED)]) as server:
         streamed = stream(server.addr, numbered(3))
     assert isinstance(streamed.error, MessageTooLarge)
-
-
-def _threads() -> set[threading.Thread]:
-    """Return the threads of this process that are not of a server's pool."""
-    return {thread for thread in threading.enumerate() if not thread.name.startswith("ThreadPoolExecutor")}

@@ -52,7 +52,7 @@ def test_a_sequence_needs_a_connection_and_packets_of_its_own(
 
 @pytest.mark.parametrize("published", [False, True])
 def test_a_proxy_that_marks_the_last_answer_is_believed(stream: Stream, published: bool) -> None:
-    # Base64 answers of a decoupled model are told from those of a published proxy by what the call began with.
+    # Base64 answers of a decoupled model differ from those of a published proxy by what the call began with.
     with EchoServer(published=published) as server:
         requests = (replace(one, raw_outputs=False) for one in numbered(4, "echo" if published else echo.DECOUPLED))
         streamed = stream(server.addr, requests, ALICE)

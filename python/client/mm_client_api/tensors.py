@@ -181,10 +181,10 @@ def _is_bf16(dtype: np.dtype[Any]) -> bool:
 def _cast(array: Array, target: str, *, plain: bool) -> Array:
     """Return the array in an element type that numpy has; `plain` whole numbers also become unsigned."""
     wire_type = np.dtype(BY_NAME[target].numpy)
-    whole = array.dtype.kind in "iu" and wire_type.kind in "iu"
-    if not (np.can_cast(array.dtype, wire_type, "same_kind") or (plain and whole)):
+    integers = array.dtype.kind in "iu" and wire_type.kind in "iu"
+    if not (np.can_cast(array.dtype, wire_type, "same_kind") or (plain and integers)):
         raise _invalid(f"elements of type {array.dtype} cannot become {target} without changing their meaning")
-    if whole and array.size and not np.can_cast(array.dtype, wire_type, "safe"):
+    if integers and array.size and not np.can_cast(array.dtype, wire_type, "safe"):
         limits = np.iinfo(wire_type)
         low, high = int(array.min()), int(array.max())
         if low < limits.min or high > limits.max:

@@ -103,9 +103,9 @@ def test_an_unreachable_proxy_names_the_setting(web_proxy: WebProxy) -> None:
     assert web_proxy.asked == []
 
 
-@pytest.mark.parametrize("told", ["yes", "http://user:s3cret@proxy:3128", " 1"])
-def test_a_wrong_setting_is_refused(told: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MM_ENABLE_HTTP_PROXY", told)
+@pytest.mark.parametrize("setting", ["yes", "http://user:s3cret@proxy:3128", " 1"])
+def test_a_wrong_setting_is_refused(setting: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MM_ENABLE_HTTP_PROXY", setting)
     with pytest.raises(ConfigurationError) as caught:
         TritonClient("127.0.0.1:1", credentials=KEY)
     assert str(caught.value) == (

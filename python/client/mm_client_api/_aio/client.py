@@ -35,7 +35,7 @@ class AsyncTritonClient:
 
     Args:
         addr: HOST:PORT of the proxy, or one of gRPC's targets `dns:`, `ipv4:`, `ipv6:`, `unix:`, `unix-abstract:`.
-        credentials: who is calling; None looks in Domino's usual places (`EnvironmentCredentials`).
+        credentials: the caller's identity; None looks in Domino's usual places (`EnvironmentCredentials`).
         tls: True encrypts and checks the proxy's certificate against the public authorities.
         ca_bundle: PEM file of the authorities to check it against instead; implies TLS.
         max_message_mb: largest message either way in MiB; None takes MAX_MESSAGE_MB from the environment, or 64.
@@ -126,7 +126,7 @@ class AsyncTritonClient:
             ordered: False yields results as they come; see `TritonClient.stream`.
             connections: most connections.
             batch_size: most requests that are stacked into one; see `TritonClient.stream`.
-            deadline_secs: longest time for the whole stream; None is no limit.
+            deadline_secs: longest time for the stream; None is no limit.
 
         Raises:
             CallError: the stream broke; the subclass says how.

@@ -122,11 +122,11 @@ def test_the_window_bounds_what_is_pulled_and_stopping_cancels(server: EchoServe
                 yield request(number)
 
         before = asyncio.all_tasks()
-        server.gate.clear()
+        server.answering.clear()
         async with aclosing(client.stream(numbers(), window=4)) as results:
             first = asyncio.ensure_future(results.__anext__())
             await until_async(lambda: server.received == 4)
-            server.gate.set()
+            server.answering.set()
             assert (await first).outputs["x"].item() == 0
             await until_async(lambda: len(pulled) == 5)
             for taken in range(1, 50):
@@ -205,7 +205,7 @@ def test_a_message_over_the_limit_is_not_sent(server: EchoServer) -> None:
 
 def test_a_deadline_and_a_window_are_checked(server: EchoServer) -> None:
     async def scenario(client: AsyncTritonClient, server: EchoServer) -> None:
-        server.gate.clear()
+        server.answering.clear()
         with pytest.raises(DeadlineExceeded):
             await client.stream([request(0)], deadline_secs=0.2).__anext__()
         with pytest.raises(ConfigurationError):
@@ -216,7 +216,7 @@ def test_a_deadline_and_a_window_are_checked(server: EchoServer) -> None:
 
 def test_cancelling_the_task_cancels_the_call(server: EchoServer) -> None:
     async def scenario(client: AsyncTritonClient, server: EchoServer) -> None:
-        server.gate.clear()
+        server.answering.clear()
         task = asyncio.ensure_future(client.stream(map(request, itertools.count())).__anext__())
         await until_async(lambda: server.received == 8)
         task.cancel()

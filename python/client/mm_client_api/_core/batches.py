@@ -91,11 +91,11 @@ class Batches:
 
     def _add(self, request: InferenceRequest) -> Iterator[InferenceRequest]:
         request = self._checked(request)
-        whole = all(map(_is_whole, request.inputs.values()))
-        if self._pending and not (whole and _alike(request, self._pending[0])):
+        complete = all(map(_is_complete, request.inputs.values()))
+        if self._pending and not (complete and _alike(request, self._pending[0])):
             yield from self._batch()
         self._pending.append(request)
-        if len(self._pending) == self._options.batch_size or not whole:
+        if len(self._pending) == self._options.batch_size or not complete:
             yield from self._batch()
         else:
             # The caller may write to its buffer when it is asked for the next request.
@@ -130,18 +130,18 @@ class _Row(InferenceResult):
     """The part of a batch's answer that belongs to one of its requests.
 
     Args:
-        whole: the batch's answer.
+        batch: the batch's answer.
         correlation_id: the request's.
         row: its place in the batch.
         rows: how many requests the batch has.
         problem: why the answer cannot be taken apart; empty where it can.
     """
 
-    def __init__(self, whole: InferenceResult, correlation_id: str, row: int, rows: int, problem: str) -> None:
-        self._whole = whole
+    def __init__(self, batch: InferenceResult, correlation_id: str, row: int, rows: int, problem: str) -> None:
+        self._batch = batch
         self._row = row
         self._rows = rows
-        super().__init__(whole._ack, whole._data, marks_last=True, correlation_id=correlation_id)
+        super().__init__(batch._ack, batch._data, marks_last=True, correlation_id=correlation_id)
         # None of its requests has more than one result.
         self.final = True
         if problem:
@@ -150,37 +150,39 @@ class _Row(InferenceResult):
 
     @cached_property
     def message(self) -> dict[str, Any]:
-        message = {**self._whole.message, "cid": self.correlation_id}
+        message = {**self._batch.message, "cid": self.correlation_id}
         if self.error:
             message.pop("outputs", None)
         if isinstance(message.get("outputs"), dict):
-            message["outputs"] = {name: self._told(name, told) for name, told in message["outputs"].items()}
+            message["outputs"] = {
+                name: self._reported_output(name, reported) for name, reported in message["outputs"].items()
+            }
         return message
 
     @cached_property
     def tensors(self) -> Mapping[str, Tensor]:
-        return {} if self.error else {name: self._part(name) for name in self._whole.tensors}
+        return {} if self.error else {name: self._part(name) for name in self._batch.tensors}
 
     @cached_property
     def outputs(self) -> Mapping[str, Array]:
         if self.error:
             return {}
-        return {name: array[self._row : self._row + 1] for name, array in self._whole.outputs.items()}
+        return {name: array[self._row : self._row + 1] for name, array in self._batch.outputs.items()}
 
     def _part(self, name: str) -> Tensor:
-        whole = self._whole.tensors[name]
-        if whole.datatype == "BYTES":
+        batch = self._batch.tensors[name]
+        if batch.datatype == "BYTES":
             return encode(self.outputs[name])
-        (data,) = whole.parts
+        (data,) = batch.parts
         start, end = (row * len(data) // self._rows for row in (self._row, self._row + 1))
-        return Tensor(whole.datatype, (1, *whole.shape[1:]), memoryview(data)[start:end])
+        return Tensor(batch.datatype, (1, *batch.shape[1:]), memoryview(data)[start:end])
 
-    def _told(self, name: str, told: Any) -> Any:
-        if name not in self._whole.tensors:
-            return told
-        described = {key: value for key, value in told.items() if key != "b64"}
-        described["shape"] = [1, *self._whole.tensors[name].shape[1:]]
-        return PublishedOutput(described, lambda: self.tensors[name]) if "b64" in told else described
+    def _reported_output(self, name: str, reported: Any) -> Any:
+        if name not in self._batch.tensors:
+            return reported
+        described = {key: value for key, value in reported.items() if key != "b64"}
+        described["shape"] = [1, *self._batch.tensors[name].shape[1:]]
+        return PublishedOutput(described, lambda: self.tensors[name]) if "b64" in reported else described
 
 
 def _problem(result: InferenceResult, rows: int) -> str:
@@ -243,7 +245,7 @@ def _pieces(value: Value | Tensor | Pieces) -> Pieces:
     return Pieces(value.datatype, tuple(value.shape), value.parts)
 
 
-def _is_whole(value: Value | Tensor | Pieces) -> bool:
+def _is_complete(value: Value | Tensor | Pieces) -> bool:
     """Tell whether the data is as long as type and shape say: otherwise all others of its batch would be shifted.
 
     What is not goes alone, and the proxy says what is wrong with it.

@@ -31,7 +31,7 @@ class Endpoint:
 
     Attributes:
         addr: gRPC target, such as "dns:///proxy.inference.svc.cluster.local:50051".
-        credentials: who is calling.
+        credentials: the caller's identity.
         channel_credentials: for TLS; None is plaintext.
         max_message_mb: largest message either way, in MiB.
         enable_http_proxy: connect through the environment's web proxy, with CONNECT, where it names one.
@@ -126,16 +126,16 @@ def _channel_credentials(*, tls: bool, ca_bundle: str | os.PathLike[str] | None)
 
 
 def _message_limit(max_message_mb: int | None, env: Mapping[str, str]) -> int:
-    told: int | str = max_message_mb if max_message_mb is not None else env.get("MAX_MESSAGE_MB", "")
-    if told == "":
+    given: int | str = max_message_mb if max_message_mb is not None else env.get("MAX_MESSAGE_MB", "")
+    if given == "":
         return DEFAULT_MAX_MESSAGE_MB
     try:
-        limit = int(told)
+        limit = int(given)
     except ValueError:
         limit = 0
     if not 1 <= limit <= LARGEST_MAX_MESSAGE_MB:
         raise ConfigurationError(
-            f"MAX_MESSAGE_MB is {told!r}; expected a whole number from 1 to {LARGEST_MAX_MESSAGE_MB}"
+            f"MAX_MESSAGE_MB is {given!r}; expected a whole number from 1 to {LARGEST_MAX_MESSAGE_MB}"
         )
     return limit
 
@@ -143,11 +143,11 @@ def _message_limit(max_message_mb: int | None, env: Mapping[str, str]) -> int:
 def _http_proxy(enable: bool | None, env: Mapping[str, str]) -> bool:
     if enable is not None:
         return enable
-    told = env.get(HTTP_PROXY_SETTING) or "0"
-    if told not in _SWITCH:
+    given = env.get(HTTP_PROXY_SETTING) or "0"
+    if given not in _SWITCH:
         raise ConfigurationError(
             # Not quoted: the address of a web proxy, which often stands here by mistake, holds its password.
             f"{HTTP_PROXY_SETTING} is neither 0 nor 1; expected 1, which connects through the web proxy that "
             "http_proxy names, or 0; set one of them, or nothing"
         )
-    return _SWITCH[told]
+    return _SWITCH[given]

@@ -82,7 +82,7 @@ class Origin:
 
 
 def renewed_after_fork(thing: Inherited) -> None:
-    """Call its `after_fork` in every process that is forked from this one, for as long as somebody else has it."""
+    """Call its `after_fork` in every process that is forked from this one, for as long as it is in use."""
     _PROCESS.inherited.add(thing)
 
 

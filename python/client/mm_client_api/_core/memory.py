@@ -24,13 +24,13 @@ def keep_freed_once(environ: Mapping[str, str]) -> None:
         ConfigurationError: the setting is not a number of MiB, also in later calls.
     """
     global _asked
-    told = environ.get(SETTING) or str(DEFAULT_KEEP_FREED_MB)
-    if not told.isdecimal() or int(told) > _LARGEST_KEEP_FREED_MB:
+    given = environ.get(SETTING) or str(DEFAULT_KEEP_FREED_MB)
+    if not given.isdecimal() or int(given) > _LARGEST_KEEP_FREED_MB:
         raise ConfigurationError(
-            f"{SETTING} is {told!r}; expected a whole number of MiB from 0, which turns it off, "
+            f"{SETTING} is {given!r}; expected a whole number of MiB from 0, which turns it off, "
             f"to {_LARGEST_KEEP_FREED_MB}"
         )
     with _ONCE:
-        if not _asked and int(told):
-            keep_freed_memory(up_to_bytes=int(told) * 1024 * 1024)
+        if not _asked and int(given):
+            keep_freed_memory(up_to_bytes=int(given) * 1024 * 1024)
         _asked = True

@@ -53,12 +53,12 @@ def test_the_packet_is_what_protobuf_makes_of_it(request: InferenceRequest, corr
         output_encoding=pb.OE_RAW if request.raw_outputs else pb.OE_BASE64_JSON,
     )
     expected = pb.DataPacket(meta=pb.Meta(correlation_id=correlation_id), control=control, event=pb.SEV_DATA)
-    for name, told in request.inputs.items():
-        assert isinstance(told, Tensor)
-        number, shape = BY_NAME[told.datatype].number, pb.Shape(dims=told.shape)
+    for name, sent in request.inputs.items():
+        assert isinstance(sent, Tensor)
+        number, shape = BY_NAME[sent.datatype].number, pb.Shape(dims=sent.shape)
         spec: Any = {"name": name, "dtype": number, "shape": shape, "from": pb.SRC_TENSOR}
         expected.control.inputs.add(**spec)
-        tensor = pb.Tensor(dtype=number, shape=shape, data=bytes(told.data))
+        tensor = pb.Tensor(dtype=number, shape=shape, data=bytes(sent.data))
         if len(request.inputs) == 1:
             expected.tensor.CopyFrom(tensor)
         else:

@@ -39,7 +39,7 @@ class TritonClient:
 
     Args:
         addr: HOST:PORT of the proxy, or one of gRPC's targets `dns:`, `ipv4:`, `ipv6:`, `unix:`, `unix-abstract:`.
-        credentials: who is calling; None looks in Domino's usual places (`EnvironmentCredentials`).
+        credentials: the caller's identity; None looks in Domino's usual places (`EnvironmentCredentials`).
         tls: True encrypts and checks the proxy's certificate against the public authorities.
         ca_bundle: PEM file of the authorities to check it against instead; implies TLS.
         max_message_mb: largest message either way in MiB; None takes MAX_MESSAGE_MB from the environment, or 64.
@@ -138,7 +138,7 @@ class TritonClient:
         A proxy that ends the stream and says that it did not accept the packets it left unanswered gets them again, in
         a new call: with renewed credentials after UNAUTHENTICATED; after a wait where it restarts or cannot reach
         Domino (UNAVAILABLE), or where a limit of the caller is exceeded (RESOURCE_EXHAUSTED with a hint how long).
-        Between two answers all waits together are at most a minute. After a lost connection nobody knows which
+        Between two answers all waits together are at most a minute. After a lost connection it is unknown which
         packets were inferred: nothing is sent twice, and the error is raised.
 
         With several connections each carries a stream of its own, with a window of its own. The second is opened when
@@ -156,7 +156,7 @@ class TritonClient:
                 that follow each other and are alike travel together; each has its own result, with its own rows. The
                 window counts what they are stacked into. The model must take batches, keep the batch dimension in all
                 outputs, and answer once; otherwise each of them has an error that says so.
-            deadline_secs: longest time for the whole stream; None is no limit.
+            deadline_secs: longest time for the stream; None is no limit.
 
         Raises:
             CallError: the stream broke; the subclass says how. Of several connections one did; where results are in

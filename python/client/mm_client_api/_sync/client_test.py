@@ -149,12 +149,12 @@ def test_the_window_bounds_what_is_pulled(client: TritonClient, server: EchoServ
             pulled.append(number)
             yield make(number)
 
-    server.gate.clear()
+    server.answering.clear()
     results = client.stream(numbers(), window=4)
     reader = threading.Thread(target=lambda: next(results))
     reader.start()
     until(lambda: server.received == 4)
-    server.gate.set()
+    server.answering.set()
     reader.join()
     # One answer was taken, so one more is pulled; the others wait in vain for a reader.
     until(lambda: len(pulled) == 5)
@@ -283,7 +283,7 @@ def test_a_message_over_the_servers_limit_keeps_its_words() -> None:
 
 
 def test_a_deadline_ends_a_call_that_hangs(client: TritonClient, server: EchoServer) -> None:
-    server.gate.clear()
+    server.answering.clear()
     with pytest.raises(DeadlineExceeded):
         next(client.stream([request(0)], deadline_secs=0.2))
 
