@@ -259,7 +259,7 @@ def test_the_wheel_installs_nothing_else() -> None:
         assert f"{package}/py.typed" in names
 
 
-def test_the_library(environment: Environment, addr: str) -> None:
+def test_the_library_infers_and_streams(environment: Environment, addr: str) -> None:
     assert environment.python("-c", LIBRARY_SCRIPT, addr).split() == ["UNAUTHENTICATED"]
 
 
@@ -280,19 +280,19 @@ def test_a_process_forked_at_the_wrong_moment_says_so(
     assert printed.splitlines() == [said.format(version)] * attempts
 
 
-def test_a_published_script(environment: Environment, addr: str, tmp_path: Path) -> None:
+def test_a_published_script_works(environment: Environment, addr: str, tmp_path: Path) -> None:
     script = tmp_path / "mm_client.py"
     script.write_text(PUBLISHED_SCRIPT)
     assert environment.python(script, addr).strip() == "4"
 
 
-def test_the_command(environment: Environment, addr: str) -> None:
+def test_the_command_infers_and_explains_itself(environment: Environment, addr: str) -> None:
     assert "examples:" in environment.mm_client("--help")
     words = ("infer", "--addr", addr, "--model", "echo", "--input", "T=text:hi", "--output", "T", "--json")
     assert json.loads(environment.mm_client(*words))["outputs"]["T"]["data"] == ["hi"]
 
 
-def test_the_video_pipeline(environment: Environment, addr: str, tmp_path: Path) -> None:
+def test_the_video_pipeline_counts_and_draws(environment: Environment, addr: str, tmp_path: Path) -> None:
     environment.python("-c", VIDEO_SCRIPT, tmp_path / "v.mp4")
     out = environment.mm_client(
         "--addr", addr, "--video", tmp_path / "v.mp4", "--results", tmp_path, "--model", "detects", "--img-size", "320"

@@ -33,7 +33,7 @@ def test_npy_byte_strings_come_without_what_fills_them_up(tmp_path: Path) -> Non
     assert decode(read_inputs([f"X={tmp_path}/a.npy"])["X"]).tolist() == [b"a", b"\xffbc"]
 
 
-def test_texts(tmp_path: Path) -> None:
+def test_texts_become_bytes(tmp_path: Path) -> None:
     (tmp_path / "t.txt").write_bytes("\ufeffone\r\nzwölf\r\n".encode())
     inputs = read_inputs(["A=text:hello=world", "A=text:", f"B=@{tmp_path}/t.txt"], shapes=["B=2,1"])
     assert decode(inputs["A"]).tolist() == [b"hello=world", b""]

@@ -12,7 +12,7 @@ def boxes_of(*rows: tuple[float, float, float, float]) -> Floats:
     return np.array(rows, np.float32).reshape(-1, 4)
 
 
-def test_iou_of_known_boxes() -> None:
+def test_known_boxes_have_the_iou_of_their_areas() -> None:
     others = boxes_of((0, 0, 10, 10), (5, 0, 15, 10), (20, 20, 30, 30), (0, 0, 0, 0))
     np.testing.assert_allclose(iou(others[0], others), [1, 1 / 3, 0, 0], rtol=1e-6)
     assert iou(others[3], others[3:]).tolist() == [0]
@@ -37,7 +37,7 @@ def test_an_overlap_of_the_threshold_itself_stays() -> None:
     assert len(per_class_nms(boxes, scores, classes, overlap - 0.01)) == 1
 
 
-def test_no_boxes() -> None:
+def test_no_boxes_leave_no_boxes() -> None:
     assert per_class_nms(boxes_of(), np.empty(0, np.float32), np.empty(0, np.intp)).tolist() == []
 
 

@@ -32,7 +32,7 @@ def test_every_published_name_is_there_once() -> None:
     assert len({option.flag for option in VIDEO_OPTIONS}) == len(names)
 
 
-def test_defaults() -> None:
+def test_every_option_has_its_default() -> None:
     values = read_options(VIDEO_OPTIONS, {}, {"VIDEO_PATH": "v.mp4"})
     assert values == {
         "mm_addr": "localhost:50051",

@@ -22,7 +22,7 @@ def test_boxes_come_back_in_pixels_of_the_frame() -> None:
     assert found.as_json() == {"class_id": 0, "label": "person", "score": 0.9, "box": [200.0, 200.0, 400.0, 400.0]}
 
 
-def test_low_scores_duplicates_and_other_classes() -> None:
+def test_low_scores_and_duplicates_are_dropped_and_other_classes_stay() -> None:
     box, near = (100.0, 100.0, 200.0, 200.0), (102.0, 100.0, 202.0, 200.0)
     output = output_of((box, 2, 0.7), (near, 2, 0.8), (box, 5, 0.6), ((300, 300, 310, 310), 0, 0.2))
     found = Decoder(0.25).detections([output], Letterbox(640, 640, 640))
@@ -49,6 +49,6 @@ def test_names_are_those_given_or_cocos_or_numbers() -> None:
     assert Decoder(0.25, labels=("bolt",)).detections([rows], letterbox)[0].label == "class 7"
 
 
-def test_nothing_found() -> None:
+def test_an_output_without_boxes_has_no_detections() -> None:
     assert Decoder(0.25).detections([output_of()], Letterbox(64, 64, 640)) == []
     assert Decoder(0.25).detections([np.zeros((1, 0, 6), np.float32)], Letterbox(64, 64, 640)) == []

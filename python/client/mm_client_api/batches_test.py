@@ -78,7 +78,7 @@ def test_each_request_has_its_own_rows_and_the_tail_is_sent(stream: Stream, publ
     ordered=st.booleans(),
     play=st.sampled_from([stream_sync, stream_async]),
 )
-def test_any_count_in_any_size(
+def test_any_count_is_answered_in_any_batch_size(
     count: int, size: int, window: int, connections: int, ordered: bool, play: Stream, server: EchoServer
 ) -> None:
     how: dict[str, Any] = {"window": window, "connections": connections, "ordered": ordered, "batch_size": size}

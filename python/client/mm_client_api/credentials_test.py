@@ -22,7 +22,7 @@ def service() -> Iterator[TokenService]:
         yield service
 
 
-def test_metadata_of_each_kind() -> None:
+def test_each_kind_of_credential_has_its_metadata() -> None:
     assert ApiKey("k").metadata() == (("x-domino-api-key", "k"),)
     for value in ("abc", "Bearer abc", "bearer abc", "BEARER  abc"):
         assert BearerToken(value).metadata() == (("authorization", "Bearer abc"),)

@@ -36,7 +36,7 @@ def test_every_grpc_code_has_an_exception(code: grpc.StatusCode) -> None:
         ),
     ],
 )
-def test_a_large_message_is_told_from_a_full_proxy(details: str, kind: type[errors.CallError]) -> None:
+def test_a_large_message_differs_from_a_full_proxy(details: str, kind: type[errors.CallError]) -> None:
     assert type(error_of_call(grpc.StatusCode.RESOURCE_EXHAUSTED, details)) is kind
     assert type(error_of_call(grpc.StatusCode.UNAVAILABLE, details)) is errors.ProxyUnavailable
 

@@ -234,7 +234,7 @@ def test_the_window_holds_across_calls() -> None:
     assert len(set(server.accepted)) == len(server.accepted)
 
 
-def test_stopping_after_aretry_leaves_no_thread() -> None:
+def test_stopping_after_a_retry_leaves_no_thread() -> None:
     with EndingServer([End(2, AWAY), End(3, REVOKED)]) as server:
         before = own_threads()
         with TritonClient(server.addr, credentials=Changing(9)) as client:

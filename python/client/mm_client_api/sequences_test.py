@@ -24,7 +24,7 @@ def sequence() -> Iterator[InferenceRequest]:
     yield replace(last, sequence_end=True)
 
 
-def test_the_ends_of_a_sequence_are_told(stream: Stream, server: EchoServer) -> None:
+def test_the_ends_of_a_sequence_are_sent(stream: Stream, server: EchoServer) -> None:
     streamed = stream(server.addr, sequence(), ALICE)
     assert (streamed.error, streamed.ids) == (None, ["0", "1", "2"])
     assert [seen.event for seen in server.seen] == [pb.SEV_START, pb.SEV_DATA, pb.SEV_END]

@@ -31,7 +31,7 @@ def streamer(server: EchoServer, **given: Any) -> TritonBytesStreamer:
     return TritonBytesStreamer(server.addr, "images", (1, 4), pb.DT_FP32, **given)
 
 
-def test_the_published_signature() -> None:
+def test_the_signature_is_the_published_one() -> None:
     parameters = inspect.signature(TritonBytesStreamer).parameters.values()
     published = [(p.name, p.default) for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD]
     assert published == [
@@ -65,7 +65,7 @@ def test_outputs_stay_base64_for_scripts_that_decode_later(published: bool) -> N
 
 
 @pytest.mark.parametrize("published", [False, True])
-def test_outputs_as_arrays_without_base64(published: bool) -> None:
+def test_outputs_become_arrays_without_base64(published: bool) -> None:
     with EchoServer(published=published) as server, streamer(server, outputs=("output0", "nope")) as stream:
         ((_, message, _),) = stream.stream_bytes("echo", "1", [FRAME.data])
     output = message["outputs"]["output0"]
@@ -80,7 +80,7 @@ def test_outputs_as_arrays_without_base64(published: bool) -> None:
 
 
 @pytest.mark.parametrize("published", [False, True])
-def test_arrays_when_asked_for(published: bool) -> None:
+def test_arrays_come_when_asked_for(published: bool) -> None:
     with EchoServer(published=published) as server:
         stream = streamer(server, parse_outputs_numpy=True, outputs=("output0", "nope"))
         ((_, message, outputs),) = stream.stream_bytes("echo", "1", [FRAME.tobytes()])
@@ -100,7 +100,7 @@ def test_a_failure_has_an_error_and_no_outputs(server: EchoServer) -> None:
                 assert message["error"]
 
 
-def test_both_spellings_of_the_models_name(server: EchoServer) -> None:
+def test_both_spellings_of_the_models_name_are_taken(server: EchoServer) -> None:
     with streamer(server) as stream:
         for answers in (
             stream.stream_bytes("echo", "1", frame_bytes_iter=[b"1"]),
@@ -113,7 +113,7 @@ def test_both_spellings_of_the_models_name(server: EchoServer) -> None:
                 stream.stream_bytes(**wrong, frame_bytes_iter=[])
 
 
-def test_an_endless_camera_over_one_stream(server: EchoServer) -> None:
+def test_an_endless_camera_goes_over_one_stream(server: EchoServer) -> None:
     def camera() -> Iterator[bytes]:
         for number in itertools.count():
             yield np.full(4, number, "<f4").tobytes()
@@ -160,7 +160,7 @@ def test_a_batch_that_fails_is_an_error_for_each_frame(server: EchoServer) -> No
             assert all(words in message["error"] for _, message, _ in answers)
 
 
-def test_frames_over_several_connections(server: EchoServer) -> None:
+def test_frames_go_over_several_connections(server: EchoServer) -> None:
     server.held = {"cam-001-00000000"}
     with streamer(server, window=1, connections=2, ordered=False) as stream:
         answers = stream.stream_bytes("echo", "1", [FRAME.tobytes()] * 6)

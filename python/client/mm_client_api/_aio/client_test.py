@@ -41,7 +41,7 @@ def play(scenario: Scenario, server: EchoServer, key: str = echo.API_KEY, max_me
     asyncio.run(run())
 
 
-def test_one_inference(server: EchoServer) -> None:
+def test_an_inference_has_its_outputs_and_names_what_is_missing(server: EchoServer) -> None:
     async def scenario(client: AsyncTritonClient, server: EchoServer) -> None:
         result = await client.infer("echo", {"x": np.arange(3)}, outputs=["x", "nope"])
         assert result.outputs["x"].tolist() == [0, 1, 2]

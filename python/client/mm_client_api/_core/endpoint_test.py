@@ -47,7 +47,7 @@ def test_a_wrong_size_is_refused(limit: str) -> None:
         resolve(environ={"MAX_MESSAGE_MB": limit})
 
 
-def test_plaintext_unless_tls_is_asked_for(tmp_path: Path) -> None:
+def test_a_connection_is_plaintext_unless_tls_is_asked_for(tmp_path: Path) -> None:
     assert resolve().channel_credentials is None
     assert resolve(tls=True).channel_credentials is not None
     with pytest.raises(ConfigurationError, match="cannot be read"):

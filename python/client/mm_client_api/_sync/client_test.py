@@ -52,7 +52,7 @@ Make = Callable[[int], InferenceRequest]
 both_sizes = pytest.mark.parametrize("make", [request, large_request])
 
 
-def test_one_inference(client: TritonClient, server: EchoServer) -> None:
+def test_an_inference_has_its_outputs_and_names_what_is_missing(client: TritonClient, server: EchoServer) -> None:
     inputs = {"x": np.arange(6, dtype=np.float32).reshape(2, 3), "t": np.array([b"a", b"\0b"], object)}
     result = client.infer("echo", inputs, outputs=["x", "t", "nope"])
     np.testing.assert_array_equal(result.outputs["x"], inputs["x"])
@@ -73,7 +73,7 @@ def test_a_request_takes_lists_and_pythons_own_values(client: TritonClient) -> N
 
 @pytest.mark.parametrize("published", [False, True])
 @pytest.mark.parametrize("datatype", [dtype.name for dtype in TABLE])
-def test_every_element_type_both_ways(datatype: str, published: bool) -> None:
+def test_every_element_type_travels_both_ways(datatype: str, published: bool) -> None:
     array = np.array(["a", "ü"]) if datatype == "BYTES" else np.array([1.0, 0.0], np.float32)
     tensor = (
         encode(array.astype(bool) if datatype == "BOOL" else array.astype("u1"), datatype)
