@@ -47,7 +47,7 @@ def main() -> int:
     found = importable(done.stdout, options.above)
     for module in found:
         print(
-            f"{first} can import {module}, which is above its layer; expected mypy to find no such module; "
+            f"{first} can import {module}, which is above or beside its layer; expected mypy to find no such module; "
             "take the library that holds it out of the layer's deps"
         )
     return 1 if found or done.returncode != 1 else 0

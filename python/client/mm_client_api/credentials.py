@@ -137,7 +137,7 @@ class AccessTokenEndpoint:
                 self._token = None
 
     def after_fork(self) -> bool:
-        """See `_fork.Inherited`: a thread of the parent may hold the lock."""
+        """See `fork.Inherited`: a thread of the parent may hold the lock."""
         self._lock = threading.Lock()
         return False
 
@@ -249,7 +249,7 @@ def _expiry(token: str) -> float:
 def _checked(secret: str, origin: str) -> str:
     """Return `secret` if it can be sent in a header; the error never quotes it."""
     if not secret.strip():
-        raise CredentialsError(f"{origin} is empty")
+        raise CredentialsError(f"{origin} is empty; expected an API key or a token; pass one, or set none")
     if any(not " " <= character <= "~" for character in secret):
         raise CredentialsError(
             f"{origin} has a line break, control or non-ASCII character; expected printable ASCII "

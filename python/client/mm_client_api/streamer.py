@@ -63,7 +63,9 @@ class TritonBytesStreamer:
     ) -> None:
         if int(dtype_enum) not in BY_NUMBER:
             known = ", ".join(f"pb.DT_{dtype.name}" for dtype in BY_NUMBER.values())
-            raise ConfigurationError(f"dtype_enum is {dtype_enum}; expected one of {known}")
+            raise ConfigurationError(
+                f"dtype_enum is {dtype_enum}; expected one of {known}; pass the type of the model's input"
+            )
         self._input_name = input_name
         self._shape = tuple(int(dim) for dim in shape)
         self._datatype = BY_NUMBER[int(dtype_enum)].name

@@ -1,4 +1,4 @@
-"""Where the proxy is and how to speak to it: everything the sync and the async client share before a call."""
+"""Where the proxy is, the caller's identity there, and the limits of a message."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ DEFAULT_MAX_MESSAGE_MB = 64
 LARGEST_MAX_MESSAGE_MB = 2047
 _MB = 1024 * 1024
 HTTP_PROXY_SETTING = "MM_ENABLE_HTTP_PROXY"
+_PEM_FILE = "expected a PEM file of the authorities that signed the proxy's certificate; correct the path or the file"
 _SWITCH = {"0": False, "1": True}
 # What a call may take beyond the model's own time: sending, authentication, queueing.
 DEADLINE_MARGIN_SECS = 10.0
@@ -119,9 +120,11 @@ def _channel_credentials(*, tls: bool, ca_bundle: str | os.PathLike[str] | None)
     try:
         roots = Path(ca_bundle).read_bytes()
     except OSError as error:
-        raise ConfigurationError(f"the CA bundle {os.fspath(ca_bundle)} cannot be read: {error.strerror}") from error
+        raise ConfigurationError(
+            f"the CA bundle {os.fspath(ca_bundle)} cannot be read: {error.strerror}; {_PEM_FILE}"
+        ) from error
     if b"-----BEGIN CERTIFICATE-----" not in roots:
-        raise ConfigurationError(f"the CA bundle {os.fspath(ca_bundle)} holds no PEM certificate")
+        raise ConfigurationError(f"the CA bundle {os.fspath(ca_bundle)} holds no PEM certificate; {_PEM_FILE}")
     return grpc.ssl_channel_credentials(root_certificates=roots)
 
 
@@ -135,7 +138,8 @@ def _message_limit(max_message_mb: int | None, env: Mapping[str, str]) -> int:
         limit = 0
     if not 1 <= limit <= LARGEST_MAX_MESSAGE_MB:
         raise ConfigurationError(
-            f"MAX_MESSAGE_MB is {given!r}; expected a whole number from 1 to {LARGEST_MAX_MESSAGE_MB}"
+            f"MAX_MESSAGE_MB is {given!r}; expected a whole number from 1 to {LARGEST_MAX_MESSAGE_MB}; "
+            "set the proxy's value, or nothing"
         )
     return limit
 

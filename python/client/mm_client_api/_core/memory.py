@@ -28,7 +28,7 @@ def keep_freed_once(environ: Mapping[str, str]) -> None:
     if not given.isdecimal() or int(given) > _LARGEST_KEEP_FREED_MB:
         raise ConfigurationError(
             f"{SETTING} is {given!r}; expected a whole number of MiB from 0, which turns it off, "
-            f"to {_LARGEST_KEEP_FREED_MB}"
+            f"to {_LARGEST_KEEP_FREED_MB}; set such a number, or nothing"
         )
     with _ONCE:
         if not _asked and int(given):

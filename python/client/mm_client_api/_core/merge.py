@@ -1,4 +1,4 @@
-"""Several connections behind one stream, without any waiting: the sync and the async client do that around it."""
+"""Several connections behind one stream. Nothing here waits: the threads or tasks around it do."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class Merge:
         return connection
 
     def exhaust(self, failure: Exception | None) -> None:
-        """The caller's iterable has no more; `failure` is what it raised."""
+        """Note that the caller's iterable has no more; `failure` is what it raised."""
         self._exhausted = True
         self._failure_of_source = failure
 
@@ -83,12 +83,12 @@ class Merge:
             self._in_flight[connection].popleft()
 
     def fail(self, connection: int, error: Exception) -> None:
-        """A connection is lost with all it carries."""
+        """Note that a connection is lost with all it carries."""
         if not self._forgotten:
             self._failures.append((self._number(connection), error))
 
     def forget(self) -> None:
-        """Nobody takes results any more: drop them, and note no error, which through its traceback holds the stream."""
+        """Drop all results, and note no further error: through its traceback it would hold the stream."""
         self._forgotten = True
         self._results.clear()
 

@@ -1,4 +1,4 @@
-"""The packets of one stream that wait for their answers; shared by the sync and the async client."""
+"""The packets of one stream that wait for their answers."""
 
 from __future__ import annotations
 
@@ -42,6 +42,9 @@ class Outstanding:
 
     They outlive the calls they are sent in: `reopened` makes all of them unsent again. Not for several threads at once.
 
+    Args:
+        window: most packets in here.
+
     Attributes:
         exhausted: the caller's iterable has no more.
         untouched: nothing was sent in the present call.
@@ -65,7 +68,7 @@ class Outstanding:
 
     @property
     def sendable(self) -> bool:
-        """Whether `next_unsent` has something to tell: a packet, or that there are no more."""
+        """Whether `next_unsent` returns a packet, or its None means that there are no more."""
         return bool(self._unsent) or self.exhausted
 
     @property

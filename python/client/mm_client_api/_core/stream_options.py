@@ -32,7 +32,9 @@ class StreamOptions:
     def __post_init__(self) -> None:
         for name in ("window", "connections", "batch_size"):
             if getattr(self, name) < 1:
-                raise ConfigurationError(f"{name} is {getattr(self, name)}; expected 1 or more")
+                raise ConfigurationError(
+                    f"{name} is {getattr(self, name)}; expected 1 or more; leave it out for the default"
+                )
 
     def check(self, request: InferenceRequest) -> None:
         """Refuse a request that cannot travel in such a stream.
