@@ -32,7 +32,7 @@ def test_contract_keeps_what_is_locked() -> None:
     )
 
 
-def test_lock_holds_the_whole_contract() -> None:
+def test_lock_holds_all_of_the_contract() -> None:
     locked = json.loads(LOCK.read_text())
     new = [name for name in describe(CONTRACT) if name not in locked]
     assert not new, f"new in multimodal.proto; `{UPDATE}` adds it to the lock, for good"

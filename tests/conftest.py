@@ -10,9 +10,9 @@ import pytest
 from devstack.domino import DominoStandIn
 from devstack.models import write_repository
 from devstack.triton import Triton
-from devstack.triton_site import triton_site
+from devstack.triton_wheels import triton_wheels
 from serving import KEY, Proxy, proxy
-from triton_proxy import link
+from triton_proxy.triton import connection
 
 
 @pytest.fixture(scope="session")
@@ -25,7 +25,7 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def triton(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Triton]:
     log = tmp_path_factory.mktemp("log") / "triton.log"
-    with Triton(repository, triton_site(), log=log) as server:
+    with Triton(repository, triton_wheels(), log=log) as server:
         server.wait_ready(timeout=120)
         yield server
 
@@ -47,4 +47,4 @@ def serving(triton: Triton, domino: DominoStandIn) -> Iterator[Proxy]:
 def either_connection(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Inferences go as small ones do, then as large ones: whatever their size, they are to end the same."""
     if request.param:
-        monkeypatch.setattr(link, "LARGE_BYTES", 0)
+        monkeypatch.setattr(connection, "LARGE_BYTES", 0)

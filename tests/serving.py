@@ -10,7 +10,7 @@ import struct
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,9 +19,9 @@ import grpc
 from devstack import models
 from devstack.triton import Triton
 from multimodal_contract import dtypes, pb, pb_grpc
+from proxy_testing.in_process import in_process
 from proxy_testing.open_stream import OpenStream
-from triton_proxy.server import Server, authenticator_for
-from triton_proxy.settings import load
+from triton_proxy.app import Server
 
 KEY = "s3cret-key-of-ann"
 CREDENTIAL = (("x-domino-api-key", KEY),)
@@ -57,14 +57,9 @@ class Proxy:
 @contextlib.contextmanager
 def proxy(triton_url: str, domino_host: str, **environment: str) -> Iterator[Proxy]:
     """A proxy on a free port, with the settings that a deployment would give it in the environment."""
-    settings = load({"TRITON_URL": triton_url, "DOMINO_HOST": domino_host, "LISTEN_ADDR": "127.0.0.1:0", **environment})
-    server = Server(settings, authenticator_for(settings))
-    server.start()
-    try:
-        with grpc.insecure_channel(f"127.0.0.1:{server.port}", options=UNLIMITED) as channel:
-            yield Proxy(server, channel)
-    finally:
-        server.drain()
+    settings = {"TRITON_URL": triton_url, "DOMINO_HOST": domino_host, **environment}
+    with in_process(settings, options=UNLIMITED) as served:
+        yield Proxy(served.server, served.channel)
 
 
 def open_stream(proxy: Proxy) -> OpenStream:
@@ -175,13 +170,6 @@ def heard(triton: Triton, model: str, since: int = 0, at_least: int = 0) -> int:
             count, still_since = reading, now
         if now > deadline or (count >= at_least and now - still_since > COUNTED_WITHIN):
             return count
-
-
-def until(condition: Callable[[], object], within: float = TIMEOUT) -> None:
-    """Asks until the condition holds; asking is what takes the time."""
-    deadline = time.monotonic() + within
-    while not condition():
-        assert time.monotonic() < deadline, "the awaited condition did not come true"
 
 
 def write_model(folder: Path, config: str, code: str) -> None:

@@ -19,13 +19,13 @@ def registry() -> Iterator[str]:
     command = [str(CRANE), "registry", "serve", "--address", "127.0.0.1:0"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
         assert process.stdout is not None
-        told = ""
+        output = ""
         for line in process.stdout:
-            told += line
+            output += line
             if found := re.search(r"serving on port (\d+)", line):
                 break
         else:
-            pytest.fail(f"the registry did not start: {told}")
+            pytest.fail(f"the registry did not start: {output}")
         yield f"127.0.0.1:{found[1]}"
         process.terminate()
 
@@ -38,9 +38,9 @@ def push(name: str, target: str, capfd: pytest.CaptureFixture[str]) -> str:
     """Pushes as `bazel run` does; returns what was said."""
     capfd.readouterr()
     status = oci_main.main(["push", str(layout(name)), str(CRANE), target])
-    told = capfd.readouterr()
-    assert status == 0, told.err
-    return told.out + told.err
+    output = capfd.readouterr()
+    assert status == 0, output.err
+    return output.out + output.err
 
 
 def test_a_push_arrives_and_a_second_one_sends_nothing(registry: str, capfd: pytest.CaptureFixture[str]) -> None:
@@ -62,13 +62,13 @@ def test_a_push_arrives_and_a_second_one_sends_nothing(registry: str, capfd: pyt
 
 def test_another_image_brings_only_its_own_layers(registry: str, capfd: pytest.CaptureFixture[str]) -> None:
     push("proxy", f"{registry}/team/images:proxy", capfd)
-    told = push("client", f"{registry}/team/images:client", capfd)
+    output = push("client", f"{registry}/team/images:client", capfd)
     base, *own = read("client").layer_digests
-    assert f"existing blob: {base}" in told
-    assert all(f"pushed blob: {layer}" in told for layer in own)
+    assert f"existing blob: {base}" in output
+    assert all(f"pushed blob: {layer}" in output for layer in own)
     assert sorted(crane("ls", f"{registry}/team/images").split()) == ["client", "proxy"]
 
 
-def test_a_registry_that_is_not_there_is_told(capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_registry_that_is_not_there_is_reported(capfd: pytest.CaptureFixture[str]) -> None:
     assert oci_main.main(["push", str(layout("proxy")), str(CRANE), "127.0.0.1:9/x"]) == 1
     assert "connection refused" in capfd.readouterr().err

@@ -106,27 +106,27 @@ def program(process: subprocess.Popen[str]) -> list[int]:
 
 
 def finished(process: subprocess.Popen[str]) -> tuple[int, str]:
-    told, _ = process.communicate(timeout=_LONGEST)
-    return process.returncode, told
+    output, _ = process.communicate(timeout=_LONGEST)
+    return process.returncode, output
 
 
 def line_with(process: subprocess.Popen[str], text: str) -> str:
     """Waits for a line of output."""
     assert process.stdout is not None
-    told = ""
+    output = ""
     for line in process.stdout:
-        told += line
+        output += line
         if text in line:
             return line
-    pytest.fail(f"it ended without saying {text!r}: {told}")
+    pytest.fail(f"it ended without saying {text!r}: {output}")
 
 
-def test_the_proxy_helps(start: Start) -> None:
-    status, told = finished(start("proxy", "--help"))
-    assert (status, told.splitlines()[0]) == (0, "usage: triton_proxy [-h]")
-    status, told = finished(start("proxy"))
+def test_the_proxy_explains_itself_and_asks_for_its_settings(start: Start) -> None:
+    status, output = finished(start("proxy", "--help"))
+    assert (status, output.splitlines()[0]) == (0, "usage: triton_proxy [-h]")
+    status, output = finished(start("proxy"))
     assert status == 2
-    assert "TRITON_URL" in told
+    assert "TRITON_URL" in output
 
 
 def test_the_proxy_serves_and_ends_on_sigterm(start: Start) -> None:
@@ -147,26 +147,26 @@ def test_the_proxy_serves_and_ends_on_sigterm(start: Start) -> None:
 
 
 def test_nothing_in_the_environment_changes_what_the_proxy_imports(start: Start) -> None:
-    status, told = finished(start("proxy", "--help", env={"PYTHONPATH": "/tmp", "PYTHONHOME": "/nowhere"}))  # noqa: S108
-    assert (status, told.splitlines()[0]) == (0, "usage: triton_proxy [-h]")
+    status, output = finished(start("proxy", "--help", env={"PYTHONPATH": "/tmp", "PYTHONHOME": "/nowhere"}))  # noqa: S108
+    assert (status, output.splitlines()[0]) == (0, "usage: triton_proxy [-h]")
 
 
 def test_the_client_helps_and_pip_knows_what_is_installed(start: Start) -> None:
-    status, told = finished(start("client", "--help"))
+    status, output = finished(start("client", "--help"))
     assert status == 0
-    assert "mm-client" in told
-    status, told = finished(start("client", command=["/usr/bin/python3", "-m", "pip", "check"]))
-    assert (status, told) == (0, "No broken requirements found.\n")
-    status, told = finished(
+    assert "mm-client" in output
+    status, output = finished(start("client", command=["/usr/bin/python3", "-m", "pip", "check"]))
+    assert (status, output) == (0, "No broken requirements found.\n")
+    status, output = finished(
         start("client", command=["/bin/sh", "-c", "python -c 'import mm_client_api, cv2; print(1)' | cat"])
     )
-    assert (status, told) == (0, "1\n")
+    assert (status, output) == (0, "1\n")
 
 
 def test_the_publisher_helps_and_finds_what_it_needs(start: Start) -> None:
     # The user that the chart gives it: Domino's own.
-    status, told = finished(start("publisher", "--help", user="12574:12574"))
-    assert (status, told.splitlines()[0]) == (0, "usage: mm-publish [-h] COMMAND ...")
+    status, output = finished(start("publisher", "--help", user="12574:12574"))
+    assert (status, output.splitlines()[0]) == (0, "usage: mm-publish [-h] COMMAND ...")
     code = "import boto3, mlflow, onnx, onnxruntime, tritonclient.grpc"
     assert finished(start("publisher", command=["/usr/bin/python3.11", "-I", "-c", code]))[0] == 0
 
@@ -179,9 +179,9 @@ def test_every_module_of_the_standard_library_finds_its_libraries(name: str, sta
         "    importlib.import_module(path.name.split('.')[0])\n"
     )
     expected = 1 if name != "client" else 0  # sqlite3's library is the client's alone
-    status, told = finished(start(name, command=["/usr/bin/python3.11", "-I", "-c", code]))
-    assert status == expected, told
-    assert ("libsqlite3.so.0" in told) == bool(expected)
+    status, output = finished(start(name, command=["/usr/bin/python3.11", "-I", "-c", code]))
+    assert status == expected, output
+    assert ("libsqlite3.so.0" in output) == bool(expected)
 
 
 # The image's own user, and the one that NVIDIA's image and the chart have.
@@ -214,9 +214,9 @@ def test_triton_serves_python_and_onnx_models(user: str, start: Start, roots: Ca
 
 
 def test_where_programs_cannot_run_from_tmp_triton_says_what_to_do(start: Start) -> None:
-    status, told = finished(start("triton_cpu", tmp=",noexec"))
+    status, output = finished(start("triton_cpu", tmp=",noexec"))
     assert status == 1
-    assert told == (
+    assert output == (
         "tritonserver: /tmp is mounted noexec, and Triton's python backend starts its stub from there; in Docker use "
         "`--tmpfs=/tmp:exec`, in Kubernetes an emptyDir\n"
     )

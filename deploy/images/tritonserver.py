@@ -55,7 +55,7 @@ def main(words: Sequence[str], home: Path = Path("/opt/tritonserver")) -> NoRetu
         home: where Triton and its backends are.
     """
     arguments = list(words)
-    # Whoever names a folder has arranged for it.
+    # A command line that names a folder has arranged for it.
     if not any(word == _OPTION or word.startswith(f"{_OPTION}=") for word in arguments):
         backends = Path(tempfile.gettempdir()) / "tritonserver-backends"
         try:

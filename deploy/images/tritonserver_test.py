@@ -49,7 +49,7 @@ def test_who_names_a_folder_gets_it(home: Path, words: list[str]) -> None:
     assert list((home.parent / "tmp").iterdir()) == []
 
 
-def test_a_place_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+def test_a_place_that_cannot_be_written_is_reported(tmp_path: Path) -> None:
     (tmp_path / "source").mkdir()
     (tmp_path / "file").write_text("")
     with pytest.raises(tritonserver.StartError, match=r"can't be copied to .*; expected a writable .*emptyDir"):

@@ -23,7 +23,7 @@ def test_each_type_of_triton_has_a_row() -> None:
 
 
 @pytest.mark.parametrize("dtype", TABLE, ids=lambda dtype: dtype.name)
-def test_row(dtype: DType) -> None:
+def test_a_row_agrees_with_the_contract_and_numpy(dtype: DType) -> None:
     assert pb.DataType.Name(dtype.number) == f"DT_{dtype.name}"
     assert BY_NUMBER[dtype.number] is BY_NAME[dtype.name] is dtype
     tritons = triton_to_np_dtype(dtype.name)

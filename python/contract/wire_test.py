@@ -166,7 +166,7 @@ def test_what_protobuf_refuses_is_refused_still(kind: Kind, data: st.DataObject)
 @EACH_KIND
 @given(raw=st.binary(max_size=60))
 @example(raw=b"")
-def test_any_bytes(kind: Kind, raw: bytes) -> None:
+def test_any_bytes_read_as_protobuf_reads_them(kind: Kind, raw: bytes) -> None:
     check(kind, raw)
 
 

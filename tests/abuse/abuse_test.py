@@ -22,7 +22,7 @@ SHORT = Pace(attack_secs=1.0, warm_secs=0.3, still_secs=0.4, recovery_secs=60.0,
 
 
 class Proxies:
-    """One proxy for many rows, since each takes seconds to start; another after a row that it did not survive whole."""
+    """One proxy for many rows, since each takes seconds to start; another after a row that damaged it."""
 
     def __init__(self, stage: Arena) -> None:
         self._stage = stage

@@ -13,7 +13,7 @@ from attacks.outcome import HEADINGS, Drain, Outcome, line, markdown
 from attacks.table import TABLE, Row
 from attacks.world import MB
 
-ROW = next(row for row in TABLE if row.newcomers and not row.kills_triton and not row.engine)
+ROW = next(row for row in TABLE if row.newcomers and not row.kills_triton)
 
 
 def good(row: Row = ROW, **more: Any) -> Outcome:
@@ -72,15 +72,6 @@ def test_times_are_held_against_bounds_in_the_long_run_only(more: dict[str, Any]
 
 def test_two_of_200_calls_may_be_slow() -> None:
     assert good(good=Calls(seconds=[0.1] * 198 + [1.5] * 2)).problems(timed=True) == []
-
-
-def test_what_waits_for_the_engine_says_so_and_still_loses_no_call() -> None:
-    row = dataclasses.replace(ROW, engine="grpc reads on")
-    outcome = good(row, peak_bytes=900 * MB, health=Health(probes=1, worst_secs=3))
-    assert outcome.problems(timed=True) == []
-    assert line(outcome)[-1] == "waits for the engine: grpc reads on"
-    lost = good(row, good=Calls(seconds=[0.1], lost=["gone"]))
-    assert lost.problems(timed=True) == ["1 of 1 good calls lost: gone"]
 
 
 def test_losses_while_triton_is_away_are_its_own() -> None:

@@ -1,4 +1,4 @@
-"""What knowing the caller costs: a call through the door with a warm cache against one that asks nobody.
+"""What knowing the caller costs: a call through the router with a warm cache against one that asks nobody.
 
 Both servers are called in turn, so that the machine's moods meet both alike, and each is a process of its own. Domino's
 stand-in answers after as long as the real one takes, and counts.
@@ -10,59 +10,89 @@ import argparse
 import contextlib
 import multiprocessing
 import os
+import socket
 import statistics
 import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from multiprocessing.connection import Connection
+from typing import cast
 
 import grpc
 
 from devstack.domino import Behaviour, DominoStandIn
 from mm_service.line_sink import LineSink
-from triton_proxy.audit import Audit
-from triton_proxy.door import Door
-from triton_proxy.gate import Passage
-from triton_proxy.server import authenticator_for, gate_for
+from mm_service.status import OK
+from triton_proxy.admission.admission import AdmittedCall
+from triton_proxy.app import admission_for, authenticator_for
+from triton_proxy.http2.loop_thread import LoopThread
+from triton_proxy.http2.server import Http2Server
+from triton_proxy.http2.server_stream import Stream
+from triton_proxy.protocols.multimodal.protocol import MultimodalProtocol
+from triton_proxy.serving.active_calls import ActiveCalls
+from triton_proxy.serving.call import Call
+from triton_proxy.serving.protocol import WireProtocol
+from triton_proxy.serving.router import Method, Router
 from triton_proxy.settings import load
+from triton_proxy.telemetry.audit import Audit
+from triton_proxy.transports.http2.engine_call import EngineCall
 
 _METHOD = "/bench.Bench/Echo"
 _CREDENTIAL = (("x-domino-api-key", "s3cret-key-of-ann"),)
 _DOMINO_SECS = 0.075
+_WINDOW_BYTES = 64 * 1024
 _SPAWN = multiprocessing.get_context("spawn")
 
 
-def echo(requests: Iterator[bytes], passage: Passage, context: grpc.ServicerContext) -> Iterator[bytes]:
-    """Answers the one request with itself, as a method behind the door."""
-    context.add_callback(lambda: passage.close(grpc.StatusCode.OK))
-    yield next(requests)
+def echo(call: Call) -> None:
+    """Answers a unary call with its message."""
+
+    def answer(message: bytes | None) -> None:
+        call.answer(lambda: [message or b""], lambda: None, heavy=False, last=True)
+
+    call.receive(answer)
 
 
-class Open(grpc.GenericRpcHandler):
-    """The same without a door."""
+class EchoedCalls:
+    """Stands in for `ActiveCalls`: what is measured is the way there."""
 
-    def service(self, _: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler[bytes, bytes]:
-        """The echo, whoever calls."""
-        return grpc.stream_stream_rpc_method_handler(lambda requests, _: iter([next(requests)]))
+    def begin(self, call: Call, protocol: WireProtocol, admitted: AdmittedCall, *, unary: bool) -> None:
+        """Answers the call with its message."""
+        del protocol, unary
+        call.on_end(lambda: admitted.close(OK))
+        echo(call)
 
 
-def door(domino_host: str) -> grpc.GenericRpcHandler:
-    """The same behind the proxy's own door, with its audit log."""
+def authenticating(domino_host: str) -> Callable[[Call], None]:
+    """The same behind the proxy's own router, with its audit log."""
     settings = load({"TRITON_URL": "127.0.0.1:1", "DOMINO_HOST": domino_host})
-    gate = gate_for(settings, authenticator_for(settings), Audit(LineSink("audit", os.open(os.devnull, os.O_WRONLY))))
-    return Door(gate, {_METHOD: echo}, {}, ThreadPoolExecutor(1))
+    audit = Audit(LineSink("audit", os.open(os.devnull, os.O_WRONLY)))
+    admission = admission_for(settings, authenticator_for(settings), audit)
+    methods = {_METHOD: Method(MultimodalProtocol(require_model_version=True), unary=True)}
+    return Router(admission, cast(ActiveCalls, EchoedCalls()), methods).route_nowait
 
 
 def serve(domino_host: str | None, pipe: Connection) -> None:
-    """Serves with a door, or without where there is no Domino to ask, until the other end of the pipe is closed."""
-    server = grpc.server(ThreadPoolExecutor(8))
-    server.add_generic_rpc_handlers((Open() if domino_host is None else door(domino_host),))
-    pipe.send(server.add_insecure_port("127.0.0.1:0"))
-    server.start()
+    """Serves on the engine until the other end of the pipe is closed; asks nobody where there is no Domino to ask."""
+    loop, threads = LoopThread("http2"), ThreadPoolExecutor(8)
+    route = echo if domino_host is None else authenticating(domino_host)
+
+    def handle(stream: Stream) -> None:
+        route(EngineCall(stream, loop, waiting=threads, working=threads, window_bytes=_WINDOW_BYTES))
+
+    async def listen(listener: socket.socket) -> Http2Server:
+        server = Http2Server(handle)
+        server.listen(listener)
+        return server
+
+    listener = socket.create_server(("127.0.0.1", 0))
+    server = loop.run(listen(listener)).result()
+    pipe.send(listener.getsockname()[1])
     with contextlib.suppress(EOFError):
         pipe.recv()
-    server.stop(None).wait()
+    loop.run(server.close()).result()
+    loop.close()
 
 
 @contextlib.contextmanager

@@ -12,11 +12,11 @@ from pathlib import Path
 
 from boundary import evidence, guide, lifecycle, matrix, policies, serving
 from boundary.claims import Claim
+from boundary.installation import Installation
 from boundary.kube import Kube
 from boundary.network import Network, without_policies
 from boundary.policies import Policies
 from boundary.probers import expected
-from boundary.site import Site
 from chart_checks.mutants import MUTANTS
 from devstack.child import scratch_folder
 from devstack.command import leave_on_signals, user_path
@@ -65,7 +65,7 @@ class Suite:
 
     def __init__(self, kube: Kube, folder: Path, *, mutants: bool) -> None:
         self.claims: list[Claim] = []
-        self.site = Site(kube, folder)
+        self.installation = Installation(kube, folder)
         self._kube = kube
         self._network = Network(kube)
         self._mutants = mutants
@@ -74,7 +74,7 @@ class Suite:
         """Installs everything and makes all claims."""
         run_steps(
             [
-                *self.site.steps(),
+                *self.installation.steps(),
                 Step("probers", "", self._network.prepare),
                 self._step("can policies be enforced here", "", self._network.canary),
                 self._step("everybody dials, without policies", "", self._without_policies),
@@ -132,7 +132,7 @@ class Suite:
 
     def _guide(self) -> list[Claim]:
         try:
-            return guide.run_all(self._kube, self.site.checkout, say)
+            return guide.run_all(self._kube, self.installation.checkout, say)
         finally:
             guide.clean_up(self._kube)
 
@@ -163,7 +163,7 @@ def _theirs(suite: Suite, *, keep: bool) -> Iterator[None]:
         yield
     finally:
         if not keep:
-            suite.site.remove()
+            suite.installation.remove()
 
 
 def _kube(name: str) -> Kube:

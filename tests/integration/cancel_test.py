@@ -19,14 +19,15 @@ import pytest
 from devstack.triton import Triton
 from mm_client_api import ApiKey, CallError, DeadlineExceeded, InferenceRequest, ModelError, TritonClient
 from multimodal_contract import pb
-from serving import CREDENTIAL, KEY, TIMEOUT, Proxy, error_of, open_stream, packet, until, write_model
+from service_testing.waiting import until
+from serving import CREDENTIAL, KEY, TIMEOUT, Proxy, error_of, open_stream, packet, write_model
 
 pytestmark = pytest.mark.usefixtures("either_connection")
 MODEL = "witness"
 # Longer than any test waits: what ends sooner was cancelled.
 FOR_EVER = 1000.0
-# Takes as many seconds as it is told, unless it is cancelled; answers how often it was, and after how many seconds the
-# last time. One request at a time, so that its answer also shows that those before are over. It keeps a journal.
+# Takes as many seconds as its input says, unless it is cancelled; answers how often it was, and after how many seconds
+# the last time. One request at a time, so that its answer also shows that those before are over. It keeps a journal.
 JOURNAL = Path(tempfile.gettempdir()) / f"witness-{os.getpid()}"
 CODE = """
 import time
@@ -141,7 +142,7 @@ def test_another_stream_is_not_disturbed(serving: Proxy, triton: Triton) -> None
     assert list(other.call) == []
 
 
-def test_a_cancelled_unary_call(serving: Proxy, triton: Triton) -> None:
+def test_a_cancelled_unary_call_cancels_its_inference(serving: Proxy, triton: Triton) -> None:
     before = seen(serving)
     calls = [serving.stub.SendUnary.future(work(FOR_EVER), metadata=CREDENTIAL, timeout=2 * TIMEOUT) for _ in range(2)]
     busy(triton, 1)
@@ -194,7 +195,7 @@ def test_each_packet_has_its_own_limit_from_its_arrival(serving: Proxy) -> None:
     ]
 
 
-def test_the_clients_limits(serving: Proxy, client: TritonClient) -> None:
+def test_the_clients_limits_end_the_inference(serving: Proxy, client: TritonClient) -> None:
     before = seen(serving)
     with pytest.raises(ModelError, match=r"timeout: .* within 0.4 s \(control.timeout_secs\)"):
         client.infer(

@@ -15,7 +15,8 @@ from devstack.domino import DominoStandIn
 from devstack.triton import Triton
 from mm_client_api import ApiKey, InferenceRequest, InvalidRequest, LimitExceeded, TritonBytesStreamer, TritonClient
 from multimodal_contract import pb
-from serving import KEY, TIMEOUT, Proxy, heard, proxy, until
+from service_testing.waiting import until
+from serving import KEY, TIMEOUT, Proxy, heard, proxy
 
 MODEL = models.identity_name("FP32")
 WINDOW, CONNECTIONS = 4, 2
@@ -106,7 +107,7 @@ def test_each_connection_is_a_stream_of_the_caller_opened_when_it_is_needed(
     triton: Triton, domino: DominoStandIn
 ) -> None:
     with (
-        proxy(triton.grpc_url, domino.url, MAX_STREAMS="1") as served,
+        proxy(triton.grpc_url, domino.url, MAX_CALLS="1") as served,
         TritonClient(served.address, credentials=ApiKey(KEY)) as client,
     ):
         # A window is never full with one request at a time.
@@ -121,7 +122,7 @@ def test_each_connection_is_a_stream_of_the_caller_opened_when_it_is_needed(
         for result in client.stream(one_by_one(), window=2, connections=2):
             result.raise_for_status()
             hold.set()
-        with pytest.raises(LimitExceeded, match="MAX_STREAMS=1"):
+        with pytest.raises(LimitExceeded, match="MAX_CALLS=1"):
             list(client.stream([slow(number, 0.2) for number in range(3)], window=1, connections=2, deadline_secs=0.5))
 
 

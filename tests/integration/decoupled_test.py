@@ -82,14 +82,14 @@ def test_all_answers_come_and_the_last_ack_alone_is_final(serving: Proxy, count:
 def test_the_published_form_has_them_all_too(serving: Proxy) -> None:
     acks = serving.chat([square(2, raw=False)])
     assert [ack.final for ack in acks] == [False, False, True]
-    told = [json.loads(ack.message)["outputs"] for ack in acks]
+    sent = [json.loads(ack.message)["outputs"] for ack in acks]
     four = {"OUT": {"dtype": "INT32", "shape": [1], "b64": base64.b64encode(struct.pack("<i", 2)).decode()}}
-    assert told == [four, four, {}]
+    assert sent == [four, four, {}]
     assert not any(ack.outputs for ack in acks)
 
 
 @pytest.mark.parametrize("count", [0, 2])
-def test_the_version_that_served_is_told_where_the_packet_left_it_open(
+def test_the_version_that_served_is_reported_where_the_packet_left_it_open(
     triton: Triton, domino: DominoStandIn, count: int
 ) -> None:
     with proxy(triton.grpc_url, domino.url, REQUIRE_MODEL_VERSION="false") as served:
@@ -128,13 +128,13 @@ def test_a_model_that_breaks_off_ends_its_packet_only(serving: Proxy, odd_model:
     assert "RuntimeError: no further" in error_of(acks[1])
 
 
-def test_the_models_own_refusal(serving: Proxy) -> None:
+def test_the_models_own_refusal_comes_through(serving: Proxy) -> None:
     acks = serving.chat([square(-1), square(0)])
     assert [(ack.status, ack.final) for ack in acks] == [(pb.INTERNAL, False), (pb.OK, True), (pb.OK, True)]
     assert error_of(acks[0]) == "IN is -1; expected 0 or more, the number of answers"
 
 
-def test_a_unary_call_has_no_room_for_it(serving: Proxy, triton: Triton) -> None:
+def test_a_unary_call_is_refused_since_it_has_one_answer(serving: Proxy, triton: Triton) -> None:
     before = heard(triton, models.SQUARE)
     ack = serving.ask(square(1))
     assert (ack.status, ack.final) == (pb.UNSUPPORTED, True)

@@ -19,7 +19,7 @@ import pytest
 from devstack import models
 from devstack.domino import DominoStandIn
 from devstack.triton import Triton
-from devstack.triton_site import triton_site
+from devstack.triton_wheels import triton_wheels
 from multimodal_contract import pb, pb_grpc
 from proxy_testing.open_stream import OpenStream
 from serving import (
@@ -43,7 +43,7 @@ from serving import (
 def mortal_triton(tmp_path: Path) -> Iterator[Triton]:
     """A Triton of the test's own, to be killed."""
     models.write_repository(tmp_path / "models", [models.identity_name("FP32"), models.SLOW])
-    with Triton(tmp_path / "models", triton_site(), log=tmp_path / "triton.log") as server:
+    with Triton(tmp_path / "models", triton_wheels(), log=tmp_path / "triton.log") as server:
         server.wait_ready()
         yield server
 
@@ -96,7 +96,7 @@ def test_triton_killed_and_restarted_under_traffic(mortal_triton: Triton, domino
         assert list(stream.call) == []
 
 
-def test_domino_away_and_back(triton: Triton, domino: DominoStandIn) -> None:
+def test_calls_are_refused_while_domino_is_away(triton: Triton, domino: DominoStandIn) -> None:
     with proxy(triton.grpc_url, domino.url, AUTH_CACHE_SECS="0") as served:
         made = packet("identity_fp32", bytes(4))
         assert served.ask(made).status == pb.OK

@@ -17,8 +17,9 @@ from devstack.keycloak import Keycloak, KeycloakMissingError, Realm, distributio
 from domino_identity import Credential, Kind, Principal
 from identity_testing.raw_server import Answer, RawServer, header, http_response
 from multimodal_contract import pb, pb_grpc
+from proxy_testing.in_process import in_process
 from proxy_testing.triton import SLOW, triton_stand_in
-from triton_proxy.server import Server, authenticator_for
+from triton_proxy.app import authenticator_for
 from triton_proxy.settings import load
 
 PASSWORD = "a-password-of-the-test"  # noqa: S105
@@ -70,23 +71,14 @@ class Proxy:
 
 @contextlib.contextmanager
 def proxy(realm: Realm, domino: RawServer, **environment: str) -> Iterator[Proxy]:
-    settings = load(
-        {
-            "TRITON_URL": "127.0.0.1:1",
-            "DOMINO_HOST": domino.url,
-            "KEYCLOAK_ISSUER": realm.issuer,
-            "LISTEN_ADDR": "127.0.0.1:0",
-            "JWT_LEEWAY_SECS": "0",
-            **environment,
-        }
-    )
-    server = Server(settings, authenticator_for(settings))
-    server.start()
-    try:
-        with grpc.insecure_channel(f"127.0.0.1:{server.port}") as channel:
-            yield Proxy(channel)
-    finally:
-        server.drain()
+    settings = {
+        "DOMINO_HOST": domino.url,
+        "KEYCLOAK_ISSUER": realm.issuer,
+        "JWT_LEEWAY_SECS": "0",
+        **environment,
+    }
+    with in_process(settings) as served:
+        yield Proxy(served.channel)
 
 
 def test_a_good_token_gets_in_and_nobody_is_asked(realm: Realm, domino: RawServer) -> None:

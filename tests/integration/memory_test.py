@@ -83,7 +83,8 @@ def test_64_streams_of_5_mb_frames_with_a_stuck_triton(triton: Triton, domino: D
         finally:
             os.kill(triton.pid, signal.SIGCONT)
         bound = BUDGET_MB * MB + STREAMS * (FRAME + HTTP2_WINDOW) + PIECES
-        assert BUDGET_MB * MB < most - base < bound, f"{(most - base) / MB:.0f} MB, bound {bound / MB:.0f} MB"
+        # Each byte counts twice from its arrival, and while it only arrives there is one copy of it.
+        assert BUDGET_MB * MB / 2 < most - base < bound, f"{(most - base) / MB:.0f} MB, bound {bound / MB:.0f} MB"
         assert most < PROMISED, f"{most / MB:.0f} MB"
         for source in sources:
             source.ended.set()

@@ -13,8 +13,9 @@ import pytest
 from devstack import models
 from devstack.triton import Triton
 from multimodal_contract import pb
-from serving import Proxy, error_of, heard, packet, several, until, write_model
-from triton_proxy.link import Link
+from service_testing.waiting import until
+from serving import Proxy, error_of, heard, packet, several, write_model
+from triton_proxy.triton.connection import TritonConnection
 
 # The proxy asks again after 10 s anyway: what is noticed sooner was looked for.
 AT_ONCE = 5
@@ -55,13 +56,13 @@ def model() -> str:
 
 def described(triton: Triton, model: str) -> tuple[list[int], list[str]]:
     """The shape of the input and the names of the outputs as Triton says them now."""
-    link = Link(triton.grpc_url, max_message_bytes=1 << 20)
+    connection = TritonConnection(triton.grpc_url, max_message_bytes=1 << 20)
     try:
-        metadata, _ = link.describe(model, "1", timeout_secs=5)
+        metadata, _ = connection.describe(model, "1", timeout_secs=5)
     except grpc.RpcError:
         return [], []
     finally:
-        link.close()
+        connection.close()
     return list(metadata.inputs[0].shape), [output.name for output in metadata.outputs]
 
 
@@ -91,8 +92,8 @@ def test_only_the_wanted_outputs_are_asked_for(
     ack = serving.ask(packet("says_names", bytes(4), outputs=wanted))
     assert ack.status == pb.OK, ack.message
     assert [output.name for output in ack.outputs] == [name for name in wanted if name != "nothing"]
-    (told,) = [output.data for output in ack.outputs if output.name == "NAMES"]
-    assert told == struct.pack("<I", len(named)) + named.encode()
+    (received,) = [output.data for output in ack.outputs if output.name == "NAMES"]
+    assert received == struct.pack("<I", len(named)) + named.encode()
     outputs = json.loads(ack.message)["outputs"]
     assert list(outputs) == wanted
     assert [name for name, value in outputs.items() if value == {"error": "missing"}] == [
@@ -228,8 +229,8 @@ def test_a_reloaded_models_outputs_are_noticed_at_once(
 ) -> None:
     def outputs() -> dict[str, object]:
         ack = serving.ask(of_shape(model, 2, outputs=("Y", "NEW")))
-        told = json.loads(ack.message).get("outputs")
-        return told if isinstance(told, dict) else {}
+        received = json.loads(ack.message).get("outputs")
+        return received if isinstance(received, dict) else {}
 
     missing, here = {"error": "missing"}, {"dtype": "FP32", "shape": [1]}
     write_model(repository / model, config("[-1]", "Y", "Z"), CODE)

@@ -65,7 +65,7 @@ def test_several_inputs_by_name_in_any_order(serving: Proxy) -> None:
     assert struct.unpack("<3i", ack.outputs[0].data) == (-9, -18, -27)
 
 
-def test_text(serving: Proxy) -> None:
+def test_text_comes_back_normalized(serving: Proxy) -> None:
     text = "  Grüße  AUS  Domino ".encode()
     made = packet(
         "text_normalize",
@@ -82,7 +82,7 @@ def test_text(serving: Proxy) -> None:
 
 
 @pytest.mark.parametrize("length", [1, 160, 16_000])
-def test_audio_of_any_length(serving: Proxy, length: int) -> None:
+def test_audio_of_any_length_is_measured(serving: Proxy, length: int) -> None:
     samples = [0.5 if index % 2 else -0.5 for index in range(length)]
     made = packet("audio_level", struct.pack(f"<{length}f", *samples), outputs=["RMS", "PEAK", "ZERO_CROSSINGS"])
     made.control.inputs[0].name = "WAVEFORM"
@@ -136,7 +136,7 @@ def test_a_model_that_is_not_ready_yet(serving: Proxy, repository: Path, triton:
     assert "broken" in error_of(ack)
 
 
-def test_the_version_that_served_is_told(triton: Triton, domino: DominoStandIn) -> None:
+def test_the_version_that_served_is_reported(triton: Triton, domino: DominoStandIn) -> None:
     made = packet("identity_fp32", bytes(4), version="")
     with proxy(triton.grpc_url, domino.url) as served:
         ack = served.ask(made)

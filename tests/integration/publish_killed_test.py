@@ -1,4 +1,4 @@
-"""`kill -9` at any moment: every answer is a whole version's, and the next publisher finishes or cleans up.
+"""`kill -9` at any moment: every answer is a complete version's, and the next publisher finishes or cleans up.
 
 The publisher's own tests go through every single change that it makes to the store; here it is the real process, S3
 server and Triton, at moments that hypothesis picks.
@@ -77,7 +77,7 @@ def _check_whole(here: Place, sources: Path, when: str) -> None:
         assert there == expected, f"{when}: version {version}"
 
 
-def test_killed_at_any_moment(here: Place, tmp_path: Path) -> None:
+def test_a_publisher_killed_at_any_moment_leaves_complete_versions(here: Place, tmp_path: Path) -> None:
     with _publisher(here, _source(tmp_path / "1", 1), 1) as first:
         assert first.wait(60) == 0, first.communicate()
     version, killed = 1, 0

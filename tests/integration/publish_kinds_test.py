@@ -65,7 +65,7 @@ def test_a_model_that_triton_keeps_a_state_for(here: Place, tmp_path: Path) -> N
     assert sums == [1, 3, 7]
 
 
-def test_a_ragged_batch(here: Place, tmp_path: Path) -> None:
+def test_a_ragged_batch_is_served(here: Place, tmp_path: Path) -> None:
     _publish(here, _case(_TAKEN["ragged_batch"], tmp_path))
     assert _infer(here, "ragged_batch", X=np.array([[1, 2, 3]], np.float32)) == [4, 5, 6]
 

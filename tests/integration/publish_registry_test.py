@@ -37,7 +37,7 @@ def _publish(here: Place, source: str, ready_secs: float = 20.0) -> tuple[int, .
     return publish(source, here.target, server=here.server(ready_secs), progress=Silent()).serving
 
 
-def test_the_whole_way(here: Place) -> None:
+def test_a_registered_model_gets_from_the_registry_to_its_callers(here: Place) -> None:
     report = publish(f"models:/{MODEL}@champion", here.target, server=here.server(), progress=Silent())
     assert (report.action, report.version, report.source, report.serving) == (
         "published",
@@ -76,7 +76,7 @@ def test_the_whole_way(here: Place) -> None:
     assert callers.versions <= {"1"}
 
 
-def test_what_the_registry_lacks_is_told(here: Place) -> None:
+def test_what_the_registry_lacks_is_reported(here: Place) -> None:
     for source in (f"models:/{MODEL}/9", f"models:/{MODEL}@nobody", "models:/nothing/1"):
         with pytest.raises(Refused, match=f"does not give {source}: .*check the name and version in the registry"):
             _publish(here, source)

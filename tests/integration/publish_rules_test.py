@@ -10,7 +10,7 @@ import tritonclient.grpc as grpcclient
 from tritonclient.utils import InferenceServerException
 
 from devstack.triton import Triton
-from devstack.triton_site import triton_site
+from devstack.triton_wheels import triton_wheels
 from mm_publisher.config import ModelConfig
 from mm_publisher.trial import zeros
 from publisher_testing.models import CONFIG, NAME, write_source
@@ -46,7 +46,7 @@ def triton(tmp_path_factory: pytest.TempPathFactory) -> Iterator[_Loaded]:
     write_source(models / NAME / "1", 1.0)
     (models / NAME / "config.pbtxt").write_text(CONFIG + _ONE_INSTANCE)
     (models / NAME / "1/config.pbtxt").unlink()
-    server = Triton(models, triton_site(), log=log, poll_secs=_NEVER_SECS)
+    server = Triton(models, triton_wheels(), log=log, poll_secs=_NEVER_SECS)
     try:
         server.start(_START_SECS)
         with grpcclient.InferenceServerClient(server.grpc_url) as client:

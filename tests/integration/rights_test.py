@@ -15,7 +15,8 @@ from devstack import models
 from devstack.domino import DominoStandIn
 from devstack.triton import Triton
 from multimodal_contract import pb
-from serving import CREDENTIAL, KEY, TIMEOUT, Proxy, error_of, open_stream, packet, proxy, several, slow, square, until
+from service_testing.waiting import until
+from serving import CREDENTIAL, KEY, TIMEOUT, Proxy, error_of, open_stream, packet, proxy, several, slow, square
 
 BOB = (("x-domino-api-key", "s3cret-key-of-bob"),)
 FINE = packet("identity_fp32", bytes(4))
@@ -122,7 +123,7 @@ def status_of(served: Proxy, made: pb.DataPacket) -> grpc.StatusCode:
     ],
     ids=["in flight", "rate"],
 )
-def test_over_a_limit_one_is_told_when_to_try_again_and_others_are_not_slowed(
+def test_over_a_limit_one_is_reported_when_to_try_again_and_others_are_not_slowed(
     triton: Triton, domino: DominoStandIn, settings: dict[str, str], sent: Sequence[pb.DataPacket], setting: str
 ) -> None:
     domino.add_user("bob", api_key=str(BOB[0][1]))
@@ -167,7 +168,7 @@ def test_a_principal_waits_for_its_own_part_of_the_memory_and_holds_up_nobody_el
         ]
 
 
-def test_all_together_wait_for_room_and_none_is_lost(triton: Triton, domino: DominoStandIn) -> None:
+def test_all_together_wait_for_memory_and_none_is_lost(triton: Triton, domino: DominoStandIn) -> None:
     """Ten streams of packets of which one fits at a time."""
     with proxy(triton.grpc_url, domino.url, MAX_MB_IN_FLIGHT="2") as served:
 
@@ -182,7 +183,7 @@ def test_all_together_wait_for_room_and_none_is_lost(triton: Triton, domino: Dom
         assert all(ack.outputs[0].data == struct.pack("<f", stream) * 150_000 for ack in acks)
 
 
-def test_one_packet_larger_than_all_room_is_refused(triton: Triton, domino: DominoStandIn) -> None:
+def test_one_packet_larger_than_all_memory_is_refused(triton: Triton, domino: DominoStandIn) -> None:
     with proxy(triton.grpc_url, domino.url, MAX_MB_IN_FLIGHT="1") as served:
         with pytest.raises(grpc.RpcError) as caught:
             served.ask(packet("identity_fp32", bytes(2 << 20)))
@@ -192,7 +193,7 @@ def test_one_packet_larger_than_all_room_is_refused(triton: Triton, domino: Domi
 
 
 def test_a_thousand_calls_with_one_new_key_are_one_question(triton: Triton, domino: DominoStandIn) -> None:
-    with proxy(triton.grpc_url, domino.url, MAX_STREAMS="1000") as served:
+    with proxy(triton.grpc_url, domino.url, MAX_CALLS="1000") as served:
         futures = [served.stub.SendUnary.future(FINE, metadata=CREDENTIAL, timeout=TIMEOUT) for _ in range(1000)]
         outcomes = [future.exception(timeout=TIMEOUT) for future in futures]
     assert KEY not in str(outcomes)

@@ -16,11 +16,13 @@ from tritonclient.grpc import service_pb2
 
 from devstack import models as samples
 from devstack.triton import Triton
-from devstack.triton_site import triton_site
+from devstack.triton_wheels import triton_wheels
 from multimodal_contract.dtypes import BY_NAME, DType
-from triton_proxy.link import Link
-from triton_proxy.model_cache import Entry, Models
-from triton_proxy.signature import Signature, TensorSpec, problem, wanted_outputs
+from triton_proxy.inference.signature import Signature, TensorSpec
+from triton_proxy.models.model_cache import Entry, Models
+from triton_proxy.models.signature import problem, wanted_outputs
+from triton_proxy.triton.client import Triton as AskedTriton
+from triton_proxy.triton.connection import TritonConnection
 
 TIMEOUT = 30
 # Takes whatever it is given, and answers with its two outputs.
@@ -85,7 +87,7 @@ class Sent:
 class Both:
     """Triton, and what the proxy makes of what it says."""
 
-    link: Link
+    connection: TritonConnection
     models: Models
     repository: Path
 
@@ -103,13 +105,13 @@ class Both:
         for name in outputs:
             request.outputs.add(name=name)
         try:
-            raw = self.link.infer([request.SerializeToString()], timeout_secs=TIMEOUT).result()
+            raw = self.connection.infer([request.SerializeToString()], timeout_secs=TIMEOUT).result()
         except grpc.RpcError as error:
             if error.code() is not grpc.StatusCode.INVALID_ARGUMENT:
                 raise
             return False
-        told = service_pb2.ModelInferResponse.FromString(raw).outputs
-        assert not outputs or [output.name for output in told] == list(outputs)
+        outputs_sent = service_pb2.ModelInferResponse.FromString(raw).outputs
+        assert not outputs or [output.name for output in outputs_sent] == list(outputs)
         return True
 
 
@@ -124,15 +126,15 @@ def both(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Both]:
     folder = tmp_path_factory.mktemp("signatures")
     for name, config in CONFIGS.items():
         write(folder / "models" / name, config)
-    with Triton(folder / "models", triton_site(), log=folder / "triton.log") as triton:
+    with Triton(folder / "models", triton_wheels(), log=folder / "triton.log") as triton:
         triton.wait_ready()
-        link = Link(triton.grpc_url, max_message_bytes=1_000_000)
-        models = Models(link.describe)
+        connection = TritonConnection(triton.grpc_url, max_message_bytes=1_000_000)
+        models = Models(AskedTriton(connection).describe)
         try:
-            yield Both(link, models, folder / "models")
+            yield Both(connection, models, folder / "models")
         finally:
             models.close()
-            link.close()
+            connection.close()
 
 
 @st.composite
@@ -189,8 +191,8 @@ def test_the_outputs_that_are_named_are_all_that_triton_sends(both: Both, names:
 
 
 def test_the_sample_models_are_what_their_table_says(triton: Triton) -> None:
-    link = Link(triton.grpc_url, max_message_bytes=1_000_000)
-    models = Models(link.describe)
+    connection = TritonConnection(triton.grpc_url, max_message_bytes=1_000_000)
+    models = Models(AskedTriton(connection).describe)
     for name, model in samples.MODELS.items():
         entry = models.get(name, "", timeout_secs=TIMEOUT)
         assert entry is not None
@@ -201,12 +203,12 @@ def test_the_sample_models_are_what_their_table_says(triton: Triton) -> None:
         assert signature.stateful == (name == samples.SEQUENCE)
         assert signature.versions == ("1",)
     models.close()
-    link.close()
+    connection.close()
 
 
 def test_a_reloaded_model_is_noticed_before_anything_is_refused(both: Both) -> None:
     now = 0.0
-    models = Models(both.link.describe, clock=lambda: now)
+    models = Models(AskedTriton(both.connection).describe, clock=lambda: now)
     write(both.repository / "reloaded", FIXED)
     deadline = time.monotonic() + TIMEOUT
     while (entry := models.get("reloaded", "1", timeout_secs=TIMEOUT)) is None:

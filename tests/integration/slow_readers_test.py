@@ -1,4 +1,4 @@
-"""Whoever takes no Acks is left alone, unless others wait for the memory that its answers hold."""
+"""A caller that takes no Acks is left alone, unless others wait for the memory that its answers hold."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from devstack.triton import Triton
 from multimodal_contract import SEND_UNARY_METHOD, pb
 from proxy_testing.open_stream import OpenStream
 from serving import CREDENTIAL, TIMEOUT, UNLIMITED, Proxy, heard, packet, proxy, slow
-from triton_proxy import chat
+from triton_proxy.serving import active_calls
 
 MODEL = "identity_fp32"
 FRAME = bytes(5 << 20)
@@ -26,7 +26,7 @@ TAKES_LITTLE = [("grpc.http2.bdp_probe", 0), ("grpc.http2.lookahead_bytes", 6553
 
 @pytest.fixture
 def small(triton: Triton, domino: DominoStandIn, monkeypatch: pytest.MonkeyPatch) -> Iterator[Proxy]:
-    monkeypatch.setattr(chat, "_STALLED_SECS", STALLED_SECS)
+    monkeypatch.setattr(active_calls, "_STALLED_SECS", STALLED_SECS)
     with proxy(triton.grpc_url, domino.url, MAX_MB_IN_FLIGHT=BUDGET_MB) as served:
         yield served
 
@@ -45,7 +45,7 @@ def unread(small: Proxy, triton: Triton) -> Iterator[OpenStream]:
         yield stream
 
 
-def test_one_that_stalls_makes_room_for_others(small: Proxy, triton: Triton) -> None:
+def test_a_caller_that_stalls_gives_memory_to_others(small: Proxy, triton: Triton) -> None:
     with unread(small, triton) as stalled:
         ack = small.ask(packet(MODEL, FRAME, cid="of somebody else"))
         assert ack.status == pb.OK, ack.message
@@ -54,7 +54,7 @@ def test_one_that_stalls_makes_room_for_others(small: Proxy, triton: Triton) -> 
         assert caught.value.code() is grpc.StatusCode.CANCELLED
 
 
-def test_unary_calls_that_stall_make_room_too(small: Proxy, triton: Triton) -> None:
+def test_unary_calls_that_stall_give_memory_back_too(small: Proxy, triton: Triton) -> None:
     before = heard(triton, MODEL)
     options = [*UNLIMITED, *TAKES_LITTLE, ("grpc.use_local_subchannel_pool", 1)]
     with grpc.insecure_channel(small.address, options) as channel:

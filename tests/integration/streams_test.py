@@ -11,11 +11,12 @@ import pytest
 from devstack.domino import DominoStandIn
 from devstack.triton import Triton
 from multimodal_contract import pb
-from serving import CREDENTIAL, TIMEOUT, Proxy, error_of, heard, open_stream, packet, proxy, slow, until
+from service_testing.waiting import until
+from serving import CREDENTIAL, TIMEOUT, Proxy, error_of, heard, open_stream, packet, proxy, slow
 
 
 def marked(stream: int, seq: int, *, broken: bool = False) -> pb.DataPacket:
-    """A packet that can be told from all others by its content; broken, it has a byte too many."""
+    """A packet whose content distinguishes it from all others; broken, it has a byte too many."""
     data = struct.pack("<2f", stream, seq)
     made = packet("identity_fp32", data, cid=f"{stream}-{seq}")
     if broken:
@@ -64,7 +65,7 @@ def test_window_is_the_most_at_work_and_requests_overlap(triton: Triton, domino:
 
 
 def test_a_cancelled_stream_leaves_the_proxy_free(triton: Triton, domino: DominoStandIn) -> None:
-    with proxy(triton.grpc_url, domino.url, MAX_STREAMS="1") as served:
+    with proxy(triton.grpc_url, domino.url, MAX_CALLS="1") as served:
         served.ask(packet("identity_fp32", bytes(4)))  # From here on the caller is known.
         until(lambda: served.server.statistics().calls.open == 0)
         stream = open_stream(served)

@@ -86,13 +86,13 @@ def test_bf16_comes_back_as_float32(client: TritonClient) -> None:
 
 
 @pytest.mark.parametrize("raw", [True, False], ids=["raw", "base64"])
-def test_byte_strings(client: TritonClient, raw: bool) -> None:
+def test_byte_strings_come_back(client: TritonClient, raw: bool) -> None:
     sent = np.array([b"", b"\x00\xff", "Grüße".encode(), bytes(10_000)], np.object_)
     assert identity(client, sent, raw).tolist() == sent.tolist()
     assert identity(client, np.array([], np.object_), raw).shape == (0,)
 
 
-def test_byte_strings_in_rows(client: TritonClient) -> None:
+def test_byte_strings_in_rows_come_back(client: TritonClient) -> None:
     sent = np.array([[[b"a", b""], [b"bc", b"def"]], [[b"\n", b"x"], [b"", b"yz"]]], np.object_)
     result = client.infer("lines", {"INPUT0": sent}, outputs=["OUTPUT0", "SEEN"], model_version="1")
     assert result.outputs["OUTPUT0"].tolist() == sent.tolist()

@@ -14,7 +14,7 @@ from devstack import models
 from devstack.child import Child
 from devstack.domino import DominoStandIn
 from devstack.ports import ADDRESS, free_ports
-from devstack.triton_site import TritonHome, triton_site
+from devstack.triton_wheels import TritonHome, triton_wheels
 from mm_client_api import ApiKey, CallError, ModelError, ProxyUnavailable, TritonClient
 from service_testing.authority import Authority, SecretVolume
 from serving import KEY, TIMEOUT, proxy
@@ -63,7 +63,7 @@ def mutual_triton(volumes: Volumes, tmp_path: Path) -> Iterator[str]:
     (port,) = free_ports([0])
     folder = tmp_path / "home"
     folder.mkdir()
-    home = TritonHome(folder, triton_site())
+    home = TritonHome(folder, triton_wheels())
     child = Child(
         [
             str(home.executable),

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 
 from multimodal_contract import pb, wire
 from packet_strategies import DEFECTS, SIZES, Defect, Expected, bad_packets, good_packets, unreadable
-from triton_proxy import packet as packets
+from triton_proxy.protocols.multimodal import packet as packets
 
 
-@pytest.fixture(autouse=True, scope="module", params=[False, True], ids=["parsed whole", "lifted"])
+@pytest.fixture(autouse=True, scope="module", params=[False, True], ids=["parsed at once", "lifted"])
 def lifting(request: pytest.FixtureRequest) -> Iterator[None]:
     """Small packets in the way of large ones too."""
     with pytest.MonkeyPatch.context() as patched:
@@ -71,7 +71,7 @@ def tampered(draw: st.DrawFn) -> bytes:
 def merged(draw: st.DrawFn) -> bytes:
     """Two packets in one, which protobuf reads as one that has the fields of both; there may be bytes between them."""
     first, second = (draw(good_packets()) for _ in range(2))
-    kind = draw(st.sampled_from(["whole", "tensors", "data"]))
+    kind = draw(st.sampled_from(["packet", "tensors", "data"]))
     if kind == "tensors":
         second = pb.DataPacket(tensor=second.tensor, tensors=second.tensors)
     if kind == "data":
@@ -113,19 +113,19 @@ def elements(data: bytes) -> list[bytes]:
 
 @given(st.one_of(good_packets().map(pb.DataPacket.SerializeToString), tampered(), merged()))
 def test_a_large_packet_is_read_as_a_small_one(raw: bytes) -> None:
-    """Once protobuf parses it whole, and once all of it but its data."""
+    """Once protobuf parses all of it, and once all of it but its data."""
     outcomes = []
     for threshold in (len(raw) + 1, 0):
         with pytest.MonkeyPatch.context() as patched:
             patched.setattr(wire, "WORTHWHILE_BYTES", threshold)
             outcomes.append(read(raw))
-    whole, lifted = outcomes
-    assert type(whole) is type(lifted)
-    assert without_data(whole.packet) == without_data(lifted.packet)
-    if isinstance(whole, packets.Refused) and isinstance(lifted, packets.Refused):
-        assert (whole.reason, whole.text) == (lifted.reason, lifted.text)
-    if isinstance(whole, packets.Accepted) and isinstance(lifted, packets.Accepted):
-        assert whole.inputs == lifted.inputs
+    parsed, lifted = outcomes
+    assert type(parsed) is type(lifted)
+    assert without_data(parsed.packet) == without_data(lifted.packet)
+    if isinstance(parsed, packets.Refused) and isinstance(lifted, packets.Refused):
+        assert (parsed.reason, parsed.text) == (lifted.reason, lifted.text)
+    if isinstance(parsed, packets.Accepted) and isinstance(lifted, packets.Accepted):
+        assert parsed.inputs == lifted.inputs
 
 
 def without_data(packet: pb.DataPacket) -> bytes:

@@ -1,1 +1,1 @@
-"""Checks of the chart that need no cluster: renders, refusals, and who can reach whom by its NetworkPolicies."""
+"""Checks of the chart that need no cluster: renders, refusals, and what its NetworkPolicies let through."""

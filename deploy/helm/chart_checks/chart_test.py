@@ -19,8 +19,8 @@ from chart_checks.pods import pods
 from chart_checks.value_sets import VALUE_SETS
 from mm_service.settings import SettingsError
 from triton_proxy.__main__ import DRAIN_HANGS_SECS
-from triton_proxy.access import read_policy
-from triton_proxy.budget import Budget
+from triton_proxy.access.access import read_policy
+from triton_proxy.admission.budget import Budget
 from triton_proxy.settings import TABLE, load
 
 SCHEMA = json.loads((CHART / "values.schema.json").read_text())
@@ -97,6 +97,11 @@ def test_every_setting_of_the_proxy_can_be_reached() -> None:
     assert ours.isdisjoint(SETTINGS)
 
 
+def test_the_former_names_that_the_chart_refuses_are_the_proxys() -> None:
+    former = {f"^{old}$" for setting in TABLE if setting.env in SETTINGS for old in setting.formerly}
+    assert SCHEMA["properties"]["proxy"]["properties"]["settings"]["patternProperties"].keys() == former
+
+
 @every_value_set
 def test_the_proxy_takes_its_settings(name: str) -> None:
     files = {"TLS_CERT_FILE", "TLS_KEY_FILE", "TLS_CLIENT_CA_FILE", "ACCESS_POLICY_FILE", "DOMINO_CA_FILE"}
@@ -144,7 +149,7 @@ def test_other_settings_are_of_the_proxys_kind() -> None:
 def test_defaults_that_values_repeat_are_the_proxys() -> None:
     repeated = render(VALUE_SETS["default"]).values["proxy"]["settings"]
     defaults = {setting.env: setting.default for setting in TABLE}
-    for env in ("MAX_STREAMS", "MAX_MB_IN_FLIGHT", "DRAIN_SECS"):
+    for env in ("MAX_CALLS", "MAX_MB_IN_FLIGHT", "DRAIN_SECS"):
         assert str(repeated[env]) == defaults[env]
     # As the formula of the memory limit has them.
     assert (defaults["MAX_CALLS_PER_PRINCIPAL"], defaults["MAX_MESSAGE_MB"]) == ("80", "64")
@@ -171,10 +176,10 @@ def test_memory_and_grace_follow_from_the_settings(name: str) -> None:
     budget = settings["MAX_MB_IN_FLIGHT"] + 150 + 100
     stream = values["memory"]["largestPacketMB"] + 2 * values["memory"]["largestAnswerMB"] + 8
     assert resources["requests"]["memory"] == f"{budget}Mi"
-    hostile = min(settings["MAX_STREAMS"], settings.get("MAX_CALLS_PER_PRINCIPAL", 80)) * (
+    hostile = min(settings["MAX_CALLS"], settings.get("MAX_CALLS_PER_PRINCIPAL", 80)) * (
         settings.get("MAX_MESSAGE_MB", 64) + 8
     )
-    assert resources["limits"]["memory"] == f"{budget + max(settings['MAX_STREAMS'] * stream, hostile)}Mi"
+    assert resources["limits"]["memory"] == f"{budget + max(settings['MAX_CALLS'] * stream, hostile)}Mi"
     sleeps = spec["containers"][0]["lifecycle"]["preStop"]["sleep"]["seconds"]
     # A drain that hangs says where before the kubelet kills it.
     assert spec["terminationGracePeriodSeconds"] >= sleeps + settings["DRAIN_SECS"] + DRAIN_HANGS_SECS + 1
@@ -189,7 +194,7 @@ def test_the_access_policy_is_one_that_the_proxy_reads(tmp_path: Path) -> None:
 
 
 def test_the_rules_of_an_access_policy_are_checked_as_the_proxy_does() -> None:
-    proxys = json.loads(Path("python/proxy/triton_proxy/access_policy.schema.json").read_text())
+    proxys = json.loads(Path("python/proxy/triton_proxy/access/policy.schema.json").read_text())
     assert SCHEMA["$defs"]["rule"] == proxys["$defs"]["rule"]
 
 

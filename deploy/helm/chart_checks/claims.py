@@ -1,4 +1,4 @@
-"""What the chart promises about who reaches whom, said without looking at its NetworkPolicies."""
+"""What the chart promises about which pods reach which, said without looking at its NetworkPolicies."""
 
 from __future__ import annotations
 
@@ -65,7 +65,8 @@ class Release:
     def is_component(self, end: End, component: str) -> bool:
         """Whether somebody is a pod of the component.
 
-        Whoever may create pods in the release's namespace can give them these labels: for Kubernetes they are then one.
+        A user that may create pods in the release's namespace can give them these labels: Kubernetes then sees no
+        difference.
         """
         return isinstance(end, Pod) and _has(end, self.namespace, self.labels(component))
 
@@ -178,7 +179,7 @@ def publisher_may_call(release: Release, destination: End, port: int, protocol: 
 
 
 def accepts(release: Release, destination: Pod, source: End, port: int, protocol: str) -> bool:
-    """Whether a pod of the release may be reached; True for everybody else's, about whom the chart says nothing."""
+    """Whether a pod of the release may be reached; True for all other pods, about which the chart says nothing."""
     if release.is_component(destination, "triton"):
         return triton_accepts(release, source, port, protocol)
     if release.is_component(destination, "proxy"):
@@ -187,7 +188,7 @@ def accepts(release: Release, destination: Pod, source: End, port: int, protocol
 
 
 def may_call(release: Release, source: Pod, destination: End, port: int, protocol: str) -> bool:
-    """Whether a pod of the release may go out to somebody; True for everybody else's."""
+    """Whether a pod of the release may go out to another end; True for all other pods."""
     if release.is_component(source, "proxy"):
         return proxy_may_call(release, destination, port, protocol)
     if release.values["publisher"]["enabled"] and release.is_component(source, "publisher"):
@@ -199,7 +200,7 @@ def check(network: Network, release: Release, source: End, destination: End, por
     """Holds the policies against what is promised, each direction alone: one wall must not hide a hole in the other.
 
     Raises:
-        AssertionError: somebody reaches whom they must not, or does not reach whom they have to.
+        AssertionError: an end reaches one that it must not, or does not reach one that it has to.
     """
     connection = f"{_named(release, source)} → {_named(release, destination)}:{port}/{protocol}"
     if isinstance(destination, Pod):

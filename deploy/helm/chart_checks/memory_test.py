@@ -47,16 +47,16 @@ def test_a_limit_below_the_formula_is_refused(given: str | int) -> None:
     assert isinstance(given, int) or first.endswith(f" {given}")
     assert rest == (
         f"expected {NEEDED}Mi or more, which the proxy may hold by proxy.settings and proxy.memory; leave it out, or "
-        "lower MAX_STREAMS, MAX_CALLS_PER_PRINCIPAL, MAX_MESSAGE_MB, MAX_MB_IN_FLIGHT or proxy.memory"
+        "lower MAX_CALLS, MAX_CALLS_PER_PRINCIPAL, MAX_MESSAGE_MB, MAX_MB_IN_FLIGHT or proxy.memory"
     )
 
 
-def test_lower_settings_make_room() -> None:
-    assert limit(with_("2Gi", MAX_STREAMS=64, MAX_CALLS_PER_PRINCIPAL=16)) == "2Gi"
+def test_lower_settings_need_less_memory() -> None:
+    assert limit(with_("2Gi", MAX_CALLS=64, MAX_CALLS_PER_PRINCIPAL=16)) == "2Gi"
 
 
 def test_many_calls_of_the_usual_size_count_too() -> None:
-    text = yaml.safe_dump({"proxy": {"settings": {"MAX_STREAMS": 1000}}})
+    text = yaml.safe_dump({"proxy": {"settings": {"MAX_CALLS": 1000}}})
     assert limit(text) == f"{BASE + 1000 * (5 + 2 * 3 + 8)}Mi"
 
 

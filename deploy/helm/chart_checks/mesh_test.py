@@ -30,7 +30,7 @@ def release(name: str) -> Release:
 
 
 def sources(installed: Release) -> list[End]:
-    """Everybody whom the values name, here and elsewhere, and where kubelet's probes come from."""
+    """Every end that the values name, here and elsewhere, and where kubelet's probes come from."""
     ends: list[End] = [Host(ip) for ip in PROBE_ADDRESSES]
     return [*ends, *known(installed)]
 
@@ -167,7 +167,7 @@ def through(
         ([peer(mtls={"mode": "STRICT"}), peer(mtls={"mode": "PERMISSIVE"})], True),
     ],
 )
-def test_peer_authentication(objects: list[dict[str, Any]], plain: bool) -> None:
+def test_a_peer_authentication_decides_on_plaintext(objects: list[dict[str, Any]], plain: bool) -> None:
     assert through(*objects, way=Way.PLAIN) == plain
     assert through(*objects, way=Way.PLAIN, plane=DataPlane.NONE)
     assert through(*objects)
@@ -195,7 +195,7 @@ def test_peer_authentication(objects: list[dict[str, Any]], plain: bool) -> None
         ([policy(selector={"matchLabels": {"app": "other"}})], True),
     ],
 )
-def test_authorization_policy(objects: list[dict[str, Any]], expected: bool) -> None:
+def test_an_authorization_policy_decides_who_gets_through(objects: list[dict[str, Any]], expected: bool) -> None:
     assert through(*objects) == expected
     assert through(*objects, plane=DataPlane.AMBIENT, way=Way.HBONE) == expected
 
@@ -244,7 +244,7 @@ def test_hbone_passes_network_policies_by_its_own_port() -> None:
         ({"istio.io/dataplane-mode": "ambient"}, {}, {}, DataPlane.AMBIENT),
     ],
 )
-def test_which_label_counts(
+def test_the_label_that_counts_puts_a_pod_into_the_mesh(
     labels: dict[str, str], annotations: dict[str, str], namespace: dict[str, str], expected: DataPlane
 ) -> None:
     assert data_plane({"metadata": {"labels": labels, "annotations": annotations}}, namespace) is expected

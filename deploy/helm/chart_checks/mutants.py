@@ -40,7 +40,7 @@ def _proxy_rule(spec: Manifest) -> Manifest:
 
 
 def _no_policy_types(manifests: list[Manifest]) -> list[Manifest]:
-    # One policy that keeps them would still isolate the pods: this is the mistake of a whole chart.
+    # One policy that keeps them would still isolate the pods: this is a mistake of all of the chart.
     for manifest in manifests:
         if manifest["kind"] == "NetworkPolicy":
             del manifest["spec"]["policyTypes"]

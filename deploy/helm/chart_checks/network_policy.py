@@ -1,4 +1,4 @@
-"""Who can reach whom by a set of NetworkPolicies, as Kubernetes defines it.
+"""Which pods can reach which by a set of NetworkPolicies, as Kubernetes defines it.
 
 Sources: the concept, https://kubernetes.io/docs/concepts/services-networking/network-policies/, and the fields,
 https://kubernetes.io/docs/reference/kubernetes-api/policy-resources/network-policy-v1/.
@@ -67,8 +67,8 @@ class Network:
         """Whether a connection can be opened: the source may go out to it, and the destination lets it in.
 
         Args:
-            source: who connects.
-            destination: to whom, behind any Service.
+            source: the end that connects.
+            destination: the end that it connects to, behind any Service.
             port: the destination's own port, not a Service's.
             protocol: TCP, UDP or SCTP.
 

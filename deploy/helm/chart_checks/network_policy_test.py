@@ -94,7 +94,7 @@ def test_a_policy_without_a_namespace_is_in_default() -> None:
         ({"ipBlock": {"cidr": "2001:db8::/32"}}, set()),
     ],
 )
-def test_who_a_peer_is(peer: dict[str, Any], expected: set[str]) -> None:
+def test_a_peer_stands_for_the_pods_that_kubernetes_means(peer: dict[str, Any], expected: set[str]) -> None:
     assert let_in(from_(peer)) == expected
     assert let_out(policy(policyTypes=["Egress"], egress=[{"to": [peer]}])) == expected
 
@@ -129,7 +129,7 @@ def test_no_peers_are_all_peers(peers: dict[str, Any]) -> None:
         ([{"port": 8000}, {"port": 53, "protocol": "UDP"}], {("TCP", 8000), ("UDP", 53)}),
     ],
 )
-def test_ports(ports: list[dict[str, Any]] | None, expected: set[tuple[str, int]]) -> None:
+def test_a_rule_opens_its_ports_alone(ports: list[dict[str, Any]] | None, expected: set[tuple[str, int]]) -> None:
     asked = {("TCP", 53), ("UDP", 53), ("TCP", 8000), ("TCP", 8001)}
     rule = {"ports": ports}
     assert {
@@ -174,7 +174,7 @@ def test_what_the_api_server_refuses_is_an_error(peer: dict[str, Any]) -> None:
         ({"key": "app", "operator": "DoesNotExist"}, [{}]),
     ],
 )
-def test_expressions(expression: dict[str, Any], chosen: list[dict[str, str]]) -> None:
+def test_expressions_choose_as_kubernetes_does(expression: dict[str, Any], chosen: list[dict[str, str]]) -> None:
     everything: list[dict[str, str]] = [{"app": "a"}, {"app": "b"}, {"app": "c"}, {}]
     assert [labels for labels in everything if selects({"matchExpressions": [expression]}, labels)] == chosen
 

@@ -42,8 +42,8 @@ class Probe:
     """One connection.
 
     Attributes:
-        source: who connects.
-        destination: to whom.
+        source: the end that connects.
+        destination: the end that it connects to.
         port: the destination's.
         protocol: TCP, UDP or SCTP.
         namespaces: the cluster's, with their labels.
@@ -57,11 +57,11 @@ class Probe:
 
 
 def crossings(release: Release) -> Iterable[Probe]:
-    """Everybody whom the values name to everybody, on every port that any of them has."""
+    """From every end that the values name to every other, on every port that any of them has."""
     ends = known(release)
     ports = sorted({*_PORTS, *(probe.port for probe in _allowed(release))})
     for source, destination, port, protocol in itertools.product(ends, ends, ports, _PROTOCOLS):
-        # A copy: whoever connects to itself passes every policy.
+        # A copy: a pod that connects to itself passes every policy.
         yield Probe(source, dataclasses.replace(destination), port, protocol)
 
 
@@ -105,7 +105,7 @@ def _stepped(probe: Probe, steps: list[tuple[str, Any]], namespaces: Mapping[str
 
 
 def known(release: Release) -> list[End]:
-    """The release's pods and everybody whom its values name, also elsewhere; and where clouds keep credentials."""
+    """The release's pods and every end that its values name, also elsewhere; and where clouds keep credentials."""
     pods = [release.pod(component) for component in ("triton", "proxy", "publisher", "other")]
     ends: list[End] = [end for probe in _allowed(release) for end in (probe.source, probe.destination)]
     namespaces = {end.namespace for end in ends if isinstance(end, Pod)} | {release.namespace + "-2"}

@@ -85,8 +85,8 @@ def refusal(values: str) -> str:
         ("networkPolicy: {dns: {peers: [{}]}}", "'/networkPolicy/dns/peers/0': missing property 'namespace'"),
         ("networkPolicy: {triton: {}}", "'/networkPolicy': additional properties 'triton' not allowed"),
         ("proxy: {settings: {TRITON_URL: a:1}}", "'/proxy/settings': additional properties 'TRITON_URL' not allowed"),
-        ("proxy: {settings: {MAX_STREAM: 3}}", "'/proxy/settings': additional properties 'MAX_STREAM' not allowed"),
-        ("proxy: {settings: {MAX_STREAMS: many}}", "'/proxy/settings/MAX_STREAMS': got string, want integer"),
+        ("proxy: {settings: {MAX_CALL: 3}}", "'/proxy/settings': additional properties 'MAX_CALL' not allowed"),
+        ("proxy: {settings: {MAX_CALLS: many}}", "'/proxy/settings/MAX_CALLS': got string, want integer"),
         (
             "proxy: {settings: {JWT_AUTHORIZED_PARTIES: 'a,,b'}}",
             f"'/proxy/settings/JWT_AUTHORIZED_PARTIES': 'a,,b' does not match pattern {LIST_PATTERN}",
@@ -168,9 +168,13 @@ def test_triton_gets_no_word_that_is_the_charts(word: str) -> None:
                 "to Triton, since triton.tls.secretName is set"
             ),
         ),
+        (
+            with_("proxy: {settings: {MAX_STREAMS: 64}}"),
+            "proxy.settings.MAX_STREAMS is set: it is MAX_CALLS now; set that instead",
+        ),
     ],
 )
-def test_what_is_missing_is_asked_for(values: str, expected: str) -> None:
+def test_what_is_missing_or_has_another_name_now_is_asked_for(values: str, expected: str) -> None:
     first, *_ = refusal(values).splitlines()
     assert first.startswith("Error: execution error at (domino-triton/templates/")
     assert first.partition("): ")[2] == expected

@@ -22,7 +22,7 @@ def test_nodes_are_one_control_plane_and_the_workers(airgap: bool, workers: int)
     assert (made["kind"], made["apiVersion"]) == ("Cluster", "kind.x-k8s.io/v1alpha4")
 
 
-def test_only_nodes_built_here_are_told_about_the_machine() -> None:
+def test_only_nodes_built_here_know_about_the_machine() -> None:
     assert "kubeadmConfigPatches" not in cluster.config(airgap=False, workers=0)
     patches = [yaml.safe_load(text) for text in cluster.config(airgap=True, workers=0)["kubeadmConfigPatches"]]
     assert [patch["kind"] for patch in patches] == ["KubeletConfiguration", "KubeProxyConfiguration"]
@@ -32,7 +32,7 @@ def test_the_default_kubeconfig_is_not_the_persons_own(tmp_path: Path) -> None:
     assert cluster.remembered("try") == cluster.Cluster("try", tmp_path / ".kube/kind-try.config")
 
 
-def test_down_finds_the_kubeconfig_that_up_was_told(tmp_path: Path) -> None:
+def test_down_finds_the_kubeconfig_that_up_was_given(tmp_path: Path) -> None:
     made = cluster.Cluster("try", tmp_path / "elsewhere")
     made.remember()
     assert cluster.remembered("try") == made

@@ -112,7 +112,7 @@ def lacks(machine: Machine, mode: Mode) -> list[str]:
     if machine.disk < (needed := _DISK[mode] * GIB):
         found.append(
             f"{machine.disk / GIB:.1f} GiB of disk are free and {needed / GIB:.0f} GiB are needed: "
-            "make room, for instance with `docker system prune`."
+            "free some, for instance with `docker system prune`."
         )
     if not machine.overlay:
         found.append("The kernel has no overlayfs, which the nodes' images need: `modprobe overlay` as root.")

@@ -11,7 +11,7 @@ from kind_cluster.cluster import STOCK_IMAGE
 
 
 @given(st.tuples(*[st.integers(0, 99)] * 3))
-def test_a_version_is_stamped_in_whole_and_in_parts(numbers: tuple[int, int, int]) -> None:
+def test_a_version_is_stamped_in_full_and_in_parts(numbers: tuple[int, int, int]) -> None:
     version = "v{}.{}.{}".format(*numbers)
     assert programs.ldflags({"a.full": "{version}", "a.major": "{major}", "a.minor": "{minor}"}, version) == (
         f"-s -w -X a.full={version} -X a.major={numbers[0]} -X a.minor={numbers[1]}"

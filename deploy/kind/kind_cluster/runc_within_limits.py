@@ -1,8 +1,8 @@
 """Runs runc, asking it only for what this machine can give.
 
 A machine without CAP_SYS_RESOURCE cannot give that capability to a container, nor lower a process's oom score, and runc
-refuses a bundle that asks for either; every privileged container does. Docker is told to run this file as its runtime
-on such machines only. It stands alone, since Docker runs it outside Bazel.
+refuses a bundle that asks for either; every privileged container does. Docker is configured to run this file as its
+runtime on such machines only. It stands alone, since Docker runs it outside Bazel.
 """
 
 from __future__ import annotations

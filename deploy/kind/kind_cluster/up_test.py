@@ -124,7 +124,7 @@ def test_a_machine_that_cannot_raise_limits_gets_a_runtime_that_does_not_ask(tmp
 
 
 @pytest.mark.parametrize(("apt", "root"), [(False, True), (False, False), (True, False)])
-def test_who_cannot_install_is_told_what(apt: bool, root: bool) -> None:
+def test_a_user_that_cannot_install_reads_what_to_install(apt: bool, root: bool) -> None:
     machine = dataclasses.replace(LAPTOP, apt=apt, root=root)
     with pytest.raises(KindError, match=r"This machine lacks docker\.io, runc: ") as caught:
         up.install(machine, ["docker.io", "runc"])

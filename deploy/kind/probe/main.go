@@ -1,4 +1,4 @@
-// probe is a whole test pod: a server that says its name, and a client that tells apart how a connection fails.
+// probe is all of a test pod: a server that says its name, and a client that tells apart how a connection fails.
 //
 // That a connection opens proves nothing: a middlebox may accept it for an address where nobody is. A target therefore
 // counts as connected only when it has spoken as what it should be.
@@ -16,7 +16,7 @@ import (
 )
 
 const usage = `usage:
-  probe serve PORT...                 on every port, tell who connects this pod's name
+  probe serve PORT...                 on every port, send this pod's name to the caller
   probe dial [-wait 2s] TARGET...     try every target once, all at the same time; prints one JSON object for each
   probe pause                         do nothing until SIGTERM
 
@@ -34,7 +34,7 @@ outcomes:
   unreachable   no route to the address
   no-such-name  DNS says that there is no such name
   dns-failed    DNS did not answer
-  stranger      the connection opened, but who answered is not what was asked for
+  stranger      the connection opened, but the end that answered is not the one asked for
   error         anything else, in "detail"
 
 exit status: 0 when every target was tried, whatever came of it; 2 for wrong arguments
@@ -75,7 +75,7 @@ func misused(what string) {
 	os.Exit(2)
 }
 
-// serve listens on every port before it accepts on the first, and says so, for who waits for it.
+// serve listens on every port before it accepts on the first, and says so, for a caller that waits for it.
 func serve(ports []string) {
 	if len(ports) == 0 {
 		misused("serve needs a port")

@@ -78,7 +78,7 @@ def _request(detector: Mapping[str, Any], missing_bytes: int = 0) -> InferenceRe
 
 def _wrong_key(stack: Stack, detector: Mapping[str, Any]) -> Outcome:
     request = _request(detector)
-    # Domino answers 200 to a wrong key; who looks at the status alone lets it in.
+    # Domino answers 200 to a wrong key; a proxy that looks at the status alone lets it in.
     with TritonClient(stack.proxy.addr, credentials=ApiKey("not-the-key")) as client:
         try:
             client.infer(request.model, request.inputs, outputs=request.outputs, model_version=request.model_version)
@@ -108,8 +108,8 @@ def _text(client: TritonClient) -> Outcome:
     normalized = tuple(bytes(text).decode() for text in result.outputs["NORMALIZED"])
     counts = tuple(int(count) for count in result.outputs["WORD_COUNT"])
     passed = (normalized, counts) == (_NORMALIZED, _WORD_COUNTS)
-    told = ", ".join(f"“{text}” ({count})" for text, count in zip(normalized, counts, strict=True))
-    return Outcome("text", passed, told)
+    described = ", ".join(f"“{text}” ({count})" for text, count in zip(normalized, counts, strict=True))
+    return Outcome("text", passed, described)
 
 
 def _audio(client: TritonClient) -> Outcome:

@@ -1,4 +1,4 @@
-"""Processes and folders that are gone when the one who asked for them is, however that one ends."""
+"""Processes and folders that are gone when the process that asked for them is, however that one ends."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, cast
 
-_LEASH = Path(__file__).with_name("leash.py")
+_SUPERVISOR = Path(__file__).with_name("supervisor.py")
 
 
-def _leash(
+def _supervised(
     command: Sequence[str], *, env: Mapping[str, str], log: Path | None, remove: Sequence[str], grace: float
 ) -> subprocess.Popen[bytes]:
-    words = [sys.executable, "-I", "-S", str(_LEASH), "--grace", str(grace)]
+    words = [sys.executable, "-I", "-S", str(_SUPERVISOR), "--grace", str(grace)]
     for pattern in remove:
         words += ["--remove", pattern]
     with contextlib.ExitStack() as stack:
@@ -40,7 +40,7 @@ class Child:
 
     Args:
         command: program and arguments.
-        env: its whole environment.
+        env: its environment, all of it.
         log: file that its standard output and error are appended to; None passes them on to standard error.
         remove: globs of what is removed after it ended.
         grace: seconds between SIGTERM and SIGKILL.
@@ -58,22 +58,22 @@ class Child:
         remove: Sequence[str] = (),
         grace: float = 5.0,
     ) -> None:
-        self._leash = _leash(command, env=env, log=log, remove=remove, grace=grace)
-        self._output = cast("IO[bytes]", self._leash.stdout)
-        self._held = cast("IO[bytes]", self._leash.stdin)
+        self._supervisor = _supervised(command, env=env, log=log, remove=remove, grace=grace)
+        self._output = cast("IO[bytes]", self._supervisor.stdout)
+        self._held = cast("IO[bytes]", self._supervisor.stdin)
         try:
             first = self._output.readline()
         except BaseException:
             self.stop()
             raise
         if not first:
-            self._leash.wait()
+            self._supervisor.wait()
             raise OSError(f"cannot start {command[0]}; expected an executable file. See {log or 'standard error'}")
         self.pid = int(first)
 
     def poll(self) -> int | None:
         """Returns the exit status, 128 + N after signal N, or None while it runs."""
-        return self._leash.poll()
+        return self._supervisor.poll()
 
     def wait(self, timeout: float | None = None) -> int:
         """Waits for the command to end by itself.
@@ -87,11 +87,11 @@ class Child:
         Raises:
             subprocess.TimeoutExpired: it still runs.
         """
-        return self._leash.wait(timeout)
+        return self._supervisor.wait(timeout)
 
     def kill(self) -> None:
         """Sends SIGKILL to the command and all it started, and waits until they are gone."""
-        if self._leash.poll() is None:
+        if self._supervisor.poll() is None:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self.pid, signal.SIGKILL)
         self.stop()
@@ -99,7 +99,7 @@ class Child:
     def stop(self) -> None:
         """Sends SIGTERM, after the grace SIGKILL to all that is left, and waits until all is gone and removed."""
         self._held.close()
-        self._leash.wait()
+        self._supervisor.wait()
         self._output.close()
 
     def __enter__(self) -> Child:
@@ -112,8 +112,8 @@ class Child:
 def unused_folder(prefix: str) -> Path:
     """Names a folder for temporary files that does not exist yet.
 
-    Who knows the name before the folder exists can remove it whenever a signal comes; `tempfile.mkdtemp` tells it
-    only after.
+    A program that knows the name before the folder exists can remove it whenever a signal comes; `tempfile.mkdtemp`
+    gives the name only after.
 
     Args:
         prefix: beginning of the folder's name.

@@ -6,7 +6,7 @@ import pytest
 
 from devstack import models
 from devstack.triton import Triton
-from devstack.triton_site import triton_site
+from devstack.triton_wheels import triton_wheels
 
 
 @pytest.fixture(scope="session")
@@ -14,6 +14,6 @@ def triton(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Triton]:
     """A Triton with every sample model ready."""
     folder = tmp_path_factory.mktemp("triton")
     models.write_repository(folder / "models")
-    with Triton(folder / "models", triton_site(), log=folder / "triton.log") as triton:
+    with Triton(folder / "models", triton_wheels(), log=folder / "triton.log") as triton:
         triton.wait_ready()
         yield triton

@@ -20,7 +20,7 @@ def _video(path: Path, frames: int, width: int, height: int) -> None:
     ("frames", "width", "height", "lines", "first"),
     [(60, 320, 240, 3, 5), (60, 240, 320, 3, 5), (3, 320, 240, 1, 0), (1, 320, 240, 1, 0)],
 )
-def test_the_tiles_are_frames_of_the_whole_video(
+def test_the_tiles_are_frames_of_all_of_the_video(
     tmp_path: Path, frames: int, width: int, height: int, lines: int, first: int
 ) -> None:
     _video(tmp_path / "v.mp4", frames, width, height)

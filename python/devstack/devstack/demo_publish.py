@@ -24,7 +24,7 @@ from devstack.object_store import ObjectStore, ObjectStoreError
 from devstack.proxy import Proxy, python_environment
 from devstack.stack import USER
 from devstack.triton import Triton
-from devstack.triton_site import triton_site
+from devstack.triton_wheels import triton_wheels
 from devstack.up import START_ERRORS, say
 from mm_client_api import ApiKey, TritonClient, TritonClientError
 
@@ -120,7 +120,7 @@ def _demonstrate(folder: Path) -> list[str]:
 
 
 def _bring_up(stack: contextlib.ExitStack, folder: Path) -> dict[str, str]:
-    """Starts everything; returns the environment of somebody who publishes."""
+    """Starts everything; returns the environment of a publisher."""
     say("starting an S3 server and MLflow")
     store = stack.enter_context(ObjectStore(folder))
     bucket, _, prefix = TARGET.removeprefix("s3://").partition("/")
@@ -133,7 +133,7 @@ def _bring_up(stack: contextlib.ExitStack, folder: Path) -> dict[str, str]:
     domino = stack.enter_context(DominoStandIn())
     api_key = secrets.token_urlsafe(24)
     domino.add_user(USER, api_key=api_key)
-    triton = stack.enter_context(Triton(repository, triton_site(), log=folder / "triton.log"))
+    triton = stack.enter_context(Triton(repository, triton_wheels(), log=folder / "triton.log"))
     settings = {"REQUIRE_MODEL_VERSION": "false"}
     proxy = stack.enter_context(Proxy(triton.grpc_url, domino.url, log=folder / "proxy.log", settings=settings))
     return {
@@ -196,7 +196,7 @@ class _Callers:
                 answer = "[" + " ".join(f"{value:.3f}" for value in result.outputs["probabilities"][0]) + "]"
                 with self._counting:
                     self.answers[result.model_version, answer] += 1
-                # The demo is about publishing; Triton, and whoever publishes, want the processor, too.
+                # The demo is about publishing; Triton and the publisher want the processor, too.
                 self._stopping.wait(0.02)
 
 

@@ -18,7 +18,7 @@ _COMMAND = (sys.executable, "-P", "-m", "devstack.demo")
 
 
 def _environment(folder: Path) -> dict[str, str]:
-    """What `bazel run` gives to somebody who stands in `folder`."""
+    """What `bazel run` gives to a user in `folder`."""
     (folder / "tmp").mkdir(exist_ok=True)
     return {
         **os.environ,
@@ -91,19 +91,19 @@ def test_a_model_that_answers_something_else_is_a_failure(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize(
-    ("arguments", "environment", "told"),
+    ("arguments", "environment", "expected"),
     [
         (["--video", "none.mp4"], {}, "there is no file"),
         (["--model-repository", "none"], {}, "is not a folder"),
         ([], {"CONF_THRES": "2"}, "CONF_THRES"),
     ],
 )
-def test_wrong_arguments_and_settings(
-    tmp_path: Path, arguments: list[str], environment: dict[str, str], told: str
+def test_wrong_arguments_and_settings_are_refused_in_words(
+    tmp_path: Path, arguments: list[str], environment: dict[str, str], expected: str
 ) -> None:
     done = _demo(tmp_path, *arguments, **environment)
     assert done.returncode == 2
-    assert told in done.stderr
+    assert expected in done.stderr
 
 
 def test_ctrl_c_in_the_middle_leaves_nothing(tmp_path: Path) -> None:

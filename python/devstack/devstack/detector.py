@@ -2,7 +2,7 @@
 
 1. The mask of each colour: pixels nearer to it than RADIUS.
 2. Per cell of 8 x 8 pixels: how far the masked pixels reach to each side, how many they are.
-3. Per anchor of YOLOv8's three levels: the same over a window around it, by maximum and sum. If one patch lies whole in
+3. Per anchor of YOLOv8's three levels: the same over a window around it, by maximum and sum. If one patch lies within
    the window, these are its exact bounds.
 4. The score: how near the patch's middle is to the anchor, or 0 unless the patch lies within the window, has a size
    that the level is for, fills its box and has no gap. So neighbours merged into one, and specks, get nothing; and

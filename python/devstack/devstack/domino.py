@@ -27,8 +27,6 @@ _ACCESS_TOKEN = "/access-token"  # noqa: S105  a path
 _TOKEN_SECONDS = 300.0
 
 HTML_BODY = b"<html><body><h1>Sign in to Domino</h1></body></html>"
-HALF_JSON_BODY = b'{"isAnonymous": false, "canonicalN'
-WRONG_TYPES_BODY = b'{"isAnonymous": "false", "canonicalName": 7}'
 
 
 @dataclass(frozen=True)
@@ -187,7 +185,7 @@ class DominoStandIn:
         """Misbehaves towards some credentials only, as a front end does that refuses long headers.
 
         Args:
-            chosen: gets the API key, or else the whole value of Authorization, and says how to answer to it; None
+            chosen: gets the API key, or else all of the value of Authorization, and says how to answer to it; None
                 for as `behave` says. None instead of a function ends that.
         """
         with self._lock:

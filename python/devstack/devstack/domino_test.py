@@ -70,7 +70,7 @@ def test_workspace_tokens_are_fresh_and_expire(stand_in: DominoStandIn) -> None:
     assert requests.get(f"{stand_in.api_proxy_url('nobody')}/access-token", timeout=5).status_code == 404
 
 
-def test_misbehaviour(stand_in: DominoStandIn) -> None:
+def test_it_misbehaves_as_asked(stand_in: DominoStandIn) -> None:
     stand_in.behave(Behaviour(status=503, body=domino.HTML_BODY, content_type="text/html"))
     answer = _ask(stand_in, x_domino_api_key="good-key")
     assert (answer.status_code, answer.content) == (503, domino.HTML_BODY)

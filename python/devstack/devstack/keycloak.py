@@ -19,7 +19,7 @@ from devstack.child import Child, scratch_folder
 from devstack.ports import ADDRESS, free_ports
 
 ZIP_VARIABLE = "KEYCLOAK_ZIP"
-_RUNFILES_FOLDER = Path("keycloak/file")
+_RUNFILES_FOLDER = Path("keycloak/files")
 _UNAVAILABLE = "unavailable.txt"
 # As Domino has it: https://DOMINO/auth/realms/DominoRealm.
 _PATH = "/auth"
@@ -71,7 +71,7 @@ def distribution() -> Path:
         for found in folder.glob("*.zip"):
             return found
     raise KeycloakMissingError(
-        f"no Keycloak in ${ZIP_VARIABLE} or Bazel's runfiles; give the Bazel target @keycloak//:file as data, or set "
+        f"no Keycloak in ${ZIP_VARIABLE} or Bazel's runfiles; give the Bazel target @keycloak//:files as data, or set "
         f"{ZIP_VARIABLE} to org.keycloak:keycloak-quarkus-dist of type zip"
     )
 

@@ -1,6 +1,6 @@
 """A real MLflow server on this machine, and models that are trained and registered there.
 
-MLflow and scikit-learn have a site of their own, and run as processes of their own.
+MLflow and scikit-learn have packages of their own, and run as processes of their own.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from pathlib import Path
 
 from devstack.child import Child
 from devstack.ports import ADDRESS, free_ports
-from devstack.site import runfiles
+from devstack.runfiles import runfiles
 
 SITE_VARIABLE = "REGISTRY_SITE"
-_RUNFILES_SITE = "pip_registry/site"
+_RUNFILES = "pip_registry/site"
 _TRAIN = Path(__file__).with_name("train.py")
 # The first import of what it needs reads half a gigabyte.
 _SECONDS = 90.0
@@ -29,7 +29,7 @@ class RegistryError(Exception):
     """The model registry is missing, did not start, or training failed; the text says why."""
 
 
-def registry_site() -> str:
+def registry_packages() -> str:
     """Finds the folders to import MLflow and scikit-learn from, as PYTHONPATH has them.
 
     Looked for in the environment variable REGISTRY_SITE, then in Bazel's runfiles.
@@ -39,8 +39,8 @@ def registry_site() -> str:
     """
     if SITE_VARIABLE in os.environ:
         return os.environ[SITE_VARIABLE]
-    for site in runfiles(_RUNFILES_SITE):
-        return os.pathsep.join(str(folder) for folder in sorted(site.iterdir()))
+    for wheels in runfiles(_RUNFILES):
+        return os.pathsep.join(str(folder) for folder in sorted(wheels.iterdir()))
     raise RegistryError(
         f"no MLflow in ${SITE_VARIABLE} or Bazel's runfiles; give the Bazel target data from @pip_registry, or set "
         f"{SITE_VARIABLE} to the site-packages of an environment with what bazel/locks/registry.lock has"
@@ -126,7 +126,7 @@ class ModelRegistry:
         return {
             "PATH": os.defpath,
             "HOME": str(self._folder),
-            "PYTHONPATH": registry_site(),
+            "PYTHONPATH": registry_packages(),
             "PYTHONDONTWRITEBYTECODE": "1",
             # It tells nobody, and runs no jobs.
             "MLFLOW_DISABLE_TELEMETRY": "true",

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from devstack.child import Child
 from devstack.ports import ADDRESS, free_ports
-from devstack.site import runfiles
+from devstack.runfiles import runfiles
 
 BINARY_VARIABLE = "VERSITYGW"
 _RUNFILE = "versitygw/bin/versitygw"
@@ -105,8 +105,8 @@ class ObjectStore:
             else:
                 return
         self.stop()
-        told = (self._folder / "versitygw.log").read_text(errors="replace")
-        raise ObjectStoreError(f"versitygw did not start: {told[-500:]}")
+        logged = (self._folder / "versitygw.log").read_text(errors="replace")
+        raise ObjectStoreError(f"versitygw did not start: {logged[-500:]}")
 
     def stop(self) -> None:
         """Ends it; what it keeps stays."""

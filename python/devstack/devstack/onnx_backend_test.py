@@ -13,7 +13,7 @@ from onnx import TensorProto, helper
 
 from devstack.onnx_models import add_sub, finish
 from devstack.triton import Triton, TritonError
-from devstack.triton_site import triton_site
+from devstack.triton_wheels import triton_wheels
 
 _PLATFORM = 'platform: "onnxruntime_onnx"\n'
 _ADD_SUB_INPUTS = """
@@ -92,7 +92,7 @@ def triton(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Triton]:
         _write(folder / "models" / name, _PLATFORM + config, {"1/model.onnx": _plus(1)})
     _write(folder / "models/no_file", _PLATFORM + _tensors("FP16"), {"1/model.onnx": _plus(1)})
     (folder / "models/no_file/1/model.onnx").unlink()
-    with Triton(folder / "models", triton_site(), log=folder / "log") as triton:
+    with Triton(folder / "models", triton_wheels(), log=folder / "log") as triton:
         triton.wait_ready(list(_GOOD))
         yield triton
 
@@ -129,7 +129,7 @@ def test_a_version_that_the_policy_leaves_out_is_not_there(triton: Triton) -> No
         _infer(triton, "versions", np.zeros(1, np.float16), "FP16", "2")
 
 
-def test_default_model_filename(triton: Triton) -> None:
+def test_the_configured_file_name_is_used(triton: Triton) -> None:
     assert _infer(triton, "own_file_name", np.ones(1, np.float16), "FP16").as_numpy("y").tolist() == [2]
 
 
@@ -159,7 +159,7 @@ def test_a_missing_file_is_named(refusals: str) -> None:
 def test_what_the_configuration_leaves_out_is_completed(tmp_path: Path) -> None:
     _write(tmp_path / "models/batching", "", {"1/model.onnx": add_sub})
     _write(tmp_path / "models/half", _PLATFORM + _ADD_SUB_INPUTS + "max_batch_size: 2", {"1/model.onnx": add_sub})
-    with Triton(tmp_path / "models", triton_site(), log=tmp_path / "log", auto_complete_config=True) as triton:
+    with Triton(tmp_path / "models", triton_wheels(), log=tmp_path / "log", auto_complete_config=True) as triton:
         triton.wait_ready()
         with grpcclient.InferenceServerClient(triton.grpc_url) as client:
             found = {name: client.get_model_config(name).config for name in ("batching", "half")}

@@ -66,7 +66,7 @@ class Run:
         return [row for row in self.rows if "error" in row]
 
     def latencies(self) -> list[Latencies]:
-        """Splits the time of each good frame, from the Ack's timing: Triton, the proxy's own part, and the whole way.
+        """Splits the time of each good frame, from the Ack's timing: Triton, the proxy's own part, and all of it.
 
         Returns:
             Nothing where no frame was good.

@@ -61,7 +61,7 @@ def test_latencies_are_split_between_triton_and_proxy() -> None:
         ({"accuracy": Accuracy(found=1, ious=[0.8])}, "mean IoU is 0.800"),
     ],
 )
-def test_whatever_differs_is_a_problem_and_is_told(change: dict[str, Any], problem: str) -> None:
+def test_whatever_differs_is_reported_as_a_problem(change: dict[str, Any], problem: str) -> None:
     run = replace(_run(), **change)
 
     assert any(problem in entry for entry in run.problems())

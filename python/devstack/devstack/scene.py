@@ -73,7 +73,7 @@ class Visible:
     Attributes:
         colour: its colour and class.
         box: x1, y1, x2, y2 in pixels of the part that can be seen, x2 and y2 just behind its last pixel.
-        fraction: area that can be seen, as a part of the whole.
+        fraction: area that can be seen, as a part of all of it.
     """
 
     colour: Colour

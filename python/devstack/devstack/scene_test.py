@@ -24,11 +24,11 @@ def test_a_shape_in_the_open_has_its_own_box_and_area(kind: Kind, size: int, x: 
 def test_what_is_in_front_hides_what_is_behind() -> None:
     behind = Placed(Kind.SQUARE, PALETTE[0], 40, 50, 50)
     front = Placed(Kind.SQUARE, PALETTE[1], 40, 70, 50)
-    hidden, whole = scene.visible_parts(200, 100, [behind, front])
+    hidden, complete = scene.visible_parts(200, 100, [behind, front])
 
     assert hidden.box == (30, 30, 50, 70)
     assert hidden.fraction == pytest.approx(0.5, abs=0.03)
-    assert whole.box == (50, 30, 90, 70)
+    assert complete.box == (50, 30, 90, 70)
     assert scene.visible_parts(200, 100, [behind, Placed(Kind.SQUARE, PALETTE[1], 60, 50, 50)])[0].colour == PALETTE[1]
 
 

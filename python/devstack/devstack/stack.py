@@ -12,7 +12,7 @@ from devstack import models
 from devstack.domino import DominoStandIn
 from devstack.proxy import Proxy
 from devstack.triton import Triton
-from devstack.triton_site import triton_site
+from devstack.triton_wheels import triton_wheels
 
 USER = "ada"
 _READY_SECONDS = 5.0
@@ -56,7 +56,7 @@ def running_stack(folder: Path, repository: Path | None, say: Callable[[str], No
 
     Raises:
         TritonError: Triton did not start, or a model is not ready.
-        TritonSiteError: there is no Triton.
+        TritonWheelsError: there is no Triton.
         ProxyError: the proxy did not start.
     """
     if repository is None:
@@ -70,7 +70,7 @@ def running_stack(folder: Path, repository: Path | None, say: Callable[[str], No
         triton = stack.enter_context(
             Triton(
                 repository or folder / "models",
-                triton_site(),
+                triton_wheels(),
                 log=folder / "triton.log",
                 auto_complete_config=repository is not None,
             )

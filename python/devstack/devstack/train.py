@@ -1,4 +1,4 @@
-"""Trains, exports and registers three versions of a small real model; runs in the model registry's own site.
+"""Trains, exports and registers three versions of a small real model; runs in the model registry's own Python packages.
 
 Versions 1 and 2 are logistic regressions on Fisher's irises, of which the second was given more freedom, so that the
 two tell the same flower with different probabilities. Version 3 is of another kind: it passes every check that can be

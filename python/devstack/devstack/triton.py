@@ -18,7 +18,7 @@ from tritonclient.utils import InferenceServerException
 
 from devstack.child import Child, unused_folder
 from devstack.ports import ADDRESS, free_ports
-from devstack.triton_site import TritonHome
+from devstack.triton_wheels import TritonHome
 
 _POLL_SECONDS = 0.02
 _ATTEMPTS = 5
@@ -42,7 +42,7 @@ class Triton:
 
     Args:
         repository: the model repository.
-        site: folders of unpacked wheels, as `triton_site.triton_site` finds them.
+        wheels: folders of unpacked wheels, as `triton_wheels.triton_wheels` finds them.
         log: file that Triton's output is appended to.
         poll_secs: seconds between two looks at the repository.
         grpc_port: port of the gRPC endpoint; 0 picks a free one, which `restart` then keeps.
@@ -55,7 +55,7 @@ class Triton:
     def __init__(
         self,
         repository: Path,
-        site: Sequence[Path],
+        wheels: Sequence[Path],
         *,
         log: Path,
         poll_secs: int = 1,
@@ -65,7 +65,7 @@ class Triton:
         auto_complete_config: bool = False,
     ) -> None:
         self._repository = repository
-        self._site = site
+        self._wheels = wheels
         self._log = log
         self._poll_secs = poll_secs
         self._wanted_ports = [grpc_port, http_port, metrics_port]
@@ -114,7 +114,7 @@ class Triton:
 
         Raises:
             TritonError: it ended or did not answer in time; the text has the end of its log.
-            TritonSiteError: the site lacks a part of Triton.
+            TritonWheelsError: they lack a part of Triton.
         """
         deadline = time.monotonic() + timeout
         for _ in range(_ATTEMPTS):
@@ -128,10 +128,10 @@ class Triton:
                 self.stop()
                 raise
             self.stop()
-            told = self._log.read_bytes()[log_start:].decode(errors="replace")
-            if not _TRY_AGAIN.search(told):
+            logged = self._log.read_bytes()[log_start:].decode(errors="replace")
+            if not _TRY_AGAIN.search(logged):
                 break
-        tail = "\n".join(told.splitlines()[-_LOG_TAIL_LINES:])
+        tail = "\n".join(logged.splitlines()[-_LOG_TAIL_LINES:])
         raise TritonError(f"Triton did not start within {timeout:g} s; the end of {self._log}:\n{tail}")
 
     def wait_ready(self, models: Sequence[str] | None = None, timeout: float = 30.0) -> None:
@@ -218,7 +218,7 @@ class Triton:
         folder = unused_folder("devstack-triton-")
         try:
             folder.mkdir(0o700)
-            home = TritonHome(folder, self._site)
+            home = TritonHome(folder, self._wheels)
             shared_memory = f"devstack_{uuid.uuid4().hex}_"
             grpc_port, http_port, metrics_port = self._ports
             command = [

@@ -19,7 +19,7 @@ from tritonclient.grpc import service_pb2
 from devstack import models
 from devstack.models import MODELS, identity_name
 from devstack.triton import Triton, TritonError
-from devstack.triton_site import triton_site
+from devstack.triton_wheels import triton_wheels
 from multimodal_contract import dtypes
 
 Array = NDArray[np.generic]
@@ -45,7 +45,7 @@ def _wait(condition: Callable[[], bool]) -> None:
 
 def _add_sub_only(folder: Path) -> Triton:
     models.write_repository(folder / "models", [models.ADD_SUB])
-    return Triton(folder / "models", triton_site(), log=folder / "triton.log")
+    return Triton(folder / "models", triton_wheels(), log=folder / "triton.log")
 
 
 def _answers(triton: Triton) -> bool:
@@ -80,8 +80,8 @@ def test_metadata_says_what_the_table_of_models_says(triton: Triton) -> None:
         for name, model in MODELS.items():
             metadata = client.get_model_metadata(name)
             batch = [-1] if model.max_batch_size else []
-            for told, signatures in ((metadata.inputs, model.inputs), (metadata.outputs, model.outputs)):
-                assert [(tensor.name, tensor.datatype, list(tensor.shape)) for tensor in told] == [
+            for listed, signatures in ((metadata.inputs, model.inputs), (metadata.outputs, model.outputs)):
+                assert [(tensor.name, tensor.datatype, list(tensor.shape)) for tensor in listed] == [
                     (signature.name, signature.dtype, batch + list(signature.dims)) for signature in signatures
                 ]
 
@@ -184,7 +184,7 @@ def test_a_start_that_fails_shows_the_end_of_the_log(tmp_path: Path) -> None:
         taken.listen()
         port = taken.getsockname()[1]
         (tmp_path / "models").mkdir()
-        triton = Triton(tmp_path / "models", triton_site(), log=tmp_path / "log", grpc_port=port)
+        triton = Triton(tmp_path / "models", triton_wheels(), log=tmp_path / "log", grpc_port=port)
         with pytest.raises(TritonError, match=f"(?s)did not start.*127.0.0.1:{port}"):
             triton.start()
     assert not triton.running
@@ -195,8 +195,8 @@ def test_nothing_is_left_when_its_owner_is_killed(tmp_path: Path) -> None:
         import sys, time
         from pathlib import Path
         from devstack.triton import Triton
-        from devstack.triton_site import triton_site
-        triton = Triton(Path("{tmp_path}/models"), triton_site(), log=Path("{tmp_path}/log"))
+        from devstack.triton_wheels import triton_wheels
+        triton = Triton(Path("{tmp_path}/models"), triton_wheels(), log=Path("{tmp_path}/log"))
         triton.start()
         print(triton.grpc_url, flush=True)
         time.sleep(60)

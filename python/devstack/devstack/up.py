@@ -13,9 +13,9 @@ from devstack.command import leave_on_signals, user_path
 from devstack.proxy import ProxyError
 from devstack.stack import Stack, running_stack
 from devstack.triton import TritonError
-from devstack.triton_site import TritonSiteError
+from devstack.triton_wheels import TritonWheelsError
 
-START_ERRORS = (TritonError, TritonSiteError, ProxyError, OSError)
+START_ERRORS = (TritonError, TritonWheelsError, ProxyError, OSError)
 FAILED = 1
 _LOOK_SECONDS = 0.5
 _EXAMPLES = """
@@ -53,7 +53,7 @@ def main() -> int:
     leave_on_signals()
     parser = argparse.ArgumentParser(
         prog="up",
-        description="Keep the whole system up on this machine: Triton, a Domino stand-in, and the proxy.",
+        description="Keep all of the system up on this machine: Triton, a Domino stand-in, and the proxy.",
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

@@ -116,7 +116,7 @@ def test_it_ends_when_a_part_of_it_does(tmp_path: Path) -> None:
     _assert_nothing_left(tmp_path)
 
 
-def test_ones_own_repository_with_a_broken_model_is_told_in_words(tmp_path: Path) -> None:
+def test_ones_own_repository_with_a_broken_model_is_reported_in_words(tmp_path: Path) -> None:
     repository, scratch = tmp_path / "models", tmp_path / "scratch"
     scratch.mkdir()
     models.write_repository(repository, [models.SLOW])

@@ -1,1 +1,1 @@
-"""What tests of the proxy share: whole proxies, a Triton that takes its time, calls made byte by byte."""
+"""What tests of the proxy share: proxies in the test's process, calls in memory or made byte by byte, stand-ins."""

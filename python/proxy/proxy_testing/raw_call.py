@@ -13,9 +13,7 @@ _END_STREAM, _END_HEADERS = 1, 4
 _INITIAL_WINDOW_SIZE = 4
 
 
-def raw_call(
-    port: int, method: str, headers: Sequence[tuple[bytes, bytes]], message: bytes, *, compressed: bool = False
-) -> bytes:
+def raw_call(port: int, method: str, headers: Sequence[tuple[bytes, bytes]], message: bytes) -> bytes:
     """Calls a unary method with headers as they are, in HTTP/2 frames made by hand.
 
     Args:
@@ -23,14 +21,13 @@ def raw_call(
         method: such as "/package.Service/Method".
         headers: names and values, shorter than 127 bytes each, beside those that every call has.
         message: the serialized request.
-        compressed: whether it is, as the header grpc-encoding says.
 
     Returns:
         All bytes that come back within a second of silence.
     """
     answer = b""
     with socket.create_connection(("127.0.0.1", port), timeout=1) as connection, contextlib.suppress(TimeoutError):
-        connection.sendall(_PREFACE + _frame(_SETTINGS, 0, 0, b"") + _call(1, method, headers, message, compressed))
+        connection.sendall(_PREFACE + _frame(_SETTINGS, 0, 0, b"") + _call(1, method, headers, message))
         while piece := connection.recv(65536):
             answer += piece
     return answer
@@ -94,10 +91,8 @@ def await_ends(connection: socket.socket, count: int) -> None:
             count -= header[3] == _HEADERS and header[4] & _END_STREAM
 
 
-def _call(
-    stream: int, method: str, headers: Sequence[tuple[bytes, bytes]], message: bytes, compressed: bool = False
-) -> bytes:
-    body = struct.pack(">BI", compressed, len(message)) + message
+def _call(stream: int, method: str, headers: Sequence[tuple[bytes, bytes]], message: bytes) -> bytes:
+    body = struct.pack(">BI", 0, len(message)) + message
     return _head(stream, method, headers) + _frame(_DATA, _END_STREAM, stream, body)
 
 

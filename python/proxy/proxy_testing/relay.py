@@ -1,4 +1,4 @@
-"""A relay between a client and a server, which holds back what the server sends for as long as it is told to."""
+"""A relay between a client and a server, which holds back what the server sends from `hold` to `release`."""
 
 from __future__ import annotations
 

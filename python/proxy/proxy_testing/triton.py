@@ -1,9 +1,9 @@
-"""A gRPC server that stands for Triton where a test needs only its end of the wire."""
+"""A gRPC server that stands for Triton where a test needs only its end of the wire, and the real client of it."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
@@ -11,16 +11,24 @@ from typing import Any
 import grpc
 from tritonclient.grpc import model_config_pb2, service_pb2
 
+from triton_proxy.inference.request import TimeLimit
+from triton_proxy.triton.client import Triton
+from triton_proxy.triton.connection import TritonConnection
+from triton_proxy.triton.inference import Inference
+
 # An inference of this model ends when the test says so.
 SLOW = "slow"
 # And so does a description of this one.
 SLOW_TO_DESCRIBE = "slow_to_describe"
 # This one has no description.
 UNKNOWN = "unknown"
+TIMEOUT = 30
+LIMIT = TimeLimit(TIMEOUT, "a test")
+LARGEST = 1024 * 1024
 
 
 class StandIn:
-    """What the server tells a test, and is told by it.
+    """What the server reports to a test, and what the test has it do.
 
     Attributes:
         url: where it listens.
@@ -122,3 +130,50 @@ def triton_stand_in(credentials: grpc.ServerCredentials | None = None, port: int
     finally:
         stand_in.finish.set()
         stand_in.server.stop(None).wait()
+
+
+@contextmanager
+def connected() -> Iterator[tuple[StandIn, Triton]]:
+    """A stand-in and a client of it; answers may have LARGEST bytes."""
+    with triton_stand_in() as stand_in:
+        triton = Triton(TritonConnection(stand_in.url, max_message_bytes=LARGEST))
+        try:
+            yield stand_in, triton
+        finally:
+            triton.close()
+
+
+def begin(triton: Triton, *, decoupled: bool, limit: TimeLimit = LIMIT, model_version: str = "") -> Inference:
+    """An inference that has no inputs."""
+    return triton.infer("m", model_version, [], cid="c", limit=limit, decoupled=decoupled, serving=model_version)
+
+
+def response(*contents: bytes, version: str = "3", names: Sequence[str] = "yz", final: bool | None = None) -> Any:
+    """A ModelInferResponse.
+
+    Args:
+        contents: of its outputs, as UINT8.
+        version: the version that served.
+        names: of its outputs.
+        final: what it says of being the last; None for nothing.
+    """
+    made = service_pb2.ModelInferResponse(model_name="m", model_version=version, raw_output_contents=contents)
+    for name, content in zip(names, contents, strict=False):
+        made.outputs.add(name=name, datatype="UINT8", shape=[len(content)])
+    if final is not None:
+        made.parameters["triton_final_response"].bool_param = final
+    return made
+
+
+def streamed(*contents: bytes, error: str = "", final: bool | None, version: str = "3") -> bytes:
+    """A ModelStreamInferResponse, serialized; the arguments are those of `response`.
+
+    Args:
+        contents: see there.
+        error: the model's words where this is an error.
+        final: see there.
+        version: see there.
+    """
+    made = response(*contents, version=version, final=final)
+    message = service_pb2.ModelStreamInferResponse(error_message=error, infer_response=made)
+    return bytes(message.SerializeToString())

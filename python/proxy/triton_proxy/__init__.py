@@ -1,6 +1,8 @@
 """The thin proxy in front of Triton.
 
-Follow one packet: `server` accepts the call, `door` asks `domino_identity` for its caller, `chat` reads the stream,
-`triton` asks for the inference of what `packet` found well-formed, and `reply` makes the Ack. No module imports one
-above it in that order; `packet` and `reply` know neither grpc nor the settings.
+`transports` take bytes in and out, `protocols` say what they mean, `serving` leads each packet of each call from its
+acceptance to its last answer. `admission` says whether a call and a packet may go on, with `access` for models,
+`models` knows what Triton said of its models, `triton` asks Triton. `inference` has the values that all of them share,
+and `telemetry` hears of calls. `app` puts them together. A package imports lower ones only, and the build holds that:
+docs/architecture.md has the picture.
 """

@@ -14,8 +14,8 @@ os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 from mm_service import settings, supervisor
 from multimodal_contract.allocator import keep_freed_memory
 from triton_proxy import check_policy
-from triton_proxy.access_yaml import PolicyError
-from triton_proxy.server import Server, authenticator_for
+from triton_proxy.access.policy_yaml import PolicyError
+from triton_proxy.app import Server, authenticator_for
 from triton_proxy.settings import Settings
 
 # Large enough for what a busy proxy frees between two packets; MAX_MB_IN_FLIGHT bounds what it holds.

@@ -7,8 +7,8 @@ import sys
 from collections.abc import Sequence
 
 from domino_identity import Principal
-from triton_proxy.access import read_policy
-from triton_proxy.access_yaml import PolicyError
+from triton_proxy.access.access import read_policy
+from triton_proxy.access.policy_yaml import PolicyError
 
 _EPILOG = """
 examples:

@@ -46,6 +46,12 @@ class Settings(IdentitySettings, TlsSettings, TritonSettings):
     """What the proxy runs with."""
 
     listen_addr: str = setting("[::]:50051", parse.address, "Where the proxy listens; port 0 takes a free one.")
+    grpc_server: str = setting(
+        "http2",
+        parse.one_of("http2", "grpcio"),
+        "What serves callers: http2, the proxy's own engine on libnghttp2, or grpcio, the plain and slower way to fall"
+        " back on.",
+    )
     health_listen_addr: str = setting(
         "",
         parse.optional(parse.address),
@@ -76,11 +82,12 @@ class Settings(IdentitySettings, TlsSettings, TritonSettings):
         parse.integer(1, 256),
         "Packets of one stream that are worked on at once; beyond it the stream is not read.",
     )
-    max_streams: int = setting(
+    max_calls: int = setting(
         "256",
         parse.integer(1, 10000),
         "Calls served at once. One more takes the place of the oldest that never sent a packet; where there is none, it"
         " is refused with RESOURCE_EXHAUSTED.",
+        formerly=("MAX_STREAMS",),
     )
     max_calls_per_principal: int = setting(
         "80",

@@ -19,6 +19,7 @@ def test_defaults() -> None:
         triton_key_file="",
         triton_server_name="",
         listen_addr="[::]:50051",
+        grpc_server="http2",
         health_listen_addr="",
         tls_cert_file="",
         tls_key_file="",
@@ -28,7 +29,7 @@ def test_defaults() -> None:
         default_timeout_secs=60,
         max_timeout_secs=600,
         stream_window=8,
-        max_streams=256,
+        max_calls=256,
         max_calls_per_principal=80,
         auth_timeout_secs=5,
         auth_cache_secs=60,
@@ -79,7 +80,7 @@ def test_help_has_every_setting_with_its_default() -> None:
         ("REQUIRE_MODEL_VERSION", "maybe", "expected true or false"),
         ("DEFAULT_TIMEOUT_SECS", "nan", "expected seconds from 0.1 to 86400"),
         ("STREAM_WINDOW", "257", "expected a whole number from 1 to 256"),
-        ("MAX_STREAMS", "1.5", "expected a whole number from 1 to 10000"),
+        ("MAX_CALLS", "1.5", "expected a whole number from 1 to 10000"),
         ("AUTH_TIMEOUT_SECS", "-1", "expected seconds from 0.1 to 60"),
         ("AUTH_CACHE_SECS", "3601", "expected seconds from 0 to 3600"),
         ("AUTH_STALE_SECS", "-1", "expected seconds from 0 to 3600"),
@@ -111,9 +112,9 @@ def test_wrong_values_are_explained(env: str, text: str, expected: str) -> None:
 
 def test_all_that_is_wrong_is_listed_at_once() -> None:
     with pytest.raises(SettingsError) as caught:
-        load({"MAX_STREAMS": "none"})
+        load({"MAX_CALLS": "none"})
     lines = str(caught.value).splitlines()
-    assert [line.split()[0] for line in lines] == ["TRITON_URL", "MAX_STREAMS"]
+    assert [line.split()[0] for line in lines] == ["TRITON_URL", "MAX_CALLS"]
 
 
 def test_an_audience_with_an_issuer_that_is_wrong_is_one_problem() -> None:
@@ -170,12 +171,12 @@ def test_empty_counts_as_not_set_and_values_are_cleaned() -> None:
 
 def test_what_is_missing_beside_a_setting_is_listed_with_the_rest() -> None:
     with pytest.raises(SettingsError) as caught:
-        load({**REQUIRED, "MAX_STREAMS": "none", "TLS_KEY_FILE": "/none", "TRITON_CERT_FILE": __file__})
+        load({**REQUIRED, "MAX_CALLS": "none", "TLS_KEY_FILE": "/none", "TRITON_CERT_FILE": __file__})
     lines = str(caught.value).splitlines()
     assert lines == [
         f"TRITON_CERT_FILE is {__file__!r}: expected TRITON_KEY_FILE to be set with it",
         f"TRITON_CERT_FILE is {__file__!r}: expected TRITON_CA_FILE to be set with it",
         "TLS_KEY_FILE is '/none': expected a file that can be read (No such file or directory)",
         "TLS_KEY_FILE is '/none': expected TLS_CERT_FILE to be set with it",
-        "MAX_STREAMS is 'none': expected a whole number from 1 to 10000",
+        "MAX_CALLS is 'none': expected a whole number from 1 to 10000",
     ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import grpc
@@ -12,7 +12,9 @@ import pytest
 
 from identity_testing.raw_server import Answer, RawServer, header, http_response
 from multimodal_contract import NOT_ACCEPTED, RETRY_AFTER_MS, pb, pb_grpc
-from proxy_testing.alone import IN, Metadata, knock, proxy_alone
+from proxy_testing.both_servers import grpc_server  # noqa: F401 - a fixture of all tests here
+from proxy_testing.in_process import LET_IN, Metadata, outcome, without_triton
+from service_testing.waiting import until
 
 TIMEOUT = 30
 # No question of these tests ends because the machine is busy.
@@ -71,10 +73,10 @@ def domino() -> Iterator[Domino]:
 
 def test_a_long_token_passes_each_time_whatever_else_is_sent(domino: Domino) -> None:
     others = [("traceparent", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"), ("baggage", "b" * 8192)]
-    with proxy_alone(domino.url, AUTH_CACHE_SECS="0", AUTH_TIMEOUT_SECS=PATIENT) as channel:
-        assert [knock(channel, [("authorization", f"Bearer {LONG}")]) for _ in range(40)] == [IN] * 40
+    with without_triton(domino.url, AUTH_CACHE_SECS="0", AUTH_TIMEOUT_SECS=PATIENT) as channel:
+        assert [outcome(channel, [("authorization", f"Bearer {LONG}")]) for _ in range(40)] == [LET_IN] * 40
         longest = ("authorization", f"Bearer s3cret{'t' * (16 * 1024 - 6)}")
-        assert [knock(channel, [longest, *others]) for _ in range(40)] == [IN] * 40
+        assert [outcome(channel, [longest, *others]) for _ in range(40)] == [LET_IN] * 40
         stub = pb_grpc.MultimodalServiceStub(channel)
         for _ in range(40):
             [ack] = stub.Chat(iter([pb.DataPacket()]), metadata=(longest, *others), timeout=TIMEOUT)
@@ -92,9 +94,9 @@ def test_a_long_token_passes_each_time_whatever_else_is_sent(domino: Domino) -> 
 def test_a_credential_that_is_too_long_is_refused_in_our_words(
     domino: Domino, name: str, value: str, text: str
 ) -> None:
-    with proxy_alone(domino.url) as channel:
+    with without_triton(domino.url) as channel:
         refused = UNAUTHENTICATED, f"metadata {name} {text}"
-        assert [knock(channel, [(name, value)]) for _ in range(20)] == [refused] * 20
+        assert [outcome(channel, [(name, value)]) for _ in range(20)] == [refused] * 20
     assert domino.asked == []
 
 
@@ -112,19 +114,19 @@ CHOKES = {
 def test_garbage_that_domino_chokes_on_keeps_nobody_out(domino: Domino, chokes: Answer) -> None:
     domino.chokes = chokes
     # Known, then confirmed at each call.
-    with proxy_alone(domino.url, AUTH_CACHE_SECS="0", AUTH_TIMEOUT_SECS=PATIENT) as channel:
-        assert knock(channel, [KEY]) == IN
+    with without_triton(domino.url, AUTH_CACHE_SECS="0", AUTH_TIMEOUT_SECS=PATIENT) as channel:
+        assert outcome(channel, [KEY]) == LET_IN
         for number in range(3):
             for nth in range(6):
-                code, _ = knock(channel, [("authorization", f"Bearer odd-s3cret-{number}-{nth}")])
+                code, _ = outcome(channel, [("authorization", f"Bearer odd-s3cret-{number}-{nth}")])
                 assert code in (UNAUTHENTICATED, UNAVAILABLE)
-            assert knock(channel, [KEY]) == IN
-            assert knock(channel, new_caller(number)) == IN
+            assert outcome(channel, [KEY]) == LET_IN
+            assert outcome(channel, new_caller(number)) == LET_IN
 
 
 def test_what_domino_refuses_to_look_at_is_remembered(domino: Domino) -> None:
-    with proxy_alone(domino.url, AUTH_TIMEOUT_SECS=PATIENT) as channel:
-        answers = {knock(channel, [("authorization", "Bearer odd-s3cret")]) for _ in range(2)}
+    with without_triton(domino.url, AUTH_TIMEOUT_SECS=PATIENT) as channel:
+        answers = {outcome(channel, [("authorization", "Bearer odd-s3cret")]) for _ in range(2)}
     [(code, text)] = answers
     assert code is UNAUTHENTICATED
     assert text.startswith("Domino refuses to look at these credentials (HTTP 400); check that")
@@ -134,29 +136,30 @@ def test_what_domino_refuses_to_look_at_is_remembered(domino: Domino) -> None:
 def test_with_a_revoked_key_nobody_makes_it_stale_by_garbage_of_their_own(domino: Domino) -> None:
     domino.chokes = http_response("500 Internal Server Error", b"")
     settings = {"AUTH_CACHE_SECS": "0.1", "AUTH_STALE_SECS": "3600", "AUTH_TIMEOUT_SECS": PATIENT}
-    with proxy_alone(domino.url, **settings) as channel:
-        assert knock(channel, [KEY]) == IN
+    with without_triton(domino.url, **settings) as channel:
+        assert outcome(channel, [KEY]) == LET_IN
         for number in range(8):
-            assert knock(channel, [("authorization", f"Bearer odd-s3cret-{number}")])[0] is UNAVAILABLE
+            assert outcome(channel, [("authorization", f"Bearer odd-s3cret-{number}")])[0] is UNAVAILABLE
         domino.revoked = True
         lapsed = time.monotonic() + 0.1
         while time.monotonic() < lapsed:
-            knock(channel, [KEY])
-        assert knock(channel, [KEY])[0] is UNAUTHENTICATED
+            outcome(channel, [KEY])
+        assert outcome(channel, [KEY])[0] is UNAUTHENTICATED
 
 
 def test_a_flood_of_strangers_takes_no_place_of_known_callers_and_is_told_when_to_try_again(domino: Domino) -> None:
-    with proxy_alone(domino.url, AUTH_TIMEOUT_SECS=PATIENT, AUTH_CACHE_SECS="0") as channel:
-        assert knock(channel, [KEY]) == IN
+    with without_triton(domino.url, AUTH_TIMEOUT_SECS=PATIENT, AUTH_CACHE_SECS="0") as channel:
+        assert outcome(channel, [KEY]) == LET_IN
         stub = pb_grpc.MultimodalServiceStub(channel)
         with ThreadPoolExecutor(200) as threads:
             flood = [
-                threads.submit(knock, channel, [("x-domino-api-key", f"slow-s3cret-{number}")]) for number in range(200)
+                threads.submit(outcome, channel, [("x-domino-api-key", f"slow-s3cret-{number}")])
+                for number in range(200)
             ]
             # All but those that are being asked about, and those that wait for it, have their answer at once.
-            await_that(lambda: sum(one.done() for one in flood) == 200 - 64)
-            await_that(lambda: sum(key.startswith("slow") for key in domino.asked) == 32)
-            assert [knock(channel, [KEY]) for _ in range(20)] == [IN] * 20
+            until(lambda: sum(one.done() for one in flood) == 200 - 64)
+            until(lambda: sum(key.startswith("slow") for key in domino.asked) == 32)
+            assert [outcome(channel, [KEY]) for _ in range(20)] == [LET_IN] * 20
             with pytest.raises(grpc.RpcError) as caught:
                 stub.SendUnary(pb.DataPacket(), metadata=tuple(new_caller(1)), timeout=TIMEOUT)
             refusal = caught.value
@@ -167,11 +170,4 @@ def test_a_flood_of_strangers_takes_no_place_of_known_callers_and_is_told_when_t
             assert {NOT_ACCEPTED, (RETRY_AFTER_MS, "1000")} <= set(refusal.trailing_metadata() or ())
             domino.may_answer.set()
         assert {one.result()[0] for one in flood} == {UNAVAILABLE, UNAUTHENTICATED}
-        assert knock(channel, new_caller(1)) == IN
-
-
-def await_that(condition: Callable[[], bool]) -> None:
-    until = time.monotonic() + TIMEOUT
-    while not condition():
-        assert time.monotonic() < until
-        time.sleep(0.005)
+        assert outcome(channel, new_caller(1)) == LET_IN

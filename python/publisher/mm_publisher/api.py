@@ -68,7 +68,7 @@ def publish(
     """
     started = time.monotonic()
     progress = progress or Progress()
-    # A target that cannot be used is told before a long download.
+    # A target that cannot be used is refused before a long download.
     open_target(target)
     with tempfile.TemporaryDirectory(prefix="mm-publish-") as scratch:
         found, checked, files = _read(source, Path(scratch), name, version, write_config, progress)
@@ -246,15 +246,15 @@ def _plan(storage: Storage, source: Source, checked: Checked, files: tuple[File,
     present, manifests = look(storage, source.name), records.manifests(source.name)
     pending = records.journal(source.name).pending
     if pending is not None and pending.files and pending.switch.version not in manifests:
-        # What somebody who was killed left incomplete is removed before anything else.
+        # What a killed publisher left incomplete is removed before anything else.
         present = present.without(pending.switch.version)
     check_steps(storage, source, checked.config)
     plan = make_plan(present, checked.config, files, source.version, manifests, keep=keep)
     free = storage.free_bytes()
     if plan.upload and free is not None and free < plan.size:
         raise Refused(
-            f"{storage.url} has room for {size_text(free)}, and the version has {size_text(plan.size)}; make room, for "
-            "instance by `mm-publish retire`"
+            f"{storage.url} has {size_text(free)} free, and the version needs {size_text(plan.size)}; free some, "
+            "for instance by `mm-publish retire`"
         )
     return plan
 
@@ -272,7 +272,7 @@ def _preparation(storage: Storage, lease: Lease, source: Source, plan: Plan, pro
                         lease.check()
                         raise Busy(
                             f"{storage.url}/{folder}/{path} appeared while this process wrote the version, and was "
-                            "left as it is. Look who else writes there, and publish again"
+                            "left as it is. Look what else writes there, and publish again"
                         )
         with progress.transfer("reading it back", plan.size) as on_bytes:
             wrong = differences(storage, source.name, plan.version, plan.files, on_bytes)

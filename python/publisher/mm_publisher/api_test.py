@@ -86,9 +86,11 @@ def test_who_may_not_ask_writes_nothing(root: Path) -> None:
     assert list(root.iterdir()) == []
 
 
-def test_without_room_nothing_is_written(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_space_nothing_is_written(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Folder, "free_bytes", lambda _: 10)
-    with pytest.raises(Refused, match=r"has room for 10 bytes, and the version has .*; make room"):
+    with pytest.raises(
+        Refused, match=r"has 10 bytes free, and the version needs .*; free some, for instance by `mm-publish retire`"
+    ):
         _publish(root, 1)
     assert list(root.iterdir()) == []
 
@@ -120,7 +122,7 @@ def test_files_that_are_there_by_hand_and_alike_are_adopted(root: Path) -> None:
     assert list(served(root, NAME)) == [1]
 
 
-def test_a_version_that_does_not_stop_is_told(root: Path) -> None:
+def test_a_version_that_does_not_stop_is_reported(root: Path) -> None:
     for number in (1, 2):
         _publish(root, number)
 
@@ -148,7 +150,7 @@ def test_a_configuration_is_made_and_shown(root: Path) -> None:
 
 
 class _Meddler(Reader):
-    """Somebody who changes something right before the new version is seen to serve."""
+    """Another process that changes something right before the new version is seen to serve."""
 
     def __init__(self, root: Path, meddle: Callable[[], object]) -> None:
         super().__init__(root)
@@ -160,7 +162,7 @@ class _Meddler(Reader):
         return seen
 
 
-def test_a_configuration_that_is_changed_after_the_switch_is_told(root: Path) -> None:
+def test_a_configuration_that_is_changed_after_the_switch_is_reported(root: Path) -> None:
     config = root / NAME / "config.pbtxt"
     meddler = _Meddler(root, lambda: config.write_text(config.read_text() + "# by hand\n"))
     with pytest.raises(
@@ -171,7 +173,7 @@ def test_a_configuration_that_is_changed_after_the_switch_is_told(root: Path) ->
 
 
 @pytest.mark.parametrize("change", ["more", "less", "other"])
-def test_files_that_are_changed_after_the_switch_are_told(root: Path, change: str) -> None:
+def test_files_that_are_changed_after_the_switch_are_reported(root: Path, change: str) -> None:
     folder = root / NAME / "1"
     changes: dict[str, Callable[[], object]] = {
         "more": lambda: (folder / "more.bin").write_text("x"),
@@ -191,8 +193,8 @@ def test_a_file_that_somebody_else_puts_there_meanwhile_is_left_as_it_is(
             return super().create(path, source, on_bytes, confirm)
 
     monkeypatch.setattr(api, "open_target", lambda *_: _Meddled(root, NAME))
-    told = r"models/adder/1/model.onnx appeared while this process wrote the version, and was left as it is"
-    with pytest.raises(Busy, match=told):
+    expected = r"models/adder/1/model.onnx appeared while this process wrote the version, and was left as it is"
+    with pytest.raises(Busy, match=expected):
         _publish(root, 1)
     assert (root / NAME / "1/model.onnx").read_text() == "theirs"
     assert not (root / NAME / "config.pbtxt").exists()

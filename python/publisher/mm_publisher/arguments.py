@@ -1,4 +1,4 @@
-"""What `mm-publish` is told on its command line."""
+"""The command line of `mm-publish`."""
 
 from __future__ import annotations
 

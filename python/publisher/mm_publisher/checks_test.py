@@ -37,7 +37,7 @@ def _refusal(folder: Path, options: ConfigOptions | None = None, name: str | Non
     return str(caught.value)
 
 
-def test_a_good_model_is_told_what_was_checked(tmp_path: Path) -> None:
+def test_the_report_of_a_good_model_says_what_was_checked(tmp_path: Path) -> None:
     checked = check(from_folder(write_source(tmp_path / "m", 1.0), name=None, version=None), None)
     assert checked.config.max_batch_size == 8
     agrees, ran = checked.notes
@@ -60,10 +60,10 @@ def test_a_configuration_is_needed_or_made(tmp_path: Path) -> None:
     made = check(from_folder(folder, name="n", version=None), ConfigOptions()).config
     assert made.model_file == "net.onnx"
     shutil.copy(folder / "net.onnx", folder / "other.onnx")
-    told = (
+    expected = (
         "has no model.onnx, nor one other .onnx file, to make a config.pbtxt from; it has net.onnx, other.onnx; export"
     )
-    assert told in _refusal(folder, ConfigOptions())
+    assert expected in _refusal(folder, ConfigOptions())
     (folder / "other.onnx").rename(folder / "model.onnx")
     note = "net.onnx is published as well, and Triton loads model.onnx; remove what nothing reads"
     assert note in check(from_folder(folder, name="n", version=None), ConfigOptions()).notes
@@ -102,7 +102,7 @@ def _save_with_weights(model: onnx.ModelProto, path: Path) -> None:
 
 @pytest.mark.parametrize("linked", ["model.onnx", "K0", "K1", ""])
 def test_links_to_weights_are_tried_as_they_will_lie(tmp_path: Path, linked: str) -> None:
-    # As a cache of Hugging Face has it, where all files are links to blobs; or as people save room, with one of them.
+    # As a cache of Hugging Face has it, where all files are links to blobs; or as people save space, with one of them.
     blobs, folder = tmp_path / "blobs", tmp_path / "snapshots/abc"
     _save_with_weights(adder(1.0, 2.0), blobs / "model.onnx")
     folder.mkdir(parents=True)
@@ -139,10 +139,10 @@ def _with_environment(folder: Path, path: str) -> Path:
 
 def test_an_environment_lies_in_the_version_folder(tmp_path: Path) -> None:
     folder = _with_environment(tmp_path / "m", "$$TRITON_MODEL_DIRECTORY/env.tar.gz")
-    told = (
+    expected = (
         "EXECUTION_ENV_PATH names env.tar.gz, and the model has model.py; expected that file, as conda-pack writes it"
     )
-    assert told in _refusal(folder)
+    assert expected in _refusal(folder)
     (folder / "env.tar.gz").write_bytes(b"packed")
     checked = check(from_folder(folder, name=None, version=None), None)
     assert checked.config.for_model("m", 7).environment == "$$TRITON_MODEL_DIRECTORY/7/env.tar.gz"
@@ -157,8 +157,10 @@ def test_an_environment_elsewhere_stays_there(tmp_path: Path, path: str) -> None
 
 
 def test_an_environment_that_depends_on_where_triton_starts_is_refused(tmp_path: Path) -> None:
-    told = "EXECUTION_ENV_PATH is 'env.tar.gz', relative to wherever Triton was started; expected $$TRITON_MODEL_DIR"
-    assert told in _refusal(_with_environment(tmp_path / "m", "env.tar.gz"))
+    expected = (
+        "EXECUTION_ENV_PATH is 'env.tar.gz', relative to wherever Triton was started; expected $$TRITON_MODEL_DIR"
+    )
+    assert expected in _refusal(_with_environment(tmp_path / "m", "env.tar.gz"))
 
 
 def test_the_name_must_be_the_folders(tmp_path: Path) -> None:
@@ -168,7 +170,7 @@ def test_the_name_must_be_the_folders(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "told"),
+    ("old", "new", "expected"),
     [
         ('"onnxruntime"', '"tensorrt"', _file("tensorrt", "model.plan")),
         ('"onnxruntime"', '"onnxruntime"\ndefault_model_filename: "a.onnx"', _file("onnxruntime", "a.onnx")),
@@ -177,14 +179,14 @@ def test_the_name_must_be_the_folders(tmp_path: Path) -> None:
          _WARMUP),
     ],
 )  # fmt: skip
-def test_each_mistake_in_a_configuration_is_told(tmp_path: Path, old: str, new: str, told: str) -> None:
-    assert told in _refusal(write_source(tmp_path / "m", 1.0, CONFIG.replace(old, new)))
+def test_each_mistake_in_a_configuration_is_reported(tmp_path: Path, old: str, new: str, expected: str) -> None:
+    assert expected in _refusal(write_source(tmp_path / "m", 1.0, CONFIG.replace(old, new)))
 
 
-def test_all_mistakes_are_told_at_once(tmp_path: Path) -> None:
+def test_all_mistakes_are_reported_at_once(tmp_path: Path) -> None:
     text = CONFIG.replace("dims: [ 1 ]", "dims: [ 0 ]").replace('"onnxruntime"', '"openvino"')
-    told = _refusal(write_source(tmp_path / "m", 1.0, text))
-    assert told.count("\n  - ") == 3
+    refusal = _refusal(write_source(tmp_path / "m", 1.0, text))
+    assert refusal.count("\n  - ") == 3
 
 
 def test_a_model_that_does_not_run_is_refused(tmp_path: Path) -> None:

@@ -60,7 +60,7 @@ def odd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> _Odd:
     return _Odd(tmp_path, "m")
 
 
-def test_a_write_that_failed_and_was_not_carried_out_is_told(odd: _Odd) -> None:
+def test_a_write_that_failed_and_was_not_carried_out_is_reported(odd: _Odd) -> None:
     odd.write(_PATH, b"old")
     with pytest.raises(NotWrittenError, match="the store failed") as caught:
         ConfigFile(odd, "m").put("new", "old")
@@ -74,13 +74,13 @@ def test_half_a_write_is_noticed(odd: _Odd) -> None:
     assert caught.value.there == "ne"
 
 
-def test_what_triton_would_not_notice_is_told(odd: _Odd) -> None:
+def test_what_triton_would_not_notice_is_reported(odd: _Odd) -> None:
     odd.kept = b"new"
     with pytest.raises(Unavailable, match=r"is not dated later than what was there before"):
         ConfigFile(odd, "m").put("new", None)
 
 
-def test_where_nothing_can_be_read_that_is_told(odd: _Odd, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_where_nothing_can_be_read_that_is_reported(odd: _Odd, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(_: str) -> bytes:
         raise Unavailable("the store failed")
 

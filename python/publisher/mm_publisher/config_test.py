@@ -11,17 +11,17 @@ _MINIMAL = 'backend: "onnxruntime"'
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "expected"),
     [
         ("inputs [", 'line 1:1 : Message type "inference.ModelConfig" has no field named "inputs"'),
         ('name: "m"\nmax_batch_size: many', "line 2:17"),
         ("input [ { data_type: TYPE_FP33 } ]", "TYPE_FP33"),
     ],
 )
-def test_a_text_that_does_not_parse_says_where(text: str, told: str) -> None:
+def test_a_text_that_does_not_parse_says_where(text: str, expected: str) -> None:
     with pytest.raises(ConfigError) as caught:
         ModelConfig.parse(text)
-    assert told in str(caught.value)
+    assert expected in str(caught.value)
     assert caught.value.exit_status == 3
 
 
@@ -72,7 +72,7 @@ def test_tensors_are_read() -> None:
         ("specific { versions: [3, 4] }", (3,)),
     ],
 )
-def test_what_a_policy_serves(policy: str, served: tuple[int, ...]) -> None:
+def test_a_policy_serves_what_triton_would(policy: str, served: tuple[int, ...]) -> None:
     text = f"version_policy {{ {policy} }}" if policy else ""
     assert ModelConfig.parse(text).served([9, 1, 3]) == served
     assert ModelConfig.parse(text).served([]) == ()

@@ -73,7 +73,7 @@ _PLACES: dict[str, Callable[[onnx.TensorProto], onnx.ModelProto]] = {
 
 @pytest.mark.parametrize("place", _PLACES)
 @pytest.mark.parametrize(
-    ("size", "told"),
+    ("size", "expected"),
     [
         (_SIZE, None),
         (None, "'weights.bin' is missing beside it"),
@@ -81,18 +81,18 @@ _PLACES: dict[str, Callable[[onnx.TensorProto], onnx.ModelProto]] = {
     ],
 )
 def test_weights_are_found_wherever_the_model_names_them(
-    tmp_path: Path, place: str, size: int | None, told: str | None
+    tmp_path: Path, place: str, size: int | None, expected: str | None
 ) -> None:
     path = tmp_path / "model.onnx"
     path.write_bytes(_PLACES[place](_outside()).SerializeToString())
     if size is not None:
         (tmp_path / "weights.bin").write_bytes(bytes(size))
-    if told is None:
+    if expected is None:
         assert list(read(path).outputs) == ["Y"]
         return
     with pytest.raises(Refused) as caught:
         read(path)
-    assert caught.value.problems == (told,)
+    assert caught.value.problems == (expected,)
     assert str(caught.value).startswith("model.onnx keeps weights in other files, and these are not as it needs them:")
 
 

@@ -1,4 +1,4 @@
-"""An object store that fails, cuts off, delays or loses writes never makes Triton serve what is not whole."""
+"""An object store that fails, cuts off, delays or loses writes never makes Triton serve what is not complete."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def sources(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def _serves(store: _Store, sources: Path) -> list[int]:
-    """The versions that serve, all of which are whole."""
+    """The versions that serve, all of which are complete."""
     found = served(store.root, NAME)
     for version, there in found.items():
         assert there == {path: data for path, data in files(sources / str(version)).items() if path != "config.pbtxt"}
@@ -122,7 +122,7 @@ def test_no_fault_makes_half_a_model_serve(
         fault.go.set()
         wait_until(lambda: bool(fault.done))
         # Carried out after all, it changes nothing of what serves. Where all writes of config.pbtxt were late, it may,
-        # and what serves then is still whole.
+        # and what serves then is still complete.
         assert _serves(store, sources) == before or (part, times) == ("/config.pbtxt", 99)
     store.publish(sources / "3", 3)
     assert _serves(store, sources)[-1] == 3
@@ -139,7 +139,7 @@ def _no_switch(store: _Store, sources: Path, part: str) -> None:
         assert part == "/config.pbtxt"
         return
     if part == "/config.pbtxt" and ModelConfig.parse(text).pinned == (1, 2):
-        # Written, and what became of it could not be told: it is whole, and the next one finishes it.
+        # Written, and what became of it is not known: it is complete, and the next one finishes it.
         assert _serves(store, sources) == [1, 2]
     else:
         assert _serves(store, sources) == [1]

@@ -31,7 +31,7 @@ class VersionRow:
         size: bytes of its files.
         source: where it came from; "" for one that was put there by hand.
         at: when it was published.
-        by: by whom.
+        by: the publisher.
     """
 
     model: str

@@ -94,7 +94,7 @@ def files_in(folder: Path, *, without: Collection[str] = ()) -> Files:
 
     Args:
         folder: what they lie below.
-        without: names in the folder itself that are none of the model's, and are not told as left out.
+        without: names in the folder itself that are none of the model's, and are not reported as left out.
 
     Raises:
         Refused: there is a link to a folder, or a name that can't be printed.
@@ -150,5 +150,5 @@ def _holding(folder: Path, name: str) -> list[Path]:
 
 
 def _fail(error: OSError) -> NoReturn:
-    # os.walk leaves out what it cannot list, unless told otherwise.
+    # os.walk leaves out what it cannot list, unless asked otherwise.
     raise error

@@ -1,8 +1,8 @@
 """A lease on one model of a repository: of two publishers one waits, and one that was killed is not waited for long.
 
-Leases are numbered, and each is created only if nobody else did: whoever has the highest number holds the model until
-it is released, or was not renewed for longer than it says. A publisher that slept through that finds a higher number
-and stops, whatever its own clock says. Ages are those of the store's clock.
+Leases are numbered, and each is created only if nobody else did: the publisher with the highest number holds the model
+until it is released, or was not renewed for longer than it says. A publisher that slept through that finds a higher
+number and stops, whatever its own clock says. Ages are those of the store's clock.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _LOOK_SECONDS = 0.5
 
 
 def me() -> str:
-    """Who this is, for people to read: user, machine and process."""
+    """This publisher's name, for people to read: user, machine and process."""
     with contextlib.suppress(OSError, KeyError):
         return f"{os.environ.get('DOMINO_STARTING_USERNAME') or getpass.getuser()}@{socket.gethostname()}"
     return f"uid {os.getuid()}@{socket.gethostname()}"
@@ -72,7 +72,7 @@ class Lease:
             Unavailable: the store failed, or does not keep two publishers apart.
         """
         deadline = time.monotonic() + self._wait_secs
-        told = ""
+        announced = ""
         while not self._take():
             holder = self._holder()
             if time.monotonic() >= deadline:
@@ -81,9 +81,9 @@ class Lease:
                     f"was changed. Waited {self._wait_secs:g} s; try again when that is done, or wait longer "
                     "(--wait-for-lease)"
                 )
-            if holder != told:
+            if holder != announced:
                 self._say(f"waiting for {holder}, who publishes {self._model}")
-                told = holder
+                announced = holder
             time.sleep(min(_LOOK_SECONDS, self._secs / 4))
         self._renewing = threading.Thread(target=self._renew, name="mm-publish-lease", daemon=True)
         self._renewing.start()
@@ -125,7 +125,7 @@ class Lease:
                 # This process slept so long that somebody else has taken it over and removed it.
                 return False
             raise Unavailable(
-                f"{self._storage.url} overwrites what it was told to create only (If-None-Match): it cannot keep two "
+                f"{self._storage.url} overwrites what it was asked to create only (If-None-Match): it cannot keep two "
                 "publishers apart. Use a store with conditional writes, or publish through a mount of it"
             )
         self._number = number

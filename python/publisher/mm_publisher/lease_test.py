@@ -26,7 +26,7 @@ def _numbers(storage: Storage) -> list[str]:
     return [item.path for item in storage.list(".mm-publish.lease.")]
 
 
-def test_one_holds_it_and_the_other_is_told_who(storage: Storage) -> None:
+def test_one_holds_it_and_the_other_is_reported_who(storage: Storage) -> None:
     with _lease(storage), pytest.raises(Busy, match=r"m is being published by \S+@\S+, process \d+, .* nothing was"):
         _lease(storage).__enter__()
     with _lease(storage) as third:
@@ -138,7 +138,7 @@ def careless(aws: ObjectStore, monkeypatch: pytest.MonkeyPatch) -> Iterator[S3]:
 
 
 def test_a_store_without_conditional_writes_is_refused(careless: S3) -> None:
-    with pytest.raises(Unavailable, match=r"overwrites what it was told to create only \(If-None-Match\)"):
+    with pytest.raises(Unavailable, match=r"overwrites what it was asked to create only \(If-None-Match\)"):
         _lease(careless).__enter__()
 
 

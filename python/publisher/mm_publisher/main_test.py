@@ -40,7 +40,9 @@ def _publish(root: Path, number: int, *words: str) -> int:
     return main(["publish", str(root.parent / str(number)), str(root), "--name", NAME, *words])
 
 
-def test_publish_and_roll_back(root: Path, proxy: FakeProxy, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_version_is_published_and_rolled_back(
+    root: Path, proxy: FakeProxy, capsys: pytest.CaptureFixture[str]
+) -> None:
     proxy.state.ready = {"1": ("Y",), "2": ("Y",)}
     assert _publish(root, 1) == 0
     out, err = capsys.readouterr()
@@ -129,19 +131,19 @@ def test_list_diff_verify_and_retire(root: Path, capsys: pytest.CaptureFixture[s
     (root / NAME / "5/model.onnx").write_bytes(b"by hand")
     capsys.readouterr()
     assert main(["verify", str(root), "--json"]) == 1
-    told = json.loads(capsys.readouterr().out)["problems"]
+    problems = json.loads(capsys.readouterr().out)["problems"]
     for part in (
         "adder/2/model.onnx has 7 bytes, expected",
         "adder/5 was not published by mm-publish, or not to the end",
         "adder/config.pbtxt has no version_policy that names versions",
         "adder/config.pbtxt is not what mm-publish wrote at",
     ):
-        assert any(text.startswith(part) for text in told), (part, told)
+        assert any(text.startswith(part) for text in problems), (part, problems)
     assert main(["rollback", NAME, str(root), "--no-wait"]) == 3
 
 
 @pytest.mark.parametrize(
-    ("words", "status", "told"),
+    ("words", "status", "expected"),
     [
         (["publish", "{1}", "{root}"], 2, "no proxy is given to see the version serve through"),
         (["publish", "{1}", "{root}", "--no-wait", "--version", "01"], 2, "without leading zeros"),
@@ -176,24 +178,24 @@ def test_list_diff_verify_and_retire(root: Path, capsys: pytest.CaptureFixture[s
     ],
 )
 def test_each_mistake_has_its_status_and_words(
-    root: Path, capsys: pytest.CaptureFixture[str], words: list[str], status: int, told: str
+    root: Path, capsys: pytest.CaptureFixture[str], words: list[str], status: int, expected: str
 ) -> None:
     places = {"{root}": str(root), "{1}": str(root.parent / "1")}
     for name, place in places.items():
         words = [word.replace(name, place) for word in words]
-        told = told.replace(name, place)
+        expected = expected.replace(name, place)
     assert main([*words, "--json"]) == status
     out, err = capsys.readouterr()
-    assert told in err
+    assert expected in err
     answer = json.loads(out)
     assert answer["exit_status"] == status
-    assert told in answer["error"]
+    assert expected in answer["error"]
     assert "s3cret" not in out + err
     assert not any(path.name.startswith(NAME) for path in root.iterdir())
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "expected"),
     [
         (["--keep", "-1"], "argument --keep: '-1' is no whole number from 0"),
         (["--instances", "two"], "argument --instances: 'two' is no whole number from 1"),
@@ -203,16 +205,18 @@ def test_each_mistake_has_its_status_and_words(
         (["--lease-secs", "1m"], "argument --lease-secs: '1m' is no number of seconds above 0, of at most a day"),
     ],
 )
-def test_wrong_numbers_are_told_in_words(capsys: pytest.CaptureFixture[str], words: list[str], told: str) -> None:
+def test_wrong_numbers_are_refused_in_words(
+    capsys: pytest.CaptureFixture[str], words: list[str], expected: str
+) -> None:
     with pytest.raises(SystemExit) as caught:
         main(["publish", "source", "target", *words])
     assert caught.value.code == 2
-    assert told in capsys.readouterr().err
+    assert expected in capsys.readouterr().err
 
 
 def test_a_source_that_cannot_be_read_is_refused(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (root.parent / "1/config.pbtxt").unlink()
-    # Of this process, whose first page nobody may read, whoever runs it.
+    # Of this process, whose first page no user may read.
     (root.parent / "1/config.pbtxt").symlink_to("/proc/self/mem")
     assert _publish(root, 1, "--no-wait") == 3
     assert f"mm-publish: {root.parent / '1'} cannot be read: [Errno 5] Input/output error" in capsys.readouterr().err
@@ -250,9 +254,9 @@ def test_an_interrupted_one_lets_go_of_the_model(
         process.send_signal(number)
         out, err = process.communicate(timeout=20)
     assert process.returncode == status
-    told = "interrupted; the next mm-publish of this model finishes or undoes what was begun"
-    assert err.splitlines()[-1] == f"mm-publish: {told}"
-    assert json.loads(out) == {"error": told, "problems": [], "exit_status": status}
+    expected = "interrupted; the next mm-publish of this model finishes or undoes what was begun"
+    assert err.splitlines()[-1] == f"mm-publish: {expected}"
+    assert json.loads(out) == {"error": expected, "problems": [], "exit_status": status}
     lease = json.loads(next(root.glob(".mm-publish.lease.*")).read_text())
     assert lease["released"] is True
     proxy.state.ready = {"1": ("Y",), "2": ("Y",)}

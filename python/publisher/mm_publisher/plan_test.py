@@ -53,7 +53,7 @@ def test_the_new_version_is_always_the_highest_that_serves(served: set[int], ver
         return
     present = _present(*served, policy=_specific(*served)) if served else _present()
     plan = _plan(present, version, keep)
-    # Who names no version is served by the highest one.
+    # A caller that names no version is served by the highest one.
     assert plan.serving[-1] == version
     assert set(plan.serving[:-1]) <= served
     assert len(plan.serving) <= keep + 1
@@ -126,15 +126,15 @@ _ENVIRONMENT = 'parameters {{ key: "EXECUTION_ENV_PATH" value {{ string_value: "
 
 
 @pytest.mark.parametrize(
-    ("told", "path"),
+    ("added", "path"),
     [
         (_ENVIRONMENT, "env.tar.gz"),
         (_ENVIRONMENT, "env"),
         ('output [ {{ name: "Z" data_type: TYPE_FP32 dims: [ 1 ] label_filename: "{}" }} ]', "labels.txt"),
     ],
 )  # fmt: skip
-def test_versions_whose_shared_files_differ_cannot_go_on_serving(told: str, path: str) -> None:
-    config = ModelConfig.parse(CONFIG + told.format(path))
+def test_versions_whose_shared_files_differ_cannot_go_on_serving(added: str, path: str) -> None:
+    config = ModelConfig.parse(CONFIG + added.format(path))
     one, other = (File(f"{path}/bin/python" if path == "env" else path, 3, sha256) for sha256 in ("aa", "bb"))
     before = config.for_model("m", 1).with_versions([1]).text()
     for file, serving in ((one, (1, 2)), (other, (2,))):
@@ -147,8 +147,8 @@ def test_versions_whose_shared_files_differ_cannot_go_on_serving(told: str, path
 
 
 def test_a_version_with_another_environment_cannot_go_on_serving() -> None:
-    told = 'parameters { key: "EXECUTION_ENV_PATH" value { string_value: "/opt/a.tar.gz" } }'
-    plan = _plan(_present(1, policy=_specific(1), config=CONFIG + told))
+    added = 'parameters { key: "EXECUTION_ENV_PATH" value { string_value: "/opt/a.tar.gz" } }'
+    plan = _plan(_present(1, policy=_specific(1), config=CONFIG + added))
     assert plan.serving == (2,)
 
 

@@ -164,12 +164,12 @@ def test_a_version_that_is_or_holds_a_link_is_refused(tmp_path: Path, place: str
         os.mkfifo(tmp_path / "models" / place)
     else:
         _plant_link(tmp_path / "models" / place, target.format(outside=outside))
-    told = rf"{place} in the repository is a link, or else no plain file, and is not followed: it could lead out"
-    with pytest.raises(Refused, match=told):
+    expected = rf"{place} in the repository is a link, or else no plain file, and is not followed: it could lead out"
+    with pytest.raises(Refused, match=expected):
         _COMMANDS[command.removesuffix(" a pipe")](tmp_path / "models", _put(tmp_path / "source", _BACKEND))
 
 
-def test_verify_tells_links_and_goes_on(tmp_path: Path) -> None:
+def test_verify_reports_links_and_goes_on(tmp_path: Path) -> None:
     root, source = tmp_path / "models", _put(tmp_path / "source", _BACKEND)
     root.mkdir()
     publish(str(source), str(root), server=None, name=NAME, version=1, progress=Silent())

@@ -1,4 +1,4 @@
-"""What somebody who waits is told: a line for each step, and for what takes long a bar, or lines where none is seen."""
+"""What a waiting user reads: a line for each step, and for what takes long a bar, or lines where none is seen."""
 
 from __future__ import annotations
 
@@ -58,14 +58,14 @@ class Progress:
 
     def _lines(self, size: int) -> OnBytes:
         counting = threading.Lock()
-        done, told = 0, time.monotonic()
+        done, said_at = 0, time.monotonic()
 
         def on_bytes(count: int) -> None:
-            nonlocal done, told
+            nonlocal done, said_at
             with counting:
                 done += count
-                if done < size and time.monotonic() - told >= self._every_secs:
-                    told = time.monotonic()
+                if done < size and time.monotonic() - said_at >= self._every_secs:
+                    said_at = time.monotonic()
                     self.say(f"{size_text(done)} of {size_text(size)}")
 
         return on_bytes

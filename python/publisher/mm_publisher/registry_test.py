@@ -31,7 +31,9 @@ def test_a_registry_must_be_set(tmp_path: Path) -> None:
         fetch("models:/churn/3", tmp_path)
 
 
-def test_one_that_does_not_answer_is_told_without_its_password(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_that_does_not_answer_is_reported_without_its_password(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://ann:s3cret@127.0.0.1:9")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     with pytest.raises(Unavailable, match=r"check MLFLOW_TRACKING_URI and the credentials for it") as caught:

@@ -56,7 +56,7 @@ def test_what_there_is_not_takes_no_line() -> None:
     )
 
 
-def test_what_a_program_reads() -> None:
+def test_a_program_reads_all_of_the_report() -> None:
     assert json.loads(json.dumps(REPORT.as_dict())) == {
         "action": "published",
         "model": "irises",
@@ -81,18 +81,18 @@ def test_what_a_program_reads() -> None:
         (999_951, "1.0 MB"), (12_345_678, "12.3 MB"), (999_999_999, "1.0 GB"), (5 * 10**12, "5000.0 GB"),
     ],
 )  # fmt: skip
-def test_sizes(size: int, text: str) -> None:
+def test_sizes_are_written_in_units(size: int, text: str) -> None:
     assert size_text(size) == text
 
 
 @given(size=st.integers(0, 10**15))
-def test_a_size_is_told_to_a_twentieth(size: int) -> None:
+def test_a_size_is_exact_to_a_twentieth(size: int) -> None:
     number, unit = size_text(size).split()
     factor = {"byte": 1, "bytes": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9}[unit]
     assert abs(float(number) * factor - size) <= factor / 20 + size * 1e-9
     assert float(number) < 1000 or unit == "GB"
 
 
-def test_versions() -> None:
+def test_versions_are_listed() -> None:
     assert versions_text((1, 20)) == "1, 20"
     assert versions_text([]) == "none"

@@ -97,7 +97,7 @@ def differences(storage: Storage, model: str, version: int, files: Iterable[File
         model: the model's name.
         version: its version.
         files: what the version should consist of.
-        on_bytes: is told how many bytes more were read.
+        on_bytes: gets how many bytes more were read.
 
     Returns:
         A sentence for each file that is missing, too many, or not what it should be.
@@ -120,7 +120,7 @@ def differences(storage: Storage, model: str, version: int, files: Iterable[File
 
 
 def look_again(storage: Storage, model: str, version: int, files: Iterable[File], config_text: str) -> None:
-    """Reads once more, after a switch: somebody who writes without a lease may have come between.
+    """Reads once more, after a switch: a process that writes without a lease may have come between.
 
     Args:
         storage: the repository.

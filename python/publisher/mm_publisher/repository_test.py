@@ -36,12 +36,12 @@ def test_models_and_versions_are_found(published: Storage) -> None:
 
 
 def test_what_is_as_it_should_be_does_not_differ(published: Storage) -> None:
-    told: list[int] = []
-    assert differences(published, "m", 3, FILES, told.append) == []
-    assert sum(told) == 16
+    sizes: list[int] = []
+    assert differences(published, "m", 3, FILES, sizes.append) == []
+    assert sum(sizes) == 16
 
 
-def test_each_difference_is_told(published: Storage) -> None:
+def test_each_difference_is_reported(published: Storage) -> None:
     published.write("m/3/a.onnx", b"b.onnx")
     published.write("m/3/more", b"")
     assert differences(published, "m", 3, FILES, lambda _: None) == [

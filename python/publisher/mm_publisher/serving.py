@@ -65,7 +65,7 @@ class _OddError(Exception):
 
 
 class Server(Protocol):
-    """Whoever can tell whether a version serves."""
+    """Finds out whether a version serves."""
 
     def check(self, model: str, version: int, config: ModelConfig) -> None:
         """Makes sure, before anything is written, that it can be asked for this model at all.
@@ -137,7 +137,7 @@ class Proxy:
     def wait(self, model: str, version: int, config: ModelConfig) -> str:
         """See `Server.wait`."""
         started = time.monotonic()
-        refusals, told = 0, _NOTHING
+        refusals, last = 0, _NOTHING
         sizes = list(free_sizes(config))
         with self._client() as client:
             while (left := started + self.ready_secs - time.monotonic()) > 0:
@@ -147,15 +147,15 @@ class Proxy:
                 except (AckError, ProxyUnavailable, DeadlineExceeded, LimitExceeded, _OddError) as error:
                     detail = str(getattr(error, "detail", error))
                     late = _LATE.search(detail) is not None
-                    if told != detail and not (late and told != _NOTHING):
-                        told = detail
-                        self.say(f"version {version}: {told}")
+                    if last != detail and not (late and last != _NOTHING):
+                        last = detail
+                        self.say(f"version {version}: {last}")
                     refused = isinstance(error, (AckError, _OddError)) and not late and not _NOT_LOADED.search(detail)
                     refusals = refusals + 1 if refused else 0
                     if refusals >= _REFUSALS * len(sizes):
                         zeros = "" if self.sample else ". It was asked for inputs of zeros; give others with --sample"
                         raise NotReadyError(
-                            f"version {version} is loaded and answers with an error: {told}{zeros}"
+                            f"version {version} is loaded and answers with an error: {last}{zeros}"
                         ) from error
                 except CallError as error:
                     raise NotReadyError(f"the proxy could not be asked: {error}") from error
@@ -163,7 +163,7 @@ class Proxy:
                     return f"version {version} answered after {time.monotonic() - started:.1f} s"
                 time.sleep(min(_LOOK_SECONDS, max(left, 0)))
         raise NotReadyError(
-            f"version {version} was not ready within {self.ready_secs:g} s; the last word was: {told}. Triton's log "
+            f"version {version} was not ready within {self.ready_secs:g} s; the last word was: {last}. Triton's log "
             "says why it did not load"
         )
 

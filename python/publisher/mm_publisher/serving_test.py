@@ -38,29 +38,29 @@ def test_a_version_that_is_not_there_yet_may_be_published(proxy: FakeProxy) -> N
 
 
 @pytest.mark.parametrize(
-    ("code", "error", "told"),
+    ("code", "error", "expected"),
     [
         (grpc.StatusCode.PERMISSION_DENIED, Refused, "does not let m be asked: ann may not use model 'm'"),
         (grpc.StatusCode.UNIMPLEMENTED, Refused, "Expected: the address of the proxy, not of Triton"),
         (grpc.StatusCode.INTERNAL, Unavailable, "--no-wait publishes without asking"),
     ],
 )
-def test_who_may_not_ask_is_told_before_anything(
-    proxy: FakeProxy, code: grpc.StatusCode, error: type[Exception], told: str
+def test_who_may_not_ask_is_reported_before_anything(
+    proxy: FakeProxy, code: grpc.StatusCode, error: type[Exception], expected: str
 ) -> None:
     proxy.state.code = code
     with pytest.raises(error) as caught:
         _server(proxy).check("m", 1, MODEL)
-    assert told in str(caught.value)
+    assert expected in str(caught.value)
 
 
-def test_wrong_credentials_are_told_and_not_shown(proxy: FakeProxy) -> None:
+def test_wrong_credentials_are_reported_and_not_shown(proxy: FakeProxy) -> None:
     with pytest.raises(Refused, match="Domino does not know this credential") as caught:
         _server(proxy, credentials=ApiKey("s3cret-wrong")).check("m", 1, MODEL)
     assert "s3cret" not in str(caught.value)
 
 
-def test_no_credentials_and_no_address_are_told(proxy: FakeProxy) -> None:
+def test_no_credentials_and_no_address_are_reported(proxy: FakeProxy) -> None:
     with pytest.raises(UsageError, match="DOMINO_USER_TOKEN"):
         _server(proxy, credentials=None).check("m", 1, MODEL)
     with pytest.raises(UsageError, match="begins with a scheme; expected HOST:PORT"):
@@ -81,7 +81,7 @@ def test_a_version_is_awaited(proxy: FakeProxy) -> None:
     assert said == ["version 2: Request for unknown model: 'm' version 2 is not at ready state"]
 
 
-def test_what_triton_said_last_is_told(proxy: FakeProxy) -> None:
+def test_what_triton_said_last_is_reported(proxy: FakeProxy) -> None:
     with pytest.raises(
         NotReadyError, match=r"within 0\.5 s; .*'m' version 2 is not at ready state\. Triton's log says why"
     ):
@@ -101,7 +101,7 @@ def test_our_own_deadline_does_not_replace_what_triton_said(proxy: FakeProxy, la
     ):
         _server(proxy, ready_secs=1.5, say=say).wait("m", 2, MODEL)
     assert said == ["version 2: Request for unknown model: 'm' version 2 is not at ready state"]
-    # Nor does it count as an error of a version that is loaded; where nothing else was said, it is told.
+    # Nor does it count as an error of a version that is loaded; where nothing else was said, it is reported.
     with pytest.raises(
         NotReadyError, match=rf"not ready within 1\.5 s; the last word was: {re.escape(late)}\. Triton's"
     ):
@@ -124,7 +124,7 @@ def test_an_answer_without_the_outputs_is_not_the_version(proxy: FakeProxy) -> N
         _server(proxy).wait("m", 2, MODEL)
 
 
-def test_a_call_that_is_refused_is_told_at_once(proxy: FakeProxy) -> None:
+def test_a_call_that_is_refused_is_reported_at_once(proxy: FakeProxy) -> None:
     proxy.state.code = grpc.StatusCode.PERMISSION_DENIED
     with pytest.raises(NotReadyError, match="the proxy could not be asked: ann may not use model"):
         _server(proxy).wait("m", 2, MODEL)

@@ -33,7 +33,7 @@ def test_defaults_are_no_inputs_that_must_be_given(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("dims", "found"), [([], ()), (None, None), (["n"], (-1,))])
-def test_a_scalar_is_told_from_what_has_no_known_rank(
+def test_a_scalar_is_reported_from_what_has_no_known_rank(
     tmp_path: Path, dims: list[int | str] | None, found: tuple[int, ...] | None
 ) -> None:
     graph = open_model(_saved(through(dims)(), tmp_path)).graph

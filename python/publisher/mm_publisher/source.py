@@ -73,7 +73,7 @@ class Source:
         """Reads all files.
 
         Args:
-            on_bytes: is told how many bytes more were read.
+            on_bytes: gets how many bytes more were read.
 
         Returns:
             Each with its size and SHA-256, sorted by path.
@@ -214,7 +214,7 @@ def _of_version(config_text: str | None, version: int) -> str | None:
     try:
         return ModelConfig.parse(config_text).from_version(version).text()
     except ConfigError:
-        # Told later, with everything else that is wrong.
+        # Reported later, with everything else that is wrong.
         return config_text
 
 
@@ -239,7 +239,7 @@ def _beside_versions(
     try:
         named = ModelConfig.parse(config_text or "").own_files
     except ConfigError:
-        # Told later, with everything else that is wrong.
+        # Reported later, with everything else that is wrong.
         named = ()
     read = layout.files_in(model, without={FILE, *map(str, numbered)})
     found = {path: file for path, file in read.found.items() if any(f"{path}/".startswith(f"{of}/") for of in named)}

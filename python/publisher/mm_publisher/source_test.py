@@ -11,16 +11,9 @@ from hypothesis import strategies as st
 from mm_publisher.errors import PublisherError, Refused, UsageError
 from mm_publisher.layout import versions_in
 from mm_publisher.source import check_name, from_folder, parse_version
+from publisher_testing.models import write_files
 
 _PART = st.text(st.characters(codec="utf-8", exclude_characters="/\0"), min_size=1, max_size=12)
-
-
-def _put(folder: Path, files: dict[str, str]) -> Path:
-    for name, content in files.items():
-        path = folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(content)
-    return folder
 
 
 @given(text=st.one_of(st.text(max_size=25), st.integers().map(str)))
@@ -72,7 +65,7 @@ def test_no_file_leaves_the_version_folder(parts: list[str]) -> None:
 
 
 def test_a_link_to_a_file_is_the_file(tmp_path: Path) -> None:
-    _put(tmp_path, {"blobs/1": "weights", "m/config.pbtxt": ""})
+    write_files(tmp_path, {"blobs/1": "weights", "m/config.pbtxt": ""})
     (tmp_path / "m/model.onnx").symlink_to("../blobs/1")
     (tmp_path / "m/.cache").symlink_to("../blobs")
     assert sorted(from_folder(tmp_path / "m", name=None, version=None).files) == ["model.onnx"]
@@ -80,21 +73,21 @@ def test_a_link_to_a_file_is_the_file(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("to", ["../other", "nothing", "deep"])
 def test_no_link_is_left_out_silently(tmp_path: Path, to: str) -> None:
-    _put(tmp_path, {"other/x": "", "m/config.pbtxt": "", "m/model.onnx": "x", "m/deep/y": ""})
+    write_files(tmp_path, {"other/x": "", "m/config.pbtxt": "", "m/model.onnx": "x", "m/deep/y": ""})
     (tmp_path / "m/deep/link").symlink_to(to)
     with pytest.raises(Refused, match=r"/m has a link to a folder, or to nothing: deep/link; put there what it is"):
         from_folder(tmp_path / "m", name=None, version=None)
 
 
 def test_a_version_folder_may_be_a_link(tmp_path: Path) -> None:
-    _put(tmp_path, {"v2/model.onnx": "x", "m/config.pbtxt": "", "m/1/model.onnx": "y"})
+    write_files(tmp_path, {"v2/model.onnx": "x", "m/config.pbtxt": "", "m/1/model.onnx": "y"})
     (tmp_path / "m/2").symlink_to("../v2")
     found = from_folder(tmp_path / "m", name=None, version=2)
     assert {path: file.read_text() for path, file in found.files.items()} == {"model.onnx": "x"}
 
 
 def test_a_flat_folder_becomes_the_version_folder(tmp_path: Path) -> None:
-    folder = _put(tmp_path / "churn", {
+    folder = write_files(tmp_path / "churn", {
         "config.pbtxt": 'backend: "python"', "model.py": "x", "deep/weights.bin": "y", ".DS_Store": "z",
         ".git/config": "z", "__pycache__/model.pyc": "z",
     })  # fmt: skip
@@ -109,30 +102,32 @@ def test_a_flat_folder_becomes_the_version_folder(tmp_path: Path) -> None:
 
 
 def test_a_models_folder_gives_one_of_its_versions(tmp_path: Path) -> None:
-    folder = _put(tmp_path / "churn", {"config.pbtxt": "", "1/model.onnx": "one", "3/model.onnx": "three"})
+    folder = write_files(tmp_path / "churn", {"config.pbtxt": "", "1/model.onnx": "one", "3/model.onnx": "three"})
     assert from_folder(folder, name=None, version=3).files["model.onnx"].read_text() == "three"
     with pytest.raises(UsageError, match=r"has several versions: there are 1, 3; choose one with --version"):
         from_folder(folder, name=None, version=None)
     with pytest.raises(UsageError, match=r"has no version 2: there are 1, 3"):
         from_folder(folder, name=None, version=2)
-    assert from_folder(_put(tmp_path / "one", {"7/model.onnx": ""}), name=None, version=None).version == 7
+    assert from_folder(write_files(tmp_path / "one", {"7/model.onnx": ""}), name=None, version=None).version == 7
 
 
 def test_labels_beside_the_configuration_come_along(tmp_path: Path) -> None:
-    folder = _put(tmp_path / "m", {
+    folder = write_files(tmp_path / "m", {
         "config.pbtxt": 'output [ { name: "y" label_filename: "labels.txt" } ]', "labels.txt": "", "1/model.onnx": "",
     })  # fmt: skip
     assert sorted(from_folder(folder, name=None, version=None).files) == ["labels.txt", "model.onnx"]
 
 
 def test_files_that_versions_would_share_are_refused(tmp_path: Path) -> None:
-    folder = _put(tmp_path / "m", {"config.pbtxt": "", "tokenizer.json": "", "warmup/raw": "", "1/model.onnx": "x"})
+    folder = write_files(
+        tmp_path / "m", {"config.pbtxt": "", "tokenizer.json": "", "warmup/raw": "", "1/model.onnx": "x"}
+    )
     with pytest.raises(Refused, match=r"all versions would share, .*: tokenizer.json, warmup/raw\. Put them into"):
         from_folder(folder, name=None, version=None)
 
 
 def test_mlflows_own_files_stay_behind(tmp_path: Path) -> None:
-    folder = _put(tmp_path / "m", {
+    folder = write_files(tmp_path / "m", {
         "MLmodel": "", "conda.yaml": "", "requirements.txt": "", "metadata/x": "", "model.onnx": "x", "vocab.txt": "",
     })  # fmt: skip
     assert sorted(from_folder(folder, name=None, version=None).files) == ["model.onnx", "vocab.txt"]
@@ -141,20 +136,20 @@ def test_mlflows_own_files_stay_behind(tmp_path: Path) -> None:
 
 
 def test_names_go_before_each_other(tmp_path: Path) -> None:
-    folder = _put(tmp_path / "folder", {"config.pbtxt": 'name: "configured"', "model.onnx": "x"})
+    folder = write_files(tmp_path / "folder", {"config.pbtxt": 'name: "configured"', "model.onnx": "x"})
     assert from_folder(folder, name=None, version=None).name == "configured"
-    assert from_folder(folder, name="told", version=None).name == "told"
+    assert from_folder(folder, name="given", version=None).name == "given"
 
 
 @pytest.mark.parametrize("files", [{}, {"config.pbtxt": 'backend: "python"'}, {"1/.hidden": ""}])
 def test_nothing_to_publish_is_refused(tmp_path: Path, files: dict[str, str]) -> None:
     (tmp_path / "m").mkdir()
     with pytest.raises(Refused, match="holds no model files"):
-        from_folder(_put(tmp_path / "m", files), name=None, version=None)
+        from_folder(write_files(tmp_path / "m", files), name=None, version=None)
 
 
 def test_a_version_folder_alone_needs_a_name(tmp_path: Path) -> None:
-    folder = _put(tmp_path / "churn", {"config.pbtxt": "", "2/model.onnx": ""})
+    folder = write_files(tmp_path / "churn", {"config.pbtxt": "", "2/model.onnx": ""})
     with pytest.raises(
         UsageError, match=r"is a version's folder by its name; .* the folder above with --version 2, or"
     ):
@@ -162,7 +157,7 @@ def test_a_version_folder_alone_needs_a_name(tmp_path: Path) -> None:
     assert from_folder(folder / "2", name="churn", version=None).name == "churn"
 
 
-def test_what_is_no_folder_is_told_with_what_was_expected(tmp_path: Path) -> None:
+def test_what_is_no_folder_is_reported_with_what_was_expected(tmp_path: Path) -> None:
     (tmp_path / "model.onnx").write_text("x")
     with pytest.raises(UsageError, match=r"model.onnx is a file, not a folder; expected a folder with config.pbtxt"):
         from_folder(tmp_path / "model.onnx", name=None, version=None)
@@ -171,7 +166,7 @@ def test_what_is_no_folder_is_told_with_what_was_expected(tmp_path: Path) -> Non
 
 
 def test_a_configuration_that_is_no_text_is_refused(tmp_path: Path) -> None:
-    folder = _put(tmp_path / "m", {"model.onnx": "x"})
+    folder = write_files(tmp_path / "m", {"model.onnx": "x"})
     (folder / "config.pbtxt").write_bytes(b"\xff\xfe")
     with pytest.raises(Refused, match=r"config.pbtxt is no UTF-8 text"):
         from_folder(folder, name=None, version=None)

@@ -1,7 +1,7 @@
 """What the publisher knows of a repository: a manifest for each version and a journal for each model.
 
 They are files at the repository's root, where Triton looks at folders only. A manifest is written once, when every file
-of its version was verified; the journal is replaced as a whole, by whoever holds the model's lease.
+of its version was verified; the holder of the model's lease replaces all of the journal at once.
 """
 
 from __future__ import annotations

@@ -104,25 +104,25 @@ def test_the_other_publishers_version_stays_as_it_is(
     for moment in range(int(first), changes, _STEPS[kind]):
         target, root = prepared(f"at{moment}")
         won, between, status, err = _overtake(sources, target, root, version, moment, first=first)
-        told = f"before change {moment}: {err}"
-        assert files(root / NAME / str(version)) == _of(sources / won), told
-        assert served(root, NAME).get(version, _of(sources / "slow")) == _of(sources / won), told
+        details = f"before change {moment}: {err}"
+        assert files(root / NAME / str(version)) == _of(sources / won), details
+        assert served(root, NAME).get(version, _of(sources / "slow")) == _of(sources / won), details
         left = verify(target, progress=Silent())
         # It may be complete and not switched to yet; then nobody has, and a first version has no config.pbtxt.
-        assert left == [] or (first and won == "slow" and left == [f"{NAME}/config.pbtxt is missing"]), told
-        assert open_target(target).list(".mm-publish.scratch") == [], told
+        assert left == [] or (first and won == "slow" and left == [f"{NAME}/config.pbtxt is missing"]), details
+        assert open_target(target).list(".mm-publish.scratch") == [], details
         if won == "slow":
-            assert status in (0, 5), told
+            assert status in (0, 5), details
             continue
         overtaken += 1
         # One that was suspended before it had the lease sees what is there now.
         assert (status, True) in [
             (5, bool(re.search(r"has taken adder over|somebody else", err))),
             (3, "version 2 was published before, with other files".replace("2", str(version)) in err),
-        ], told
+        ], details
         assert "published adder" not in err
         # Not even a trace of it.
-        assert _but_leases(root) == between, told
+        assert _but_leases(root) == between, details
     assert overtaken >= changes // _STEPS[kind] // 2
 
 

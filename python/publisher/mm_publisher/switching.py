@@ -1,6 +1,6 @@
 """The switch: config.pbtxt is replaced, last of all and at once, and put back if the version does not serve.
 
-Before anything changes it is written into the journal, so that whoever comes next can finish or undo it. Each text of
+Before anything changes it is written into the journal, so that the next publisher can finish or undo it. Each text of
 config.pbtxt has a number of its own: a write that a store delays and carries out later meets a file that is no longer
 what it was to replace.
 """
@@ -54,7 +54,7 @@ class Switcher:
         storage: the repository.
         lease: of the model.
         model: its name.
-        server: who tells whether a version serves; None asks nobody.
+        server: says whether a version serves; None asks nobody.
         say: takes a line about what is being done.
     """
 

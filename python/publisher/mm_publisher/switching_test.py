@@ -1,4 +1,4 @@
-"""Whatever moment a publisher is killed at, or its store fails at: what serves is whole, and the next one cleans up."""
+"""A publisher is killed, or its store fails, at any moment: what serves is complete, and the next one cleans up."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(config_file, "_READ_AGAIN_SECS", (0.0, 0.0))
 
 
-def _check_whole(root: Path, sources: Path) -> None:
+def _check_complete(root: Path, sources: Path) -> None:
     """What config.pbtxt names is complete, to the last byte."""
     for version, found in served(root, NAME).items():
         source = sources / ("broken" if version == _BROKEN else str(version))
@@ -128,22 +128,24 @@ def _expire_lease(root: Path) -> None:
 
 @pytest.mark.parametrize("error", [Killed, Unavailable])
 @pytest.mark.parametrize("scenario", _SCENARIOS)
-def test_at_every_moment(tmp_path: Path, sources: Path, scenario: str, error: type[BaseException]) -> None:
-    counted, _, root = _disturb(tmp_path / "whole", sources, scenario, None, after=False, error=error)
-    _check_whole(root, sources)
+def test_a_publisher_stopped_at_any_moment_leaves_what_serves_complete(
+    tmp_path: Path, sources: Path, scenario: str, error: type[BaseException]
+) -> None:
+    counted, _, root = _disturb(tmp_path / "undisturbed", sources, scenario, None, after=False, error=error)
+    _check_complete(root, sources)
     assert counted.changes >= 3
     for moment in range(counted.changes):
         for after in (False, True):
             case = tmp_path / f"{moment}-{after}"
             before, _ = _SCENARIOS[scenario]
             _, _, root = _disturb(case, sources, scenario, moment, after=after, error=error)
-            # Whoever serves goes on serving.
-            _check_whole(root, sources)
+            # What served goes on serving.
+            _check_complete(root, sources)
             assert not before or served(root, NAME), case.name
             _expire_lease(root)
             _publish(root, sources / "9", 9)
             assert max(served(root, NAME)) == 9
-            _check_whole(root, sources)
+            _check_complete(root, sources)
             records = Records(open_target(str(root)))
             # A version by hand has no manifest, and a killed `retire` is finished by the same command.
             left = [text for text in verify(str(root), progress=Silent()) if "not published by mm-publish" not in text]

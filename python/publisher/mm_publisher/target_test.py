@@ -19,7 +19,7 @@ from mm_publisher.target import open_target
         ("s3://my.bucket-1/triton/ns/name/models/", "s3://my.bucket-1/triton/ns/name/models"),
     ],
 )
-def test_s3(target: str, url: str) -> None:
+def test_an_s3_target_is_a_bucket_and_a_prefix(target: str, url: str) -> None:
     storage = open_target(target)
     assert isinstance(storage, S3)
     assert storage.url == url
@@ -33,7 +33,7 @@ def test_what_is_no_bucket_and_prefix_is_refused(target: str) -> None:
         open_target(target)
 
 
-def test_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_path_is_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     storage = open_target("~")
     assert isinstance(storage, Folder)

@@ -51,7 +51,7 @@ def test_a_model_that_does_not_take_what_it_says_is_refused(tmp_path: Path) -> N
         run_once(open_model(_convolution(tmp_path, "h", "w")), _config("1, 1, 3, 3"))
 
 
-def test_where_no_size_works_that_is_told_and_no_more(tmp_path: Path) -> None:
+def test_where_no_size_works_that_is_reported_and_no_more(tmp_path: Path) -> None:
     node = helper.make_node("Reshape", ["X", "S"], ["Y"])
     shape = {"S": np.array([7], np.int64)}
     model = graph({"X": (TensorProto.FLOAT, ["n"])}, {"Y": (TensorProto.FLOAT, [7])}, [node], shape)
@@ -65,7 +65,7 @@ def test_where_no_size_works_that_is_told_and_no_more(tmp_path: Path) -> None:
     )
 
 
-def test_without_a_runtime_that_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_runtime_that_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     onnx.save(adder(1.0), tmp_path / "model.onnx")
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     assert "there is no onnxruntime here (pip install" in run_once(open_model(tmp_path / "model.onnx"), _CONFIG)

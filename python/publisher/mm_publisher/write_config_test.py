@@ -82,7 +82,7 @@ def test_a_tensor_of_the_batch_alone_is_reshaped_and_a_scalar_is_not() -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "told"),
+    ("options", "expected"),
     [
         (ConfigOptions(preferred_batch_sizes=(4,)), "add --dynamic-batching"),
         (ConfigOptions(max_queue_delay_us=4), "add --dynamic-batching"),
@@ -90,8 +90,8 @@ def test_a_tensor_of_the_batch_alone_is_reshaped_and_a_scalar_is_not() -> None:
         (ConfigOptions(dynamic_batching=True, preferred_batch_sizes=(9,)), "from 1 to max_batch_size, which is 8"),
     ],
 )
-def test_options_that_contradict_each_other_are_refused(options: ConfigOptions, told: str) -> None:
-    with pytest.raises(UsageError, match=told):
+def test_options_that_contradict_each_other_are_refused(options: ConfigOptions, expected: str) -> None:
+    with pytest.raises(UsageError, match=expected):
         write_config(_graph(-1, 3), "m", options)
 
 
@@ -102,15 +102,15 @@ def test_a_batch_needs_a_free_dimension() -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "told"),
+    ("value", "expected"),
     [
         (Value("y", "", "a sequence", None), r"'y' is a sequence; for scikit-learn classifiers: .*zipmap"),
         (Value("y", "", "of ONNX type COMPLEX64", (1,)), "'y' is of ONNX type COMPLEX64"),
         (Value("y", "FP32", "FP32", None), "'y' has no shape in the graph; run onnx.shape_inference"),
     ],
 )
-def test_what_no_configuration_can_say_is_refused(value: Value, told: str) -> None:
-    with pytest.raises(Refused, match=told):
+def test_what_no_configuration_can_say_is_refused(value: Value, expected: str) -> None:
+    with pytest.raises(Refused, match=expected):
         write_config(Graph(_graph(1).inputs, {"y": value}), "m", ConfigOptions())
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -33,8 +34,8 @@ def graph(
     made = helper.make_graph(
         nodes,
         "test",
-        [value(name, *told) for name, told in inputs.items()],
-        [value(name, *told) for name, told in outputs.items()],
+        [value(name, *spec) for name, spec in inputs.items()],
+        [value(name, *spec) for name, spec in outputs.items()],
         [numpy_helper.from_array(array, name) for name, array in (constants or {}).items()],
     )
     model = helper.make_model(made, opset_imports=[helper.make_opsetid("", OPSET)])
@@ -68,4 +69,13 @@ def write_broken(folder: Path) -> Path:
     folder.mkdir(parents=True)
     (folder / "model.py").write_text(BROKEN)
     (folder / "config.pbtxt").write_text(CONFIG.replace("onnxruntime", "python"))
+    return folder
+
+
+def write_files(folder: Path, files: Mapping[str, str]) -> Path:
+    """Writes files into a folder, by their paths in it; returns the folder."""
+    for name, content in files.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(content)
     return folder

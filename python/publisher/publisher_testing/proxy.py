@@ -71,8 +71,8 @@ class FakeProxy(pb_grpc.MultimodalServiceServicer):
             text = self.state.error.format(version=version)
             message = f'{{"error": "{text}", "backend": "triton"}}'
             return pb.Ack(correlation_id=cid, status=pb.INTERNAL, message=message, final=True)
-        told = ", ".join(
+        described = ", ".join(
             f'"{spec.name}": {"{}" if spec.name in outputs else """{"error": "missing"}"""}' for spec in control.outputs
         )
-        message = f'{{"model_version": "{version}", "outputs": {{{told}}}}}'
+        message = f'{{"model_version": "{version}", "outputs": {{{described}}}}}'
         return pb.Ack(correlation_id=cid, status=pb.OK, message=message, final=True)

@@ -28,11 +28,6 @@ def _start(values: str, name: str = "START") -> str:
     return f'control_input [ {{ name: "{name}" control [ {{ kind: CONTROL_SEQUENCE_START {values} }} ] }} ]'
 
 
-def _initial(text: str) -> str:
-    state = 'input_name: "S" output_name: "T" data_type: TYPE_FP32 dims: [ 1, -1 ]'
-    return _GOOD + f"sequence_batching {{ state [ {{ {state} {text} }} ] }}\n"
-
-
 def _warm(text: str) -> str:
     return _GOOD + f'model_warmup [ {{ name: "w" {text} }} ]\n'
 

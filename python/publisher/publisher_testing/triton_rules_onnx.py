@@ -65,17 +65,6 @@ def stateful(before: str = "SUM", after: str = "NEXT") -> onnx.ModelProto:
                  {"ONE": np.array([[1]], np.float32)})  # fmt: skip
 
 
-def two_states() -> onnx.ModelProto:
-    """A state "h" that comes from "out_1" and a state "c" that comes from "out_2"."""
-    tensor: tuple[int, Dims | None] = (_FLOAT, ["batch", 1])
-    nodes = [
-        helper.make_node("Add", ["X", "h"], ["out_1"]),
-        helper.make_node("Sub", ["X", "c"], ["out_2"]),
-        helper.make_node("Add", ["out_1", "out_2"], ["Y"]),
-    ]
-    return graph(dict.fromkeys("Xhc", tensor), dict.fromkeys(("Y", "out_1", "out_2"), tensor), nodes)
-
-
 def ragged() -> onnx.ModelProto:
     """Y is X + the number of elements that END tells, both in one row: FP32 [-1]."""
     row: tuple[int, Dims | None] = (_FLOAT, ["n"])

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 _LOG = logging.getLogger(__name__)
 _STDOUT = 1
 _EVERY_SECS = 0.1
+_AT_ONCE_BYTES = 64 * 1024
 _MOST_WAITING_BYTES = 8 * 1024 * 1024
 
 
@@ -93,29 +94,40 @@ class LineSink:
             with self._changed:
                 # Not woken by each line: a thread that wakes takes the interpreter from a call that is being answered.
                 closed = self._changed.wait_for(lambda: self._closed, _EVERY_SECS)
-            while (line := self._next()) is not None:
-                self._write(line)
+            while lines := self._next():
+                self._write(lines)
 
-    def _next(self) -> bytes | None:
+    def _next(self) -> list[bytes]:
+        """The lines that are written next, in one call of the system: that costs more than a line does."""
         with self._changed:
-            if not self._lines:
-                return None
-            line = self._lines.popleft()
-            self._waiting_bytes -= len(line)
-            return line
+            lines: list[bytes] = []
+            size = 0
+            while self._lines and (not lines or size + len(self._lines[0]) <= _AT_ONCE_BYTES):
+                lines.append(self._lines.popleft())
+                size += len(lines[-1])
+            self._waiting_bytes -= size
+            return lines
 
-    def _write(self, line: bytes) -> None:
+    def _write(self, lines: list[bytes]) -> None:
+        left = b"".join(lines)
         try:
-            while line:
-                line = line[os.write(self._fd, line) :]
+            while left:
+                left = left[os.write(self._fd, left) :]
         except OSError:
+            # The line that was cut off is lost, too.
+            lost, bytes_lost = 0, 0
+            while bytes_lost < len(left):
+                lost += 1
+                bytes_lost += len(lines[-lost])
             with self._changed:
-                self._drop()
+                self._written += len(lines) - lost
+                self._drop(lost)
         else:
             with self._changed:
-                self._written += 1
+                self._written += len(lines)
 
-    def _drop(self) -> None:
-        self._dropped += 1
-        if self._dropped == 1:
+    def _drop(self, lines: int = 1) -> None:
+        first = not self._dropped
+        self._dropped += lines
+        if first:
             _LOG.error("%s: lines are being dropped; their reader is slow or gone", self._name)

@@ -55,6 +55,17 @@ def boolean(text: str) -> bool:
         raise ValueError("expected true or false") from None
 
 
+def one_of(*names: str) -> Callable[[str], str]:
+    """Parser of one of some names, in lower case."""
+
+    def parse(text: str) -> str:
+        if text not in names:
+            raise ValueError(f"expected one of {', '.join(names)}")
+        return text
+
+    return parse
+
+
 def log_level(text: str) -> str:
     """A level of `logging`, in any case."""
     levels = ("DEBUG", "INFO", "WARNING", "ERROR")

@@ -31,6 +31,7 @@ class Setting:
         parse: makes the value out of the text; raises ValueError with what was expected.
         description: a sentence for the operator.
         needs: the settings without which it means nothing.
+        formerly: names that the variable had before; set, they are refused.
     """
 
     env: str
@@ -39,11 +40,26 @@ class Setting:
     parse: Callable[[str], Any]
     description: str
     needs: tuple[str, ...] = ()
+    formerly: tuple[str, ...] = ()
 
 
-def setting(default: str | None, parse: Callable[[str], Any], description: str, needs: tuple[str, ...] = ()) -> Any:
+def setting(
+    default: str | None,
+    parse: Callable[[str], Any],
+    description: str,
+    needs: tuple[str, ...] = (),
+    formerly: tuple[str, ...] = (),
+) -> Any:
     """A field of a dataclass of settings; the arguments are those of `Setting`."""
-    return dataclasses.field(metadata={"default": default, "parse": parse, "description": description, "needs": needs})
+    return dataclasses.field(
+        metadata={
+            "default": default,
+            "parse": parse,
+            "description": description,
+            "needs": needs,
+            "formerly": formerly,
+        }
+    )
 
 
 def table(settings: type) -> tuple[Setting, ...]:
@@ -62,12 +78,14 @@ def load(settings: type[S], environment: Mapping[str, str]) -> S:
         environment: texts by the names of variables; what no row names is ignored.
 
     Raises:
-        SettingsError: with one line for each setting that is missing or wrong.
+        SettingsError: with one line for each setting that is missing, wrong or set by a former name.
     """
     given = {env: text.strip() for env, text in environment.items() if text.strip()}
     values: dict[str, Any] = {}
     problems = []
     for row in table(settings):
+        # Ignored, a limit that was set under its former name would be the default without a word.
+        problems += [f"{old} is set: it is {row.env} now; set that instead" for old in row.formerly if old in given]
         text = given.get(row.env, row.default)
         if text is None:
             problems.append(f"{row.env} is not set: {row.description}")

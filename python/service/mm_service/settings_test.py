@@ -15,7 +15,7 @@ class Lockable:
 
 @dataclass(frozen=True)
 class Glazed:
-    panes: int = setting("2", parse.integer(1, 4), "How many panes.")
+    panes: int = setting("2", parse.integer(1, 4), "How many panes.", formerly=("LIGHTS", "WINDOWS"))
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,14 @@ def test_all_that_is_wrong_is_listed_at_once_whichever_class_has_the_row() -> No
         "PANES is '5': expected a whole number from 1 to 4",
         "STREET is not set: Where it stands.",
     ]
+
+
+@pytest.mark.parametrize("panes", [{}, {"PANES": "4"}])
+def test_a_former_name_is_refused_and_the_new_one_named(panes: dict[str, str]) -> None:
+    with pytest.raises(SettingsError) as caught:
+        load(House, {"STREET": "Elm", "WINDOWS": "3", **panes})
+    assert str(caught.value) == "WINDOWS is set: it is PANES now; set that instead"
+    assert load(House, {"STREET": "Elm", "WINDOWS": " "}).panes == 2
 
 
 def test_help_has_a_line_for_each_row() -> None:

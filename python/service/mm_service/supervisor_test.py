@@ -92,7 +92,7 @@ def test_a_signal_ends_the_wait_also_where_it_came_before(name: str) -> None:
 
 
 def test_all_threads_run_from_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
-    workers = Workers(8, "worker", setting="MAX_STREAMS")
+    workers = Workers(8, "worker", setting="MAX_CALLS")
 
     def no_more(_: threading.Thread) -> None:
         raise RuntimeError("can't start new thread")
@@ -116,7 +116,7 @@ def test_a_machine_that_gives_too_few_threads_is_named_at_the_start(monkeypatch:
 
     monkeypatch.setattr(threading.Thread, "start", few)
     with pytest.raises(RuntimeError) as caught:
-        Workers(8, "worker", setting="MAX_STREAMS")
+        Workers(8, "worker", setting="MAX_CALLS")
     assert str(caught.value) == (
-        "the machine gives no 8 threads for worker; raise its limit of processes (pids), or lower MAX_STREAMS"
+        "the machine gives no 8 threads for worker; raise its limit of processes (pids), or lower MAX_CALLS"
     )

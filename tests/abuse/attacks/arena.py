@@ -25,7 +25,7 @@ from devstack.child import Child
 from devstack.ports import ADDRESS, free_ports
 from devstack.proxy import python_environment
 from devstack.triton import Triton
-from devstack.triton_site import triton_site
+from devstack.triton_wheels import triton_wheels
 
 _MODELS = {
     GOOD_MODEL: models.identity_name("FP32"),
@@ -145,7 +145,6 @@ class Arena:
                 time.sleep(_SAMPLE_SECS)
                 outcome.peak_bytes = max(outcome.peak_bytes, proxy.resident_bytes("VmHWM"))
                 if outcome.peak_bytes > _FAR_OVER * outcome.bound_bytes:
-                    outcome.stopped_early = True
                     break
             calls = good.take()
             outcome.attack = attacker.stop()
@@ -297,7 +296,7 @@ def running(folder: Path, pace: Pace) -> Iterator[Arena]:
         models.MODELS[model].write(folder / "models" / name)
     (port,) = free_ports([0])
     with (
-        Triton(folder / "models", triton_site(), log=folder / "triton.log") as triton,
+        Triton(folder / "models", triton_wheels(), log=folder / "triton.log") as triton,
         Child(
             [sys.executable, "-P", "-m", "attacks.front_end", str(port)],
             env=python_environment(),

@@ -13,7 +13,7 @@ from attacks.strangers import Attack, connect
 from attacks.world import IDENTITY, MB, Tally, Target
 from multimodal_contract import CHAT_METHOD, SEND_UNARY_METHOD
 
-# Beyond MAX_STREAMS, on connections of which each has no more calls than a server may allow one.
+# Beyond MAX_CALLS, on connections of which each has no more calls than a server may allow one.
 _CONNECTIONS, _CALLS_EACH = 12, 32
 _NO_WINDOW = {INITIAL_WINDOW_SIZE: 0}
 _LARGE_WINDOW = {INITIAL_WINDOW_SIZE: 1 << 30}
@@ -28,7 +28,7 @@ def _block(target: Target, method: str, *headers: tuple[str, str]) -> bytes:
 
 
 def idle_calls(method: str) -> Attack:
-    """Calls that send their headers and never a message, more than MAX_STREAMS."""
+    """Calls that send their headers and never a message, more than MAX_CALLS."""
 
     def attack(target: Target, tally: Tally) -> None:
         block = _block(target, method)

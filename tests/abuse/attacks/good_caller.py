@@ -211,7 +211,7 @@ class AcceptedPacket:
         self, stub: pb_grpc.MultimodalServiceStub, metadata: tuple[tuple[str, str], ...], timeout: float
     ) -> None:
         packets_sent: queue.SimpleQueue[pb.DataPacket] = queue.SimpleQueue()
-        # Once the first has its Ack, the second has been read: a stream's window has room for both.
+        # Once the first has its Ack, the second has been read: a stream's window takes both.
         for cid, seconds in (("first", 0.3), ("second", _ACCEPTED_SECS)):
             packets_sent.put(packets.slow(bytes(4), seconds, model=GOOD_SLOW_MODEL, cid=cid))
         self._call = stub.Chat(iter(packets_sent.get, None), metadata=metadata)

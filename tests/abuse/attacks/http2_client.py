@@ -168,12 +168,12 @@ class Connection:
         """
         sent = 0
         while sent < len(body) and time.monotonic() < until:
-            room = min(self._window, self._windows.get(stream, self._stream_window), self._frame_bytes)
-            if room <= 0 or self.answer(stream).ended:
+            allowed = min(self._window, self._windows.get(stream, self._stream_window), self._frame_bytes)
+            if allowed <= 0 or self.answer(stream).ended:
                 if self.answer(stream).ended or not self.pump(0.1):
                     break
                 continue
-            piece = body[sent : sent + room]
+            piece = body[sent : sent + allowed]
             sent += len(piece)
             self.send(self._counted(stream, piece, END_STREAM if end and sent == len(body) else 0))
             self.pump(0)

@@ -74,7 +74,6 @@ class Outcome:
         missing: what was not as before when the time was up.
         drain: where SIGTERM was tried.
         died: the end of the proxy's log, where it ended by itself.
-        stopped_early: the attack was stopped since the proxy was far over its bound.
         triton_died: Triton ended meanwhile, by the attack's own hand or by itself: its stream of answers is not sound
             with many small requests at once (docs/benchmark.md). What callers then lose is Triton's.
     """
@@ -92,7 +91,6 @@ class Outcome:
     missing: Sequence[str] = ()
     drain: Drain | None = None
     died: str | None = None
-    stopped_early: bool = False
     triton_died: bool = False
 
     def problems(self, *, timed: bool) -> list[str]:
@@ -102,11 +100,10 @@ class Outcome:
             timed: whether times are held against the bounds, too: a busy machine is not the proxy's fault.
         """
         found = list(self._lost())
-        if not self.row.engine:
-            if self.peak_bytes > self.bound_bytes:
-                found.append(f"memory {_mb(self.peak_bytes)} MiB, bound {_mb(self.bound_bytes)}")
-            if timed:
-                found += self._late()
+        if self.peak_bytes > self.bound_bytes:
+            found.append(f"memory {_mb(self.peak_bytes)} MiB, bound {_mb(self.bound_bytes)}")
+        if timed:
+            found += self._late()
         if self.recovered_secs is None and self.died is None:
             found.append(f"not as before: {'; '.join(self.missing)}")
         return found + (self.drain.problems() if self.drain is not None else [])
@@ -149,7 +146,6 @@ def line(outcome: Outcome) -> list[str]:
     good, newcomers, health, drain = outcome.good, outcome.newcomers, outcome.health, outcome.drain
     recovered = "no" if outcome.recovered_secs is None else f"{outcome.recovered_secs:.1f}"
     problems = outcome.problems(timed=True)
-    engine = f"waits for the engine: {outcome.row.engine}" if outcome.row.engine else ""
     return [
         outcome.row.name,
         outcome.row.who,
@@ -168,7 +164,7 @@ def line(outcome: Outcome) -> list[str]:
         f"{outcome.before.files} → {outcome.after.files}",
         recovered,
         "" if drain is None else _drained(drain),
-        "; ".join(filter(None, [engine, *problems])) or "holds",
+        "; ".join(problems) or "holds",
     ]
 
 
@@ -186,7 +182,7 @@ def listed(rows: Sequence[Row]) -> str:
     """The table of attacks and bounds."""
     formula = "the chart's formula"
     return _table(
-        ("attack", "by", "what", "memory", "p99 s", "health s", "as before after s", "waits for the engine"),
+        ("attack", "by", "what", "memory", "p99 s", "health s", "as before after s"),
         [
             [
                 row.name,
@@ -196,7 +192,6 @@ def listed(rows: Sequence[Row]) -> str:
                 f"{row.p99_secs:g}",
                 f"{row.health_secs:g}",
                 f"{row.recovery_secs:g}",
-                row.engine,
             ]
             for row in rows
         ],

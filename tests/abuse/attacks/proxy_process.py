@@ -27,7 +27,7 @@ _PORT_ATTEMPTS = 3
 _LOG_TAIL_BYTES = 4000
 # What the chart's values.yaml says of packets and answers: proxy.memory.
 _LARGEST_PACKET_MB, _LARGEST_ANSWER_MB = 5, 3
-# An idle proxy, what lies between the allocator's pieces, and a stream's HTTP/2 window: triton_proxy/budget.py.
+# An idle proxy, what lies between the allocator's pieces, and a stream's HTTP/2 window: `Budget`.
 _IDLE_MB, _PIECES_MB, _HTTP2_WINDOW_MB = 100, 150, 8
 # By the chart: what the kubelet gives a pod after SIGTERM, beside DRAIN_SECS.
 _GRACE_SECS = 10.0
@@ -37,9 +37,9 @@ _ESTABLISHED, _CLOSE_WAIT = "01", "08"
 def memory_bound_bytes(settings: Settings) -> int:
     """Most resident memory of a proxy with these settings, by the formula from which the chart makes the pod's limit.
 
-    Source: triton_proxy/budget.py, and `domino-triton.proxyMemory` in the chart's proxy/_memory.tpl.
+    Source: triton_proxy/admission/budget.py, and `domino-triton.proxyMemory` in the chart's proxy/_memory.tpl.
     """
-    usual = settings.max_streams * (_LARGEST_PACKET_MB + 2 * _LARGEST_ANSWER_MB + _HTTP2_WINDOW_MB)
+    usual = settings.max_calls * (_LARGEST_PACKET_MB + 2 * _LARGEST_ANSWER_MB + _HTTP2_WINDOW_MB)
     hostile = settings.max_calls_per_principal * (settings.max_message_mb + _HTTP2_WINDOW_MB)
     return (_IDLE_MB + _PIECES_MB + settings.max_mb_in_flight + max(usual, hostile)) * MB
 

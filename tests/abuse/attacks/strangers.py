@@ -205,7 +205,7 @@ def garbage_credentials(target: Target, tally: Tally) -> None:
             return f"{BREAKS_THE_FRONT_END}-{number}" + "B" * _spread(number, 200)
         return f"{number}" + "C" * _spread(number, LONGEST_CREDENTIAL // 2)
 
-    # Few at a time: a proxy has places for them and for those who come meanwhile with good ones.
+    # Few at a time: a proxy has places for them and for callers that come meanwhile with good ones.
     _flood_of_calls(target, tally, _credentials(garbage), 4, connections=2)
 
 

@@ -62,7 +62,7 @@ class Authorization:
         self._identities = Identities(domino_host)
 
     async def check(self, request: Any, _: object) -> Any:
-        """Lets in whom Domino knows."""
+        """Lets in the principals that Domino knows."""
         key = request.attributes.request.http.headers.get(API_KEY_HEADER, "")
         name = self._identities.remembered(key) or await asyncio.to_thread(self._identities.ask, key)
         response = CheckResponse()

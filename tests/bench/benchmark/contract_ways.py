@@ -77,8 +77,8 @@ def _output(ack: pb.Ack) -> Array:
     message = json.loads(ack.message)
     if ack.status != pb.OK:
         raise ValueError(message["error"])
-    told = message["outputs"][OUTPUT]
-    return np.frombuffer(base64.b64decode(told["b64"]), np.float32).reshape(told["shape"])
+    output = message["outputs"][OUTPUT]
+    return np.frombuffer(base64.b64decode(output["b64"]), np.float32).reshape(output["shape"])
 
 
 class NewUnary:

@@ -21,7 +21,7 @@ BUSY = 64
 IDLE = (1, 200)
 PACKETS = 100_000
 # Beside the busy and the idle streams there is the one that memory is watched with.
-SETTINGS: Mapping[str, str] = {"MAX_STREAMS": "512", "MAX_CALLS_PER_PRINCIPAL": "512"}
+SETTINGS: Mapping[str, str] = {"MAX_CALLS": "512", "MAX_CALLS_PER_PRINCIPAL": "512"}
 _SIZE = SIZES["1kb"]
 _WINDOW = 8
 _CHUNK_SECS = 2.0
@@ -109,7 +109,7 @@ def markdown(growth: Growth) -> str:
     """Returns the two tables."""
     fewest, most = (growth.per_second[count] for count in IDLE)
     share = ratio(most, fewest)
-    told = f"{share.median:.3f} ({share.least:.3f} to {share.most:.3f})"
+    range_text = f"{share.median:.3f} ({share.least:.3f} to {share.most:.3f})"
     grown_mb = growth.memory[-1][1] - growth.memory[0][1]
     lines = [
         "# Growth\n",
@@ -120,7 +120,7 @@ def markdown(growth: Growth) -> str:
             f"| {count} | {statistics.median(rounds):.1f} | {min(rounds):.1f} to {max(rounds):.1f} |"
             for count, rounds in growth.per_second.items()
         ),
-        f"\n{IDLE[1]} over {IDLE[0]} idle, round by round: {told}; target 0.9 to 1.1.\n",
+        f"\n{IDLE[1]} over {IDLE[0]} idle, round by round: {range_text}; target 0.9 to 1.1.\n",
         f"## Memory of the proxy over {PACKETS} packets of 1 KB\n",
         "| packets | resident MiB |",
         "|---|---|",

@@ -1,7 +1,7 @@
 """The straightforward proxy: `naive PORT`, with TRITON_URL and DOMINO_HOST in the environment.
 
-A blocking server on generated stubs; packets parsed whole, tritonclient towards Triton, outputs as base64 in JSON, one
-packet of a stream after another.
+A blocking server on generated stubs; packets parsed at once, tritonclient towards Triton, outputs as base64 in JSON,
+one packet of a stream after another.
 """
 
 from __future__ import annotations

@@ -63,7 +63,7 @@ def command(program: Path, folder: Path, port: int, triton: str) -> list[str]:
         The command that runs it in the foreground.
     """
     folder.mkdir()
-    # Otherwise its worker gives root up for somebody who may not write into the folder.
+    # Otherwise its worker gives root up for a user that may not write into the folder.
     user = "user root;" if os.geteuid() == 0 else ""
     config = folder / "nginx.conf"
     config.write_text(_CONFIG.format(user=user, folder=folder, port=port, triton=triton))

@@ -70,8 +70,8 @@ def _interest(interest: Interest) -> str:
         "|---|---|---|---|",
     ]
     for path, below, ratio in interest.rows:
-        told = f"{ratio.median:.2f} | {ratio.least:.2f} to {ratio.most:.2f}" if ratio else "failed | see below"
-        lines.append(f"| {path} | {below} | {told} |")
+        cell = f"{ratio.median:.2f} | {ratio.least:.2f} to {ratio.most:.2f}" if ratio else "failed | see below"
+        lines.append(f"| {path} | {below} | {cell} |")
     return "\n".join(lines) + "\n"
 
 
@@ -87,8 +87,8 @@ def _table(rows: Sequence[Mapping[str, Any]]) -> str:
 def _line(row: Mapping[str, Any]) -> str:
     if reason := row.get("error") or row.get("absent"):
         word = "failed" if "error" in row else "absent"
-        told = " ".join(reason.split()).replace("|", "/")
-        return f"| {row['path']} | {word}: {told} " + "| " * len(_COLUMNS[1:]) + "|"
+        cell = " ".join(reason.split()).replace("|", "/")
+        return f"| {row['path']} | {word}: {cell} " + "| " * len(_COLUMNS[1:]) + "|"
     values = [_value(row, name, digits) for _, name, digits in _COLUMNS]
     return f"| {row['path']} | " + " | ".join(values) + " |"
 

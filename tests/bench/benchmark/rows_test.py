@@ -62,7 +62,7 @@ def test_what_is_absent_has_a_row_for_each_cell_with_the_reason() -> None:
     assert [(row["in_flight"], row["absent"]) for row in made] == [(8, reason), (64, reason)]
 
 
-def test_names_of_paths() -> None:
+def test_a_prefix_names_paths() -> None:
     assert [path.name for path in paths.named(["ours_new_stream", "direct"])] == [
         *("direct_unary", "direct_async", "direct_stream", "ours_new_stream")
     ]

@@ -19,7 +19,7 @@ from devstack.domino import DominoStandIn
 from devstack.ports import ADDRESS, free_ports
 from devstack.proxy import Proxy, python_environment
 from devstack.triton import Triton
-from devstack.triton_site import triton_site
+from devstack.triton_wheels import triton_wheels
 
 _START_SECS = 20.0
 _USER = "ada"
@@ -79,7 +79,7 @@ def running(folder: Path, wanted: Collection[str], settings: Mapping[str, str]) 
         domino = stack.enter_context(DominoStandIn())
         key = f"s3cret-{secrets.token_urlsafe(24)}"
         domino.add_user(_USER, api_key=key)
-        triton = stack.enter_context(Triton(folder / "models", triton_site(), log=folder / "triton.log"))
+        triton = stack.enter_context(Triton(folder / "models", triton_wheels(), log=folder / "triton.log"))
         triton.wait_ready()
         hops = {DIRECT: Hop(triton.grpc_url, frozenset())}
         servers = _Servers(stack, folder, triton.grpc_url, domino.url)
@@ -98,8 +98,8 @@ def running(folder: Path, wanted: Collection[str], settings: Mapping[str, str]) 
         if OURS in wanted:
             before = processes.children(os.getpid())
             proxy = stack.enter_context(Proxy(triton.grpc_url, domino.url, log=folder / "proxy.log", settings=settings))
-            leash = processes.children(os.getpid()) - before
-            hops[OURS] = Hop(proxy.addr, frozenset(child for pid in leash for child in processes.children(pid)))
+            supervisors = processes.children(os.getpid()) - before
+            hops[OURS] = Hop(proxy.addr, frozenset(child for pid in supervisors for child in processes.children(pid)))
         yield Stand(triton, hops, absent, key)
 
 

@@ -43,7 +43,7 @@ def test_every_path_answers_rightly_or_is_absent(monkeypatch: pytest.MonkeyPatch
         outcome = busy.run(Load(1024, 2, 0.05, check=True))
         assert (outcome.error, len(outcome.latencies_ms) > 0) == (None, True)
 
-        # A failure is told, and is not that of those that come after it.
+        # A failure is reported, and is not that of those that come after it.
         running.triton.kill()
         again = measure_rounds(
             bench,

@@ -19,7 +19,7 @@ class Sample:
         elapsed_secs: from the first request to the last answer.
         cpu_secs: by role.
         peak_mb: peak of resident memory by role, in MiB.
-        peak_is_own: whether the peaks are of this measurement, not of the processes' whole lives.
+        peak_is_own: whether the peaks are of this measurement, not of the processes' lives.
     """
 
     latencies_ms: list[float]

@@ -90,5 +90,5 @@ class Idle:
             for result in self._client.stream(requests()):
                 result.raise_for_status()
                 self._told.put(None)
-        except Exception as error:  # noqa: BLE001  told where the streams are opened
+        except Exception as error:  # noqa: BLE001  reported where the streams are opened
             self._told.put(error)

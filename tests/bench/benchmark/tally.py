@@ -123,25 +123,25 @@ def in_threads(load: Load, call: Callable[[Array], Array]) -> Outcome:
 
 
 class Window:
-    """Room for so many requests, for clients that send in one place and hear in another."""
+    """So many requests at once, for clients that send in one place and hear in another."""
 
     def __init__(self, tally: Tally, size: int) -> None:
         self._tally = tally
         self._size = size
-        self._room = threading.Semaphore(size)
+        self._free = threading.Semaphore(size)
 
     def wait(self) -> bool:
-        """Waits for room; whether another request may begin, which then has the place."""
+        """Waits for a free place; whether another request may begin, which then has it."""
         if not self._take():
             return False
         if self._tally.open:
             return True
-        self._room.release()
+        self._free.release()
         return False
 
     def leave(self) -> None:
         """A request is done."""
-        self._room.release()
+        self._free.release()
 
     def drain(self) -> None:
         """Waits until nothing is under way."""
@@ -150,7 +150,7 @@ class Window:
                 return
 
     def _take(self) -> bool:
-        if self._room.acquire(timeout=TIMEOUT_SECS):
+        if self._free.acquire(timeout=TIMEOUT_SECS):
             return True
         self._tally.failed(f"an answer is missing after {TIMEOUT_SECS:g} s")
         return False

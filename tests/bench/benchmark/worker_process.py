@@ -38,7 +38,7 @@ class Worker:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=errors,
-                # Ctrl-C is for the one who started it all.
+                # Ctrl-C is for the process that started it all.
                 start_new_session=True,
                 text=True,
             )

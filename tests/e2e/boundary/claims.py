@@ -68,7 +68,7 @@ class Answer:
 
     Attributes:
         outcome: how it ended.
-        who: who answered, "" where nobody did.
+        who: name of the end that answered, "" where none did.
         detail: the probe's words about a failure.
     """
 
@@ -88,7 +88,7 @@ class Dial:
 
     @property
     def connected(self) -> bool:
-        """Whether it connected, and to whom it wanted."""
+        """Whether it connected, and to the end that it wanted."""
         return self.answer.outcome is Outcome.CONNECTED and self.answer.who.startswith(self.target.who)
 
 

@@ -34,7 +34,7 @@ def test_each_expectation_is_met_by_one_outcome_only(outcome: Outcome, expected:
 
 
 @given(outcomes, st.text(max_size=8))
-def test_connected_is_met_by_the_one_who_was_asked_for(outcome: Outcome, who: str) -> None:
+def test_connected_is_met_by_the_target_that_was_asked_for(outcome: Outcome, who: str) -> None:
     claim, *_ = judge("g", [client(Expected.CONNECTED, outcome, who)])
     assert claim.held is (outcome is Outcome.CONNECTED and who.startswith("triton"))
     good, *_ = judge("g", [connected("a client", TRITON)])
@@ -58,7 +58,7 @@ REACHED_NOBODY = "a client reached nobody in this round"
         (TWINS[1:], [REACHED_NOBODY]),
         # The same target by another address is another way, with rules of its own.
         ([TWINS[0], connected("the proxy", dataclasses.replace(TRITON, way="DNS name"))], [NOBODY_REACHED]),
-        # Who answers in the target's place is no twin.
+        # An end that answers in the target's place is no twin.
         ([TWINS[0], dataclasses.replace(TWINS[1], answer=Answer(Outcome.CONNECTED, "nginx"))], [NOBODY_REACHED]),
     ],
 )

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from boundary.claims import Claim
 
 _SUITE = "tests/e2e"
-# The whole of longer texts is in the JSON.
+# The JSON has longer texts in full.
 _WIDEST = 110
 # Characters that XML 1.0 cannot hold at all.
 _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -26,7 +26,7 @@ def summary(claims: Sequence[Claim]) -> str:
 
 
 def table(claims: Sequence[Claim]) -> str:
-    """A Markdown table, one line for each subject; the ways to address it are told together.
+    """A Markdown table, one line for each subject; the ways to address it stand together.
 
     Args:
         claims: in the order of their lines; those of a group follow each other.
@@ -95,8 +95,8 @@ def as_junit(claims: Sequence[Claim], skipped: str = "") -> str:
     for name, claim in zip(_unique_names(claims), claims, strict=True):
         case = ET.SubElement(suite, "testcase", classname=_SUITE, name=name)
         if not claim.held:
-            told = _xml(f"expected {claim.expected}, observed {claim.observed}")
-            ET.SubElement(case, "failure", message=told).text = _xml(claim.detail)
+            failure_text = _xml(f"expected {claim.expected}, observed {claim.observed}")
+            ET.SubElement(case, "failure", message=failure_text).text = _xml(claim.detail)
     if skipped:
         case = ET.SubElement(suite, "testcase", classname=_SUITE, name="claims on a cluster")
         ET.SubElement(case, "skipped", message=_xml(skipped))

@@ -43,9 +43,9 @@ def test_a_cell_is_one_line_and_no_wall_of_text() -> None:
 
 
 def test_json_has_every_claim_in_full() -> None:
-    told = json.loads(matrix.as_json([claim(observed="word " * 100, held=False)]))
-    assert told["summary"] == "0 of 1 claims hold, 1 DO NOT"
-    (row,) = told["claims"]
+    report = json.loads(matrix.as_json([claim(observed="word " * 100, held=False)]))
+    assert report["summary"] == "0 of 1 claims hold, 1 DO NOT"
+    (row,) = report["claims"]
     assert row == {
         "group": "with the chart",
         "what": "a client → Triton",

@@ -46,7 +46,7 @@ class Network:
         for namespace in (COMPUTE, names.MONITORING, ELSEWHERE, INFERENCE):
             ours = [f"pod/{p.pod}" for p in PROBERS if p.pod and p.namespace == namespace]
             self._kube.kubectl(f"--namespace={namespace}", "wait", *ours, "--for=condition=Ready", "--timeout=180s")
-        # The forged pod is no proxy that serves: it would be told from the real ones by its name.
+        # The forged pod is no proxy that serves: its name would distinguish it from the real ones.
         proxy = next(pod for pod in self._kube.pods(INFERENCE, names.selector("proxy")) if _name(pod) != "forged")
         self._pods = {p.name: p.pod for p in PROBERS if p.pod}
         for prober, pod in ((probers.THE_TRITON, triton), (probers.THE_PROXY, proxy)):

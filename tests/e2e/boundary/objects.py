@@ -63,7 +63,7 @@ def pod(
 
 
 def prober(name: str, namespace: str, labels: Mapping[str, str]) -> Manifest:
-    """A pod that dials, and tells its name to who dials it."""
+    """A pod that dials, and tells its name to every caller."""
     return pod(name, namespace, [probe_container("serve", str(names.PROBE_PORT))], labels)
 
 

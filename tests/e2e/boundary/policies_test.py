@@ -47,7 +47,7 @@ def installed(cluster: Cluster) -> Policies:
     return Policies(cast(Kube, cluster))
 
 
-def test_removed_and_restored() -> None:
+def test_removed_policies_are_restored() -> None:
     cluster = Cluster()
     of_chart = copy.deepcopy(cluster.there)
     made = installed(cluster)
@@ -93,9 +93,9 @@ class Rounds:
 
 
 def mutate(*rounds: Iterable[str], name: str = "empty from", cluster: Cluster | None = None) -> list[Claim]:
-    told: list[str] = []
-    made = mutate_all(installed(cluster or Cluster()), cast(Network, Rounds(*rounds)), [name], told.append)
-    assert told == [f"  {name}: {made[0].observed}"]
+    said: list[str] = []
+    made = mutate_all(installed(cluster or Cluster()), cast(Network, Rounds(*rounds)), [name], said.append)
+    assert said == [f"  {name}: {made[0].observed}"]
     return made
 
 

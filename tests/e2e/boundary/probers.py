@@ -1,4 +1,4 @@
-"""Who dials whom on the cluster, and what should come of it."""
+"""Which pod dials which on the cluster, and what should come of it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from boundary.names import BEACON, CLIENT, COMPUTE, ELSEWHERE, INFERENCE, MONITO
 
 @dataclass(frozen=True)
 class Prober:
-    """Somebody who dials.
+    """A pod, or a node, that dials.
 
     Attributes:
         name: in the matrix.
@@ -153,7 +153,7 @@ def expected(prober: Prober, target: Target) -> Expected:
 
 
 def expected_of_tritons_wall(prober: Prober, target: Target) -> Expected:
-    """The same where names.LET_OUT may go anywhere: what holds up then is the wall of who is dialled."""
+    """The same where names.LET_OUT may go anywhere: what holds up then is the wall around the dialled pod."""
     if prober.pod not in names.LET_OUT:
         return expected(prober, target)
     return Expected.CONNECTED if target.name == ITSELF or _lets_in(prober, target) else Expected.BLOCKED

@@ -1,4 +1,4 @@
-"""Claims about calls: who is served through the proxy, who is refused in which words, and what no proxy passes on."""
+"""Claims about calls: which callers the proxy serves, which it refuses in which words, and what no proxy passes on."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ def answers(triton: Triton, number: int, delay: float | None = None) -> list[int
         inputs.append(grpcclient.InferInput("DELAY", [1], "FP32"))
         inputs[1].set_data_from_numpy(np.array([delay], np.float32))
     came: queue.Queue[tuple[grpcclient.InferResult | None, Exception | None]] = queue.Queue()
-    told = []
+    received = []
     with grpcclient.InferenceServerClient(triton.grpc_url) as client:
         client.start_stream(lambda result, error: came.put((result, error)))
         client.async_stream_infer(models.SQUARE, inputs, enable_empty_final_response=True)
@@ -33,9 +33,9 @@ def answers(triton: Triton, number: int, delay: float | None = None) -> list[int
             assert result is not None
             response = result.get_response()
             if response.outputs:
-                told.append(int(result.as_numpy("OUT")[0]))
+                received.append(int(result.as_numpy("OUT")[0]))
             if response.parameters["triton_final_response"].bool_param:
-                return told
+                return received
 
 
 @pytest.mark.parametrize("number", [0, 1, 7, 500])
@@ -43,7 +43,7 @@ def test_square_answers_a_number_that_many_times(triton: Triton, number: int) ->
     assert answers(triton, number) == [number] * number
 
 
-def test_square_takes_its_time_where_it_is_told_to(triton: Triton) -> None:
+def test_square_takes_the_time_that_it_is_asked_to(triton: Triton) -> None:
     start = time.monotonic()
     assert answers(triton, 3, delay=0.1) == [3, 3, 3]
     assert time.monotonic() - start >= 0.3

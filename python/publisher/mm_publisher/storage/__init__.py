@@ -1,7 +1,7 @@
 """Where a model repository lies: one small interface, a folder or an S3 prefix behind it.
 
 S3 has neither a rename nor a folder that appears at once, so the interface has neither; what it can do on both is to
-replace one small file as a whole, and only if it is still what it was.
+replace one small file at once, and only if it is still what it was.
 """
 
 from __future__ import annotations
@@ -52,12 +52,12 @@ class Storage(Protocol):
         """The content of a file of any size, in parts, as the store gives it back now."""
 
     def create(self, path: str, source: Path, on_bytes: OnBytes, confirm: Callable[[], None]) -> bool:
-        """Writes a new file of any size, which appears whole.
+        """Writes a new file of any size, which appears complete.
 
         Args:
             path: where to.
             source: a local file.
-            on_bytes: is told how many bytes more are on their way.
+            on_bytes: gets how many bytes more are on their way.
             confirm: is called when all is on the store's side and nothing of it is seen yet; what it raises is the end.
                 Where it finds that this process holds the model's lease, the file appears before somebody else has
                 taken the lease and called `fence`, or not at all.
@@ -67,7 +67,7 @@ class Storage(Protocol):
         """
 
     def write(self, path: str, data: bytes) -> None:
-        """Writes a small file, which appears whole, over whatever is there."""
+        """Writes a small file, which appears complete, over whatever is there."""
 
     def swap(self, path: str, data: bytes, *, was: bytes | None, newer_than_ns: int = 0) -> bool:
         """Replaces a small file if it is still what it was.
@@ -92,7 +92,7 @@ class Storage(Protocol):
         """The latest modification time below `prefix`, as Triton's poll sees it; 0 where nothing is there."""
 
     def free_bytes(self) -> int | None:
-        """Room that is left; None where there is no such limit."""
+        """Bytes that are free; None where there is no such limit."""
 
     def fence(self) -> None:
         """Makes the writes that other processes have begun for the same owner fail, and removes what there is of them.

@@ -24,7 +24,7 @@ _SECOND = 1_000_000_000
 # probe is looked at only.
 _SCRATCH, _PROBE = ".mm-publish.scratch", ".mm-publish.probe"
 _PROBE_KEPT_SECS = 60.0
-# What a mount of S3 answers to rename and link. It shows a file whole when it is closed, so that none is needed.
+# What a mount of S3 answers to rename and link. It shows a file complete when it is closed, so that none is needed.
 _NO_RENAME = frozenset({errno.ENOSYS, errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL, errno.EIO})
 
 
@@ -137,7 +137,7 @@ class Folder:
 
     def free_bytes(self) -> int | None:
         """See `Storage.free_bytes`."""
-        with self._failing("ask for the room that is left"):
+        with self._failing("ask for the space that is free"):
             return shutil.disk_usage(self._root).free
 
     def fence(self) -> None:

@@ -32,7 +32,7 @@ def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
         Folder(tmp_path / "models", "m")
 
 
-def test_a_file_appears_whole_and_nothing_else_stays(folder: Folder, tmp_path: Path) -> None:
+def test_a_file_appears_complete_and_nothing_else_stays(folder: Folder, tmp_path: Path) -> None:
     source = tmp_path / "source"
     source.write_bytes(bytes(3 << 20))
     seen: list[list[str]] = []
@@ -70,7 +70,7 @@ def test_files_from_the_future_are_outdone(folder: Folder) -> None:
     assert folder.newest_ns("m/") > tomorrow
 
 
-def test_files_from_the_future_are_told_where_times_cannot_be_set(mounted: Folder) -> None:
+def test_files_from_the_future_are_reported_where_times_cannot_be_set(mounted: Folder) -> None:
     with pytest.raises(Unavailable, match="dated in the future, and Triton notices nothing older"):
         mounted.swap("m/config.pbtxt", b"1", was=None, newer_than_ns=time.time_ns() + 86400 * 10**9)
 
@@ -83,18 +83,18 @@ def test_a_fence_removes_what_others_were_about_to_put_in_place(folder: Folder) 
         path.write_text("half")
     folder.fence()
     assert [path.exists() for path in paths] == [False, True, True, True]
-    # A probe is of somebody who waits for the lease, unless it is old.
+    # A probe is of a publisher that waits for the lease, unless it is old.
     for path in paths[1:]:
         os.utime(path, (1, 1))
     folder.fence()
     assert [path.exists() for path in paths] == [False, True, True, False]
 
 
-def test_what_the_volume_refuses_is_told(folder: Folder) -> None:
+def test_what_the_volume_refuses_is_reported(folder: Folder) -> None:
     (_root(folder) / "m").write_text("a file where a folder should be")
     with pytest.raises(Unavailable, match=r"could not write m/1/x in .*; check that the volume is mounted for writing"):
         folder.write("m/1/x", b"x")
 
 
-def test_the_room_that_is_left_is_the_volumes(folder: Folder) -> None:
+def test_the_space_that_is_free_is_the_volumes(folder: Folder) -> None:
     assert (folder.free_bytes() or 0) > 0

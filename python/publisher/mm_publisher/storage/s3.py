@@ -255,7 +255,7 @@ class S3:
         except ClientError as error:
             if _code(error) in _NOT_MET:
                 raise _NotMetError from error
-            advice = _ADVICE.get(_code(error), "try again; if it stays, ask whoever runs the store")
+            advice = _ADVICE.get(_code(error), "try again; if it stays, ask the people who run the store")
             raise Unavailable(f"could not {action} in {self.url}: {error}; {advice}") from error
         except (BotoCoreError, Boto3Error, OSError) as error:
             raise Unavailable(

@@ -22,7 +22,6 @@ class _Faults:
 
     def __init__(self) -> None:
         self.put: dict[str, list[Fault]] = {}
-        self.forget_conditions = False
 
     def choose(self, method: str, path: str) -> Fault | None:
         waiting = self.put.get(path.partition("?")[0].rpartition("/")[2], []) if method == "PUT" else []
@@ -51,7 +50,7 @@ def test_a_store_that_fails_for_a_moment_is_asked_again(faulty: S3, faults: _Fau
     assert faulty.read("c") == b"1"
 
 
-def test_a_store_that_stays_broken_is_told(faulty: S3, faults: _Faults) -> None:
+def test_a_store_that_stays_broken_is_reported(faulty: S3, faults: _Faults) -> None:
     faults.put["c"] = [Fail()] * 9
     with pytest.raises(Unavailable, match=r"could not write c in s3://models/faulty/\d+: .*InternalError"):
         faulty.swap("c", b"1", was=None)
@@ -84,9 +83,9 @@ def test_large_files_go_in_parts(s3: S3, tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(module, "_PART_BYTES", part)
     source = tmp_path / "weights"
     source.write_bytes(os.urandom(2 * part + 1))
-    told: list[int] = []
-    assert s3.create("m/1/weights", source, told.append, lambda: None)
-    assert sum(told) == source.stat().st_size
+    sizes: list[int] = []
+    assert s3.create("m/1/weights", source, sizes.append, lambda: None)
+    assert sum(sizes) == source.stat().st_size
     assert b"".join(s3.chunks("m/1/weights")) == source.read_bytes()
 
 
@@ -98,15 +97,15 @@ def test_placeholders_for_folders_are_not_files(s3: S3) -> None:
 
 
 def test_the_bucket_itself_can_be_the_root(aws: ObjectStore) -> None:
-    aws.make_bucket("whole")
-    whole = S3("whole", "", "adder")
-    whole.write("m/config.pbtxt", b"x")
-    assert whole.url == "s3://whole"
-    assert [item.path for item in whole.list("")] == ["m/config.pbtxt"]
+    aws.make_bucket("bare")
+    bare = S3("bare", "", "adder")
+    bare.write("m/config.pbtxt", b"x")
+    assert bare.url == "s3://bare"
+    assert [item.path for item in bare.list("")] == ["m/config.pbtxt"]
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "told"),
+    ("name", "value", "expected"),
     [
         ("AWS_SECRET_ACCESS_KEY", "s3cret-wrong", "check AWS_SECRET_ACCESS_KEY"),
         ("AWS_ENDPOINT_URL_S3", "http://127.0.0.1:9", "check the network, AWS_REGION and AWS_ENDPOINT_URL_S3"),
@@ -114,18 +113,18 @@ def test_the_bucket_itself_can_be_the_root(aws: ObjectStore) -> None:
     ids=["credentials", "address"],
 )
 @pytest.mark.usefixtures("aws")
-def test_wrong_credentials_and_addresses_are_told_apart(
-    monkeypatch: pytest.MonkeyPatch, name: str, value: str, told: str
+def test_wrong_credentials_and_addresses_have_texts_of_their_own(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, expected: str
 ) -> None:
     monkeypatch.setenv(name, value)
     with pytest.raises(Unavailable) as caught:
         S3("models", "x", "adder").list("")
-    assert told in str(caught.value)
+    assert expected in str(caught.value)
     assert "s3cret" not in str(caught.value)
 
 
 @pytest.mark.usefixtures("aws")
-def test_no_credentials_are_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_missing_credentials_are_reported(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.delenv(name)
     monkeypatch.setenv("HOME", str(tmp_path))
@@ -134,6 +133,6 @@ def test_no_credentials_are_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 
 
 @pytest.mark.usefixtures("aws")
-def test_a_bucket_that_is_not_there_is_told() -> None:
+def test_a_bucket_that_is_not_there_is_reported() -> None:
     with pytest.raises(Unavailable, match="there is no such bucket; check the target's spelling"):
         S3("nobodys", "x", "adder").list("")

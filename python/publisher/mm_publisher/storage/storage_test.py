@@ -16,8 +16,8 @@ from mm_publisher.storage import Item, Storage
 def test_what_is_written_is_listed_and_read_back(storage: Storage, tmp_path: Path) -> None:
     big = tmp_path / "big"
     big.write_bytes(bytes(range(256)) * 5000)
-    told: list[int] = []
-    assert storage.create("m/1/deep/big.bin", big, told.append, lambda: None)
+    sizes: list[int] = []
+    assert storage.create("m/1/deep/big.bin", big, sizes.append, lambda: None)
     storage.write(".mm-publish.x", b"1")
     storage.write("m/config.pbtxt", b"22")
 
@@ -29,7 +29,7 @@ def test_what_is_written_is_listed_and_read_back(storage: Storage, tmp_path: Pat
     assert [item.path for item in storage.list("m/c")] == ["m/config.pbtxt"]
     assert [item.path for item in storage.list("m/1/")] == ["m/1/deep/big.bin"]
     assert b"".join(storage.chunks("m/1/deep/big.bin")) == big.read_bytes()
-    assert sum(told) == big.stat().st_size
+    assert sum(sizes) == big.stat().st_size
     assert storage.read("m/config.pbtxt") == b"22"
 
 

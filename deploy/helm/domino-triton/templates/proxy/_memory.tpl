@@ -1,4 +1,4 @@
-{{/* What the proxy holds at most, in MiB: the formula of triton_proxy/budget.py. Call with .Values.proxy, as all of these. */}}
+{{/* What the proxy holds at most, in MiB: the formula of triton_proxy/admission/budget.py. Call with .Values.proxy, as all of these. */}}
 {{- define "domino-triton.proxyMemory" -}}
 {{- $settings := .settings -}}
 {{- $largest := int (default 64 $settings.MAX_MESSAGE_MB) -}}
@@ -8,13 +8,13 @@
 {{- end -}}
 {{- end -}}
 {{- $call := add (int .memory.largestPacketMB) (mul 2 (int .memory.largestAnswerMB)) 8 -}}
-{{- $usual := mul (int $settings.MAX_STREAMS) $call -}}
+{{- $usual := mul (int $settings.MAX_CALLS) $call -}}
 {{/* One principal, each of whose calls has the largest packet on its way and never ends it. */}}
-{{- $hostile := mul (min (int $settings.MAX_STREAMS) (int (default 80 $settings.MAX_CALLS_PER_PRINCIPAL))) (add $largest 8) -}}
+{{- $hostile := mul (min (int $settings.MAX_CALLS) (int (default 80 $settings.MAX_CALLS_PER_PRINCIPAL))) (add $largest 8) -}}
 {{ add (include "domino-triton.proxyBaseMemory" .) (max $usual $hostile) }}
 {{- end -}}
 
-{{/* The same without any stream: an idle proxy, the common budget, and what the allocator can't use. */}}
+{{/* The same without any call: an idle proxy, the common budget, and what the allocator can't use. */}}
 {{- define "domino-triton.proxyBaseMemory" -}}
 {{ add 250 (int .settings.MAX_MB_IN_FLIGHT) }}
 {{- end -}}
@@ -29,7 +29,7 @@
 {{- $resources := mergeOverwrite $memory .resources -}}
 {{- $limit := $resources.limits.memory -}}
 {{- if lt (include "domino-triton.mebibytes" $limit | float64) (float64 $needed) -}}
-{{- fail (printf "proxy.resources.limits.memory is %v: expected %sMi or more, which the proxy may hold by proxy.settings and proxy.memory; leave it out, or lower MAX_STREAMS, MAX_CALLS_PER_PRINCIPAL, MAX_MESSAGE_MB, MAX_MB_IN_FLIGHT or proxy.memory" $limit $needed) -}}
+{{- fail (printf "proxy.resources.limits.memory is %v: expected %sMi or more, which the proxy may hold by proxy.settings and proxy.memory; leave it out, or lower MAX_CALLS, MAX_CALLS_PER_PRINCIPAL, MAX_MESSAGE_MB, MAX_MB_IN_FLIGHT or proxy.memory" $limit $needed) -}}
 {{- end -}}
 {{- toYaml $resources -}}
 {{- end -}}

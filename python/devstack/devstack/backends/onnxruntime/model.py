@@ -1,6 +1,6 @@
 """Serves models of `platform: "onnxruntime_onnx"`: a stand-in for Triton's C++ backend of that name.
 
-It runs inside Triton's python backend, once per model instance, in Triton's own site. Reads what the C++ backend
+It runs inside Triton's python backend, once per model instance, with Triton's own wheels. Reads what the C++ backend
 reads: the version folder's model.onnx or `default_model_filename`, a file or a folder that holds a model.onnx, and the
 parameters intra_op_thread_count and inter_op_thread_count; refuses what that refuses (`onnx_rules`). Runs on the CPU
 only, and each request by itself.

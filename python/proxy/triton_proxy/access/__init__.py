@@ -1,0 +1,1 @@
+"""Who may use which model: the access policy, and asking it."""

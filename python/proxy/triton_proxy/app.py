@@ -1,0 +1,255 @@
+"""Putting the proxy together, and its life from start to drain."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from dataclasses import dataclass
+
+from domino_identity import Authenticator, factory
+from domino_identity.decisions import DecisionsStatistics
+from mm_service import tls
+from mm_service.line_sink import LineSink, LineSinkStatistics
+from mm_service.watched_file import WatchedFileStatistics
+from multimodal_contract import CHAT_METHOD, SEND_UNARY_METHOD
+from triton_proxy import certificates
+from triton_proxy.access.access import Access, AccessStatistics, policy_file
+from triton_proxy.admission.admission import Admission
+from triton_proxy.admission.budget import PACKET_COPIES, Budget, BudgetStatistics
+from triton_proxy.admission.quotas import Quotas, QuotaStatistics
+from triton_proxy.http2.limits import Counters
+from triton_proxy.http2.loop_thread import LoopStatistics, LoopThread
+from triton_proxy.models.model_cache import Models, ModelsStatistics
+from triton_proxy.protocols.multimodal.protocol import MultimodalProtocol
+from triton_proxy.serving.active_calls import ActiveCalls, CallStatistics
+from triton_proxy.serving.pipeline import Backend, CallLimits
+from triton_proxy.serving.router import Method, Router, RouterStatistics
+from triton_proxy.settings import Settings
+from triton_proxy.telemetry.audit import Audit
+from triton_proxy.telemetry.observer import Observer
+from triton_proxy.transports.grpc.server import GrpcServer
+from triton_proxy.transports.http2.health import Health, HealthListener, HealthStatistics, ProbeStatistics
+from triton_proxy.transports.http2.server import EngineServer
+from triton_proxy.transports.own_call import OwnCall
+from triton_proxy.triton.client import Triton
+from triton_proxy.triton.connection import LARGE_BYTES, TritonConnection, TritonStatistics
+
+_LOG = logging.getLogger(__name__)
+# A connection that was asked to go away is closed with its last stream, and cut off where the caller still sends:
+# what it has not read yet is lost. grpc wants a ping answered first; what was sent before the ping has been read then.
+_SETTLE_SECS = 1.0
+# For callers to read their last Acks and hang up, as they do once all their calls have ended. To be hung up on while
+# they still send packets would cost them what they have not read yet.
+_HANG_UP_SECS = 5.0
+_MB = 1024 * 1024
+
+# gRPC logs values of metadata that are not UTF-8, in full: one of them may be a key with a stray byte.
+logging.getLogger("grpc._cython.cygrpc").addFilter(lambda record: not str(record.msg).startswith("Invalid encoding"))
+
+
+@dataclass(frozen=True)
+class ServerStatistics:
+    """What the proxy is at work on, each part as it says itself.
+
+    Attributes:
+        listener: connections of callers; None before the start, and on grpcio, which tells nothing.
+        loop: how promptly the engine's loop does what is due; None where nothing is on the engine.
+        certificates: the listener's; None for plaintext.
+        router: calls whose callers are not known yet.
+        decisions: what is known of callers.
+        calls: those that have a place.
+        quotas: what principals have under way.
+        budget: the memory of packets and answers.
+        access: the policy's file.
+        models: what is known of models.
+        triton: what is asked of Triton.
+        health: what is serving.
+        probes: calls on the probes' port; None where there is none.
+        audit: lines of the audit log.
+    """
+
+    listener: Counters | None
+    loop: LoopStatistics | None
+    certificates: WatchedFileStatistics | None
+    router: RouterStatistics
+    decisions: DecisionsStatistics
+    calls: CallStatistics
+    quotas: QuotaStatistics
+    budget: BudgetStatistics
+    access: AccessStatistics
+    models: ModelsStatistics
+    triton: TritonStatistics
+    health: HealthStatistics
+    probes: ProbeStatistics | None
+    audit: LineSinkStatistics
+
+
+class Server:
+    """The proxy as a running server."""
+
+    def __init__(self, settings: Settings, authenticator: Authenticator) -> None:
+        """Binds the port, but serves nothing yet.
+
+        Args:
+            settings: what to run with.
+            authenticator: says who is calling.
+
+        Raises:
+            RuntimeError: the address can't be bound; as `CertificateError` where a certificate's files can't be used.
+        """
+        self._settings = settings
+        self._certificates = tls.for_listener(settings)
+        self._triton_certificates = certificates.for_triton(settings)
+        # Health is on the engine always.
+        engine = settings.grpc_server == "http2" or settings.health_listen_addr
+        self._loop = LoopThread("http2") if engine else None
+        connection = TritonConnection(
+            settings.triton_url,
+            max_message_bytes=settings.max_message_bytes,
+            # Each has memory for so much in the budget.
+            most_calls=max(settings.max_mb_in_flight * _MB // (PACKET_COPIES * LARGE_BYTES), 1),
+            certificates=self._triton_certificates,
+            server_name=settings.triton_server_name,
+        )
+        self._triton = Triton(connection)
+        self._models = Models(self._triton.describe)
+        self._calls = ActiveCalls(Backend(self._triton, self._models, _limits(settings)))
+        self._audit = Audit(LineSink("audit"))
+        self._admission = admission_for(settings, authenticator, self._audit)
+        self._own_call = OwnCall() if settings.health_listen_addr else None
+        multimodal = MultimodalProtocol(require_model_version=settings.require_model_version)
+        methods = {CHAT_METHOD: Method(multimodal, unary=False), SEND_UNARY_METHOD: Method(multimodal, unary=True)}
+        self._router = Router(self._admission, self._calls, methods)
+        self._draining, self._drained = threading.Lock(), False
+        # The connection to Triton is looked after in any case.
+        self._health = Health(self._triton, self._own_call.answered if self._own_call else lambda _: True)
+        self.health_listener: HealthListener | None = None
+        try:
+            self._listener = self._listen()
+            if self._loop is not None and settings.health_listen_addr:
+                self.health_listener = HealthListener(self._health, settings.health_listen_addr, self._loop)
+        except BaseException:
+            if self._loop is not None:
+                self._loop.close()
+            raise
+        self.port = self._listener.port
+
+    def _listen(self) -> EngineServer | GrpcServer:
+        settings = self._settings
+        if settings.grpc_server == "http2" and self._loop is not None:
+            return EngineServer(
+                self._loop,
+                self._router,
+                settings.listen_addr,
+                certificates=self._certificates,
+                max_message_bytes=settings.max_message_bytes,
+                most_calls=settings.max_calls,
+                most_calls_per_principal=settings.max_calls_per_principal,
+                own_call=self._own_call,
+            )
+        return GrpcServer(
+            self._router,
+            settings.listen_addr,
+            certificates=self._certificates,
+            max_message_bytes=settings.max_message_bytes,
+            most_calls=settings.max_calls,
+            most_calls_per_principal=settings.max_calls_per_principal,
+            own_call=self._own_call,
+        )
+
+    @property
+    def methods(self) -> frozenset[str]:
+        """Full names of the methods that callers may call."""
+        return frozenset(self._router.methods)
+
+    def start(self) -> None:
+        """Serves from now on."""
+        self._listener.start()
+        self._health.start()
+        if self.health_listener is not None:
+            self.health_listener.start()
+        _LOG.info(
+            "serving on port %d, %s; Triton at %s, %s",
+            self.port,
+            tls.mode(self._certificates),
+            self._settings.triton_url,
+            tls.mode(self._triton_certificates),
+        )
+
+    def statistics(self) -> ServerStatistics:
+        """What the proxy is at work on at this moment."""
+        return ServerStatistics(
+            listener=self._listener.statistics() if isinstance(self._listener, EngineServer) else None,
+            loop=self._loop.statistics() if self._loop else None,
+            certificates=self._certificates.statistics() if self._certificates else None,
+            router=self._router.statistics(),
+            decisions=self._admission.decisions.statistics(),
+            calls=self._calls.statistics(),
+            quotas=self._admission.quotas.statistics(),
+            budget=self._admission.budget.statistics(),
+            access=self._admission.access.statistics(),
+            models=self._models.statistics(),
+            triton=self._triton.statistics(),
+            health=self._health.statistics(),
+            probes=self.health_listener.statistics() if self.health_listener else None,
+            audit=self._audit.statistics(),
+        )
+
+    def drain(self) -> None:
+        """Stops: no new calls or packets; accepted packets are answered, for DRAIN_SECS at the longest. Only once."""
+        with self._draining:
+            if not self._drained:
+                self._drain()
+            self._drained = True
+
+    def _drain(self) -> None:
+        _LOG.info("draining for at most %g s", self._settings.drain_secs)
+        self._health.drain()
+        self._calls.drain(min(_SETTLE_SECS, self._settings.drain_secs))
+        wait = self._listener.stop(self._settings.drain_secs + _HANG_UP_SECS)
+        self._calls.drain(self._settings.drain_secs - _SETTLE_SECS)
+        # The calls are done but for their status.
+        wait(_HANG_UP_SECS)
+        if self.health_listener is not None:
+            self.health_listener.close()
+        if self._own_call is not None:
+            self._own_call.close()
+        self._listener.close()
+        self._calls.close()
+        self._models.close()
+        self._triton.close()
+        if self._loop is not None:
+            self._loop.close()
+        self._audit.close()
+        _LOG.info("drained")
+
+
+def admission_for(settings: Settings, authenticator: Authenticator, observer: Observer) -> Admission:
+    """What all calls go through, as the settings say."""
+    return Admission(
+        decisions=factory.decisions_for(settings, authenticator, calls=settings.max_calls),
+        access=Access(policy_file(settings.access_policy_file) if settings.access_policy_file else None),
+        quotas=Quotas(
+            calls=settings.max_calls_per_principal,
+            in_flight=settings.max_in_flight_per_principal,
+            per_sec=settings.max_requests_per_sec_per_principal,
+        ),
+        budget=Budget(settings.max_mb_in_flight, settings.max_mb_in_flight_per_principal),
+        observer=observer,
+    )
+
+
+def _limits(settings: Settings) -> CallLimits:
+    return CallLimits(
+        max_message_bytes=settings.max_message_bytes,
+        stream_window=settings.stream_window,
+        default_timeout_secs=settings.default_timeout_secs,
+        max_timeout_secs=settings.max_timeout_secs,
+        auth_timeout_secs=settings.auth_timeout_secs,
+        most_calls=settings.max_calls,
+    )
+
+
+def authenticator_for(settings: Settings) -> Authenticator:
+    """The authenticators that the settings ask for; where they ask for none, nobody gets in."""
+    return factory.authenticator_for(settings, connections=settings.max_calls)

@@ -1,0 +1,70 @@
+"""What is asked of a model."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+
+from multimodal_contract.dtypes import DType
+from multimodal_contract.wire import Buffer
+
+
+@dataclass(frozen=True)
+class InputTensor:
+    """One input, checked: `data` is exactly what `dtype` and `shape` say.
+
+    Attributes:
+        name: name of the model's input.
+        dtype: element type.
+        shape: dimensions, each 0 or more.
+        data: the elements, C-contiguous and little-endian; BYTES elements each behind a 4-byte length. A view keeps the
+            message that it came in.
+    """
+
+    name: str
+    dtype: DType
+    shape: tuple[int, ...]
+    data: Buffer
+
+
+@dataclass(frozen=True)
+class InferenceRequest:
+    """One inference, as a caller asks for it.
+
+    Attributes:
+        model: name in Triton's repository.
+        model_version: a version, or "" for Triton's choice.
+        inputs: the inputs, each name once.
+        outputs: names of the outputs that are wanted, each once; a model may lack some.
+        timeout_secs: longest time that it may take; 0 for the default.
+        sequence_start: whether a sequence of a stateful model begins with it.
+        sequence_end: whether it is its sequence's last.
+    """
+
+    model: str
+    model_version: str
+    inputs: tuple[InputTensor, ...]
+    outputs: tuple[str, ...]
+    timeout_secs: float = 0.0
+    sequence_start: bool = False
+    sequence_end: bool = False
+
+
+class SequenceEvent(enum.Enum):
+    """What a caller says of the sequences of stateful models without asking for an inference."""
+
+    START = enum.auto()
+    END = enum.auto()
+
+
+@dataclass(frozen=True)
+class TimeLimit:
+    """How long an inference may take, and where that comes from.
+
+    Attributes:
+        secs: the limit in seconds.
+        source: the field or setting, for the caller to read.
+    """
+
+    secs: float
+    source: str

@@ -1,0 +1,108 @@
+"""What a model takes and gives, and whether inputs fit it: Triton's own rules, applied before it is asked."""
+
+from __future__ import annotations
+
+import reprlib
+from collections.abc import Collection, Sequence
+from typing import Protocol
+
+from multimodal_contract.dtypes import DType
+from triton_proxy.inference.signature import Signature
+
+# A caller's name may be as long as a packet.
+_NAMES = reprlib.Repr()
+_NAMES.maxstring = _NAMES.maxlist = 80
+
+
+class Described(Protocol):
+    """An input as `InputTensor` describes it."""
+
+    @property
+    def name(self) -> str:
+        """Name of the model's input."""
+
+    @property
+    def dtype(self) -> DType:
+        """Element type."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Dimensions, each 0 or more."""
+
+
+def problem(signature: Signature, inputs: Sequence[Described]) -> str | None:
+    """Why Triton would refuse these inputs for this model, in words for the caller; None where they fit.
+
+    Args:
+        signature: the model's.
+        inputs: of one request, each name once.
+    """
+    specs = signature.inputs
+    if not specs:
+        return None
+    for item in inputs:
+        spec = specs.get(item.name)
+        if spec is None:
+            wrong = _NAMES.repr(item.name)
+            return f"unknown input: model {signature.model} takes {_listed(specs)}, control names {wrong}"
+        if item.dtype.name != spec.datatype:
+            return (
+                f"dtype mismatch: model {signature.model} takes {spec.datatype} for {spec.name!r}, "
+                f"control says {item.dtype.name}"
+            )
+        if spec.shape is not None and not _fits(item.shape, spec.shape):
+            batch = ", the first dimension being the batch" if signature.max_batch_size else ""
+            return (
+                f"shape mismatch: model {signature.model} takes {list(spec.shape)} for {spec.name!r}{batch}, "
+                f"control says {list(item.shape)}"
+            )
+    # Triton counts: it takes an optional input in the place of one that is not.
+    required = sum(not spec.optional for spec in specs.values())
+    if len(inputs) < required:
+        given = {item.name for item in inputs}
+        missing = [name for name, spec in specs.items() if not spec.optional and name not in given]
+        return f"missing input: model {signature.model} takes {_listed(specs)}, control lacks {_listed(missing)}"
+    return _batch_problem(signature, inputs) if signature.max_batch_size else None
+
+
+def wanted_outputs(signature: Signature, names: Collection[str]) -> tuple[str, ...] | None:
+    """Which outputs to name in a request, so that Triton sends these alone and does not refuse an unknown one.
+
+    Args:
+        signature: the model's.
+        names: the outputs that the caller wants.
+
+    Returns:
+        Those that the model has, in the caller's order; None where none needs to be named, since all are wanted or
+        the model has none of them.
+    """
+    known = tuple(name for name in names if name in signature.outputs)
+    return known if 0 < len(known) < len(signature.outputs) else None
+
+
+def _batch_problem(signature: Signature, inputs: Sequence[Described]) -> str | None:
+    batched = [item for item in inputs if signature.inputs[item.name].shape is not None]
+    for item in batched:
+        batch = item.shape[0]
+        # Also 0 where Triton would let it pass: it then never answers.
+        if not 0 < batch <= signature.max_batch_size:
+            return (
+                f"batch size mismatch: model {signature.model} takes a batch of 1 to {signature.max_batch_size}, "
+                f"control says {list(item.shape)} for {item.name!r}"
+            )
+        if batch != batched[0].shape[0]:
+            return (
+                f"batch size mismatch: model {signature.model} takes the same batch for all inputs, control says "
+                f"{batched[0].shape[0]} for {batched[0].name!r} and {batch} for {item.name!r}"
+            )
+    return None
+
+
+def _fits(shape: tuple[int, ...], expected: tuple[int, ...]) -> bool:
+    return shape == expected or (
+        len(shape) == len(expected) and all(e in (-1, got) for got, e in zip(shape, expected, strict=True))
+    )
+
+
+def _listed(names: Collection[str]) -> str:
+    return _NAMES.repr(list(names))

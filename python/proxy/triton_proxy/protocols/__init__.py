@@ -1,0 +1,1 @@
+"""What bytes mean: a folder for each protocol, pure, without a transport and without settings."""

@@ -1,0 +1,1 @@
+"""`multimodal.MultimodalService`: DataPackets in, Acks out."""

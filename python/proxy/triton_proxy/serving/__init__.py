@@ -1,0 +1,1 @@
+"""Calls under way, whatever transport brings them and whatever protocol they speak."""

@@ -1,0 +1,175 @@
+"""One packet and its answers: one object from the packet's acceptance to its last answer."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+from triton_proxy.admission.budget import Reservation
+from triton_proxy.inference.answer import Answer, InferenceCancelled, InferenceFailed, Timing
+from triton_proxy.inference.rejection import Rejection
+from triton_proxy.models.planner import Plan, Planner
+from triton_proxy.serving.protocol import Message, Reply
+from triton_proxy.triton.inference import Inference
+
+# What is larger takes its time to read or to write: not where all messages and all answers arrive.
+LIGHT_BYTES = 64 * 1024
+
+
+class Exchange:
+    """A packet under way: either its inference, or an answer that needs none.
+
+    Attributes:
+        message: the packet.
+        reservation: what it has of the memory.
+        inference: what was asked of Triton; None where nothing is.
+        failed: whether one of its answers so far says that something went wrong.
+        timing: of its latest answer; None before the first.
+    """
+
+    def __init__(self, message: Message, reservation: Reservation, arrived: float) -> None:
+        """Nothing was asked of Triton yet.
+
+        Args:
+            message: the packet.
+            reservation: what it has of the memory.
+            arrived: when it came, by `time.perf_counter`.
+        """
+        self.message = message
+        self.reservation = reservation
+        self.inference: Inference | None = None
+        self.failed = False
+        self.timing: Timing | None = None
+        self._rejection: Rejection | None = None
+        self._plan: Plan | None = None
+        self._planner: Planner | None = None
+        self._arrived = arrived
+        self._decode_ms = _milliseconds_since(arrived)
+        self._answer_bytes = 0
+        self._cut = ""
+
+    def asked(self, inference: Inference, plan: Plan, planner: Planner) -> None:
+        """Triton was asked.
+
+        Args:
+            inference: what is under way.
+            plan: how it was asked.
+            planner: hears what comes of the plan.
+        """
+        self._plan, self._planner = plan, planner
+        self.inference = inference
+
+    def rejected(self, rejection: Rejection) -> None:
+        """The model can't take it."""
+        self._rejection = rejection
+
+    @property
+    def decoupled(self) -> bool:
+        """Whether there may be any number of answers."""
+        return self.inference is not None and self.inference.decoupled
+
+    @property
+    def heavy(self) -> bool:
+        """Whether its answers take their time to come or to write."""
+        # An answer names all outputs that the packet does, however little there is in them.
+        return self.decoupled or max(self._answer_bytes, self.message.info.size) > LIGHT_BYTES
+
+    def inferred(self, size: int) -> None:
+        """Triton has answered, or will not: from now on the answer is what has memory.
+
+        Args:
+            size: bytes of the answer; 0 where there is none.
+        """
+        self._answer_bytes = size
+        self.reservation.resize(size)
+        if size and self._planner is not None and self._plan is not None:
+            self._planner.answered(self._plan, size)
+
+    def cancel(self) -> None:
+        """Nobody waits for the answers any more."""
+        if self.inference is not None:
+            self.inference.cancel()
+
+    def cut(self, why: str) -> None:
+        """Ends an inference that may have any number of answers with one that says why; others have one anyway.
+
+        Args:
+            why: fit for the caller.
+        """
+        if self.decoupled:
+            self._cut = why
+            self.cancel()
+
+    def replies(self, largest: int) -> Iterator[Reply]:
+        """The answers, of which a decoupled model gives any number; waits for each.
+
+        Args:
+            largest: bytes that one may have.
+
+        Raises:
+            InferenceCancelled: `cancel` came first.
+        """
+        if self.inference is not None:
+            yield from self._inferred(self.inference, largest)
+        elif self._rejection is not None:
+            yield self._timed(self.message.rejected(self._rejection))
+        else:
+            yield self._timed(self.message.reply())
+
+    def _inferred(self, inference: Inference, largest: int) -> Iterator[Reply]:
+        try:
+            for answer in inference.answers():
+                answered = time.perf_counter()
+                yield self._bounded(self._reply(answer), largest, inference, answered, final=answer.final)
+        except InferenceCancelled:
+            if not self._cut:
+                raise
+            yield self._timed(self.message.failed(self._cut, by_triton=False), inference)
+        except InferenceFailed as error:
+            if self._planner is not None and self._plan is not None:
+                self._planner.contradicted(self._plan, error)
+            yield self._bounded(self.message.failed(str(error), by_triton=True), largest, inference)
+
+    def _reply(self, answer: Answer) -> Reply:
+        if answer.error:
+            return self.message.failed(answer.error, by_triton=True, final=answer.final)
+        return self.message.answered(answer)
+
+    def _bounded(
+        self, reply: Reply, largest: int, inference: Inference, answered: float | None = None, *, final: bool = True
+    ) -> Reply:
+        """The answer, or one that says that it would be too large."""
+        timed = self._timed(reply, inference, answered)
+        if timed.size <= largest:
+            return timed
+        text = too_large("answer", timed.size, largest)
+        return self._timed(self.message.failed(text, by_triton=True, final=final), inference, answered)
+
+    def _timed(self, reply: Reply, inference: Inference | None = None, answered: float | None = None) -> Reply:
+        self.failed = self.failed or not reply.ok
+        self.timing = Timing(
+            decode_ms=self._decode_ms,
+            infer_ms=0.0 if inference is None else inference.milliseconds,
+            encode_ms=0.0 if answered is None else _milliseconds_since(answered),
+            total_ms=_milliseconds_since(self._arrived),
+        )
+        return reply.timed(self.timing)
+
+
+def too_large(what: str, size: int, limit: int) -> str:
+    """Says that a message is over MAX_MESSAGE_MB.
+
+    Args:
+        what: the kind of message.
+        size: its bytes.
+        limit: the setting, in bytes.
+    """
+    limit_mb = limit // (1024 * 1024)
+    return (
+        f"{what} of {size} bytes is over the limit of {limit_mb} MiB; "
+        f"the operator sets it with MAX_MESSAGE_MB={limit_mb}, on the proxy and for clients alike"
+    )
+
+
+def _milliseconds_since(start: float) -> float:
+    return (time.perf_counter() - start) * 1000

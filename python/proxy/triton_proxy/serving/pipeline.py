@@ -1,0 +1,216 @@
+"""What happens to each packet of a call, whatever kind of call it is: from its bytes to Triton's answer under way."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from mm_service.status import Code, Status
+from triton_proxy.admission.admission import AdmittedCall, CallRejected
+from triton_proxy.admission.budget import PACKET_COPIES, Reservation
+from triton_proxy.inference.rejection import Rejection
+from triton_proxy.inference.request import InferenceRequest, SequenceEvent, TimeLimit
+from triton_proxy.models.model_cache import Models
+from triton_proxy.models.planner import Plan, Planner
+from triton_proxy.serving.exchange import Exchange, too_large
+from triton_proxy.serving.protocol import Message, WireProtocol
+from triton_proxy.telemetry.observer import PacketInfo
+from triton_proxy.triton.client import Triton
+
+# The deadline of a call ends it for both sides, and with it its inferences: an answer that says so would come between.
+_AFTER_CALL_SECS = 0.5
+
+
+@dataclass(frozen=True)
+class CallLimits:
+    """What one call and its packets are held to.
+
+    Attributes:
+        max_message_bytes: largest packet and largest answer.
+        stream_window: packets of one call under way.
+        default_timeout_secs: longest inference where a packet says nothing of it.
+        max_timeout_secs: longest inference, whatever a packet says.
+        auth_timeout_secs: longest wait for who is calling.
+        most_calls: calls served at once.
+    """
+
+    max_message_bytes: int
+    stream_window: int
+    default_timeout_secs: float
+    max_timeout_secs: float
+    auth_timeout_secs: float
+    most_calls: int
+
+
+@dataclass(frozen=True)
+class Backend:
+    """What all calls are served with.
+
+    Attributes:
+        triton: is asked for inferences.
+        models: what is known of its models.
+        limits: what each call is held to.
+    """
+
+    triton: Triton
+    models: Models
+    limits: CallLimits
+
+
+class Pipeline:
+    """One call's packets, one after the other.
+
+    Both steps may wait: for memory, for who is calling, for what Triton says of a model. Their `_nowait` twins raise
+    `WouldBlock` there, and have done nothing then.
+    """
+
+    def __init__(
+        self,
+        backend: Backend,
+        protocol: WireProtocol,
+        admitted: AdmittedCall,
+        time_left: Callable[[], float | None],
+        *,
+        unary: bool,
+    ) -> None:
+        """Nothing has come yet.
+
+        Args:
+            backend: what all calls are served with.
+            protocol: what the call's bytes mean.
+            admitted: what the call may do.
+            time_left: seconds until the call's deadline; None where it has none.
+            unary: whether no more than one packet comes.
+        """
+        self._backend = backend
+        self._protocol = protocol
+        self._planner = Planner(backend.models, unary=unary)
+        self._admitted = admitted
+        self._time_left = time_left
+
+    def admit(self, raw: bytes, arrived: float) -> Exchange:
+        """Lets a packet through and checks it; waits where that is necessary.
+
+        Args:
+            raw: the serialized packet.
+            arrived: when it came, by `time.perf_counter`.
+
+        Raises:
+            CallRejected: it is not let through, and the call ends for it; the observer heard of it.
+            ShareFinished: the call was ended meanwhile.
+        """
+        deadline = time.monotonic() + self._backend.limits.auth_timeout_secs
+        return self._admit(
+            raw, arrived, lambda: self._admitted.confirm(deadline), self._admitted.reserve, self._admitted.use
+        )
+
+    def admit_nowait(self, raw: bytes, arrived: float) -> Exchange:
+        """As `admit`.
+
+        Raises:
+            WouldBlock: `admit` would wait.
+            CallRejected: as `admit`.
+            ShareFinished: as `admit`.
+        """
+        admitted = self._admitted
+        return self._admit(raw, arrived, admitted.confirm_nowait, admitted.reserve_nowait, admitted.use_nowait)
+
+    def _admit(
+        self,
+        raw: bytes,
+        arrived: float,
+        confirm: Callable[[], None],
+        reserve: Callable[[int], Reservation],
+        use: Callable[[str, str], None],
+    ) -> Exchange:
+        size = len(raw)
+        # One that is refused before it is read is known by its size alone.
+        info = PacketInfo(size)
+        try:
+            if size > self._backend.limits.max_message_bytes:
+                text = too_large("packet", size, self._backend.limits.max_message_bytes)
+                raise CallRejected(Status(Code.RESOURCE_EXHAUSTED, text))
+            confirm()
+            reservation = reserve(size)
+            message = self._protocol.read(raw)
+            info = message.info
+            if message.inferable:
+                use(info.model, info.model_version)
+        except CallRejected as rejection:
+            self._admitted.packet_rejected(info, rejection.status, time.perf_counter() - arrived)
+            raise
+        return Exchange(message, reservation, arrived)
+
+    def begin(self, exchange: Exchange) -> None:
+        """Begins what there is to do for a packet that was accepted; waits for what Triton says of its model.
+
+        Args:
+            exchange: the packet's.
+        """
+        if exchange.message.inferable:
+            self._infer(exchange, lambda request, limit: self._planner.plan(request, timeout_secs=limit.secs))
+        else:
+            self._note(exchange.message, exchange.reservation)
+
+    def begin_nowait(self, exchange: Exchange) -> None:
+        """As `begin`.
+
+        Raises:
+            WouldBlock: `begin` would wait.
+        """
+        if exchange.message.inferable:
+            self._infer(exchange, lambda request, _: self._planner.plan_nowait(request))
+        else:
+            self._note(exchange.message, exchange.reservation)
+
+    def _note(self, message: Message, reservation: Reservation) -> None:
+        if message.event is SequenceEvent.START:
+            self._planner.begin_sequence()
+        elif message.event is SequenceEvent.END:
+            self._planner.end_sequences()
+        reservation.resize(message.kept_bytes)
+
+    def _infer(self, exchange: Exchange, plan_for: Callable[[InferenceRequest, TimeLimit], Plan | Rejection]) -> None:
+        request = exchange.message.request
+        plan = plan_for(request, self._limit(request))
+        if isinstance(plan, Rejection):
+            exchange.rejected(plan)
+        else:
+            # Nothing of the packet keeps its tensors any more, but what asks Triton.
+            self._ask(exchange, request, plan)
+        exchange.message.forget_tensors()
+
+    def _ask(self, exchange: Exchange, request: InferenceRequest, plan: Plan) -> None:
+        if plan.sequence is not None and plan.sequence.latest is not None:
+            plan.sequence.latest.wait()
+        info = exchange.message.info
+        # The memory of the answer is taken with the packet's: it can't be made to wait when it comes.
+        exchange.reservation.resize(PACKET_COPIES * info.size + self._planner.answer_size(plan))
+        inference = self._backend.triton.infer(
+            request.model,
+            request.model_version,
+            request.inputs,
+            cid=info.correlation_id,
+            limit=self._limit(request),
+            outputs=plan.outputs,
+            step=plan.step,
+            decoupled=plan.decoupled,
+            serving=plan.version(request.model_version),
+        )
+        if plan.sequence is not None:
+            plan.sequence.latest = inference
+        exchange.asked(inference, plan, self._planner)
+
+    def _limit(self, request: InferenceRequest) -> TimeLimit:
+        limits = self._backend.limits
+        if request.timeout_secs:
+            limit = TimeLimit(request.timeout_secs, "control.timeout_secs")
+        else:
+            limit = TimeLimit(limits.default_timeout_secs, "DEFAULT_TIMEOUT_SECS")
+        if limit.secs > limits.max_timeout_secs:
+            limit = TimeLimit(limits.max_timeout_secs, "MAX_TIMEOUT_SECS")
+        left = self._time_left()
+        if left is None or left > limit.secs:
+            return limit
+        return TimeLimit(max(left, 0) + _AFTER_CALL_SECS, "the call's deadline")

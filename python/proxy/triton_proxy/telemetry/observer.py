@@ -1,0 +1,91 @@
+"""What calls tell of themselves, for whatever keeps or counts it. Nothing here waits, fails or holds a credential."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from domino_identity import Kind, Principal
+from mm_service.status import Status
+from triton_proxy.inference.answer import Timing
+
+
+@dataclass(frozen=True)
+class CallInfo:
+    """A call.
+
+    Attributes:
+        method: full name of the method, as the caller gave it.
+        peer: the transport's name of the other end.
+        principal: who is calling; None where that was not found out.
+        credential: kind of the credential; None where none could be read.
+        trace_context: W3C trace context, `traceparent` and `tracestate`, as the caller sent it.
+    """
+
+    method: str
+    peer: str
+    principal: Principal | None
+    credential: Kind | None
+    trace_context: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True)
+class PacketInfo:
+    """One request within a call.
+
+    Attributes:
+        size: its bytes.
+        model: the model it names; may be empty.
+        model_version: the version it names; may be empty.
+        correlation_id: its own; may be empty.
+    """
+
+    size: int
+    model: str = ""
+    model_version: str = ""
+    correlation_id: str = ""
+
+
+class CallObserver(Protocol):
+    """Hears of one call whose caller is known. Its methods may be called from any thread."""
+
+    def packet_admitted(self, packet: PacketInfo) -> None:
+        """A packet was accepted: it will be answered."""
+
+    def packet_rejected(self, packet: PacketInfo, status: Status, latency_secs: float) -> None:
+        """A packet was not; the call ends for it.
+
+        Args:
+            packet: the packet.
+            status: why.
+            latency_secs: how long it took to say so.
+        """
+
+    def packet_answered(self, packet: PacketInfo, size: int, timing: Timing | None, *, ok: bool) -> None:
+        """A packet that was accepted has all its answers.
+
+        Args:
+            packet: the packet.
+            size: bytes of its answers.
+            timing: of the last one.
+            ok: whether none of them says that something went wrong.
+        """
+
+    def call_ended(self, status: Status) -> None:
+        """The call has ended; only the first time counts."""
+
+
+class Observer(Protocol):
+    """Hears of all calls."""
+
+    def call_rejected(self, call: CallInfo, status: Status, latency_secs: float) -> None:
+        """A call ended before it was known who calls.
+
+        Args:
+            call: the call.
+            status: why.
+            latency_secs: how long it took to say so.
+        """
+
+    def call_started(self, call: CallInfo) -> CallObserver:
+        """A call whose caller is known begins."""

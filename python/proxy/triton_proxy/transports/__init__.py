@@ -1,0 +1,1 @@
+"""Bytes in and out: the only packages that import a server library."""

@@ -1,0 +1,1 @@
+"""The proxy behind grpcio's server."""

@@ -1,0 +1,148 @@
+"""The callers' listener on the HTTP/2 engine: its socket, its loop in a thread of its own, and its end."""
+
+from __future__ import annotations
+
+import hmac
+import logging
+from collections.abc import Callable
+from concurrent.futures import TimeoutError as NotWithin
+
+from mm_service.supervisor import Workers
+from mm_service.tls import Certificates
+from triton_proxy.admission.waiting_calls import MOST_WAITING
+from triton_proxy.http2.limits import ConnectionLimits, Counters
+from triton_proxy.http2.loop_thread import LoopThread
+from triton_proxy.http2.server import Http2Server
+from triton_proxy.http2.server_stream import Stream
+from triton_proxy.serving.router import Router
+from triton_proxy.transports.http2.engine_call import EngineCall
+from triton_proxy.transports.http2.listening import listen, listen_locally
+from triton_proxy.transports.http2.tls import ListenerTls
+from triton_proxy.transports.own_call import OwnCall
+
+_LOG = logging.getLogger(__name__)
+_MB = 1024 * 1024
+# Beside as many calls as one principal may have, of one connection: those that were refused.
+_SPARE_STREAMS = 16
+# A message that is over the limit by no more than this is read and then refused with words of our own, which name the
+# setting. Beyond it the engine refuses at the message's first five bytes.
+_READABLE_OVER_LIMIT_BYTES = _MB
+# Of a caller that is not known yet: a small request comes with its head, and nothing of a large one.
+_STRANGERS_WINDOW_BYTES = 65_535
+# Of one that is. It is given back as bytes arrive and the budget has room for them, so that it bounds what comes beyond
+# that; by the round trips within a cluster, it lets a gigabyte a second through.
+_WINDOW_BYTES = 512 * 1024
+_CONNECTION_WINDOW_BYTES = 64 * _MB
+# The longest credential (16 KiB), and as much again for all other headers.
+_HEADER_BYTES = 32 * 1024
+
+
+class EngineServer:
+    """Serves callers on the engine.
+
+    Attributes:
+        port: where it listens.
+    """
+
+    def __init__(
+        self,
+        loop: LoopThread,
+        router: Router,
+        address: str,
+        *,
+        certificates: Certificates | None,
+        max_message_bytes: int,
+        most_calls: int,
+        most_calls_per_principal: int,
+        own_call: OwnCall | None,
+    ) -> None:
+        """Binds the port, but serves nothing yet.
+
+        Args:
+            loop: in which everything arrives and leaves.
+            router: says who is calling, and where to.
+            address: HOST:PORT; port 0 takes a free one.
+            certificates: for TLS; None is plaintext.
+            max_message_bytes: largest message.
+            most_calls: calls served at once.
+            most_calls_per_principal: of these, of one principal.
+            own_call: is answered, too; None for none.
+
+        Raises:
+            RuntimeError: the address can't be bound, or the machine does not give so many threads.
+        """
+        self._router = router
+        self._tls = None if certificates is None else ListenerTls(certificates)
+        self._own_method = own_call.method.encode() if own_call else b""
+        self._limits = ConnectionLimits(
+            streams_per_connection=most_calls_per_principal + _SPARE_STREAMS,
+            header_bytes=_HEADER_BYTES,
+            message_bytes=max_message_bytes + _READABLE_OVER_LIMIT_BYTES,
+            stream_window=_STRANGERS_WINDOW_BYTES,
+            connection_window=_CONNECTION_WINDOW_BYTES,
+        )
+        self._listener = listen(address, "LISTEN_ADDR")
+        self._own_listener = listen_locally(own_call.path) if own_call else None
+        self.port: int = self._listener.getsockname()[1]
+        self._waiting = Workers(MOST_WAITING, "identity", setting="MAX_CALLS")
+        # One for each call that is served: where it waits or computes.
+        self._working = Workers(most_calls, "call", setting="MAX_CALLS")
+        self._loop = loop
+        self._server: Http2Server | None = None
+        self._own_server: Http2Server | None = None
+
+    def start(self) -> None:
+        """Serves from now on."""
+        self._loop.run(self._listen()).result()
+
+    def statistics(self) -> Counters | None:
+        """What connections there are and were; None before the start."""
+        return None if self._server is None else self._server.statistics()
+
+    def stop(self, grace_secs: float) -> Callable[[float], None]:
+        """Takes no new calls and tells callers to go away; those open may go on for so long.
+
+        Args:
+            grace_secs: after this, what is still open is cut off.
+
+        Returns:
+            Waits for the end of all calls, for so many seconds at the longest, and cuts off what is open then.
+        """
+        drained = self._loop.run(self._drain(grace_secs))
+
+        def wait(longest_secs: float) -> None:
+            try:
+                drained.result(longest_secs)
+            except NotWithin:
+                self._loop.run(self._cut_off()).result()
+
+        return wait
+
+    def close(self) -> None:
+        """Gives the threads back; call it when no call is left."""
+        self._waiting.shutdown(wait=False)
+        self._working.shutdown(wait=False)
+
+    def _serve(self, stream: Stream) -> None:
+        if self._own_method and hmac.compare_digest(stream.method.encode(), self._own_method):
+            stream.answer(b"")
+            return
+        call = EngineCall(stream, self._loop, waiting=self._waiting, working=self._working, window_bytes=_WINDOW_BYTES)
+        self._router.route_nowait(call)
+
+    async def _listen(self) -> None:
+        self._server = Http2Server(self._serve, self._limits, ssl_context=self._tls.context if self._tls else None)
+        self._server.listen(self._listener)
+        if self._own_listener is not None:
+            self._own_server = Http2Server(self._serve, self._limits)
+            self._own_server.listen(self._own_listener)
+
+    async def _drain(self, grace_secs: float) -> None:
+        if self._own_server is not None:
+            await self._own_server.close()
+        if self._server is not None:
+            await self._server.drain(grace_secs)
+
+    async def _cut_off(self) -> None:
+        if self._server is not None:
+            await self._server.close()

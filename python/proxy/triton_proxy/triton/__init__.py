@@ -1,0 +1,1 @@
+"""Asking Triton: the only package that speaks `inference.*` to a server."""

@@ -1,0 +1,160 @@
+"""Asking Triton for inferences, in `inference.*`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import grpc
+from tritonclient.grpc import service_pb2
+
+from multimodal_contract.wire import Buffer, field
+from triton_proxy.inference.request import InputTensor, TimeLimit
+from triton_proxy.inference.signature import Signature
+from triton_proxy.triton.connection import TritonConnection, TritonStatistics
+from triton_proxy.triton.description import NotDescribed, signature_of
+from triton_proxy.triton.direct.status import LONGEST_SECS
+from triton_proxy.triton.inference import Inference, streamed, unary
+
+_ID = service_pb2.ModelInferRequest.ID_FIELD_NUMBER
+_RAW_INPUT_CONTENTS = service_pb2.ModelInferRequest.RAW_INPUT_CONTENTS_FIELD_NUMBER
+# Heads that are remembered; a longer one is made anew each time, since callers choose the names in it.
+_HEADS = 512
+_LONGEST_HEAD_NAMES = 512
+# Triton's parameter for a decoupled model whose last answer is known to be the last only later: say so.
+_EMPTY_FINAL_RESPONSE = "triton_enable_empty_final_response"
+# Of these answers the model or version is gone; of others it is only not known what it is.
+_GONE = (grpc.StatusCode.NOT_FOUND, grpc.StatusCode.INVALID_ARGUMENT)
+
+
+@dataclass(frozen=True)
+class Step:
+    """What place a request has in a sequence of a stateful model; Triton's `sequence_*` parameters.
+
+    Attributes:
+        sequence_id: of the sequence, not 0; a text for a model that takes it as one. Triton knows the sequence from
+            nothing else, so that no caller may choose it.
+        start: whether it is the first.
+        end: whether it is the last.
+    """
+
+    sequence_id: int | str
+    start: bool
+    end: bool
+
+
+class Triton:
+    """One Triton, shared by all streams."""
+
+    def __init__(self, connection: TritonConnection) -> None:
+        """Takes over the connection."""
+        self._connection = connection
+
+    def close(self) -> None:
+        """Ends the connection and whatever is under way on it."""
+        self._connection.close()
+
+    def statistics(self) -> TritonStatistics:
+        """What is asked of it at this moment."""
+        return self._connection.statistics()
+
+    def ready(self, timeout_secs: float) -> bool:
+        """Whether Triton says it is ready."""
+        return self._connection.ready(timeout_secs=timeout_secs)
+
+    def describe(self, model: str, model_version: str, *, timeout_secs: float) -> Signature:
+        """What a model takes and gives; waits for Triton's answer.
+
+        Args:
+            model: name in Triton's repository.
+            model_version: a version, or "" for Triton's choice.
+            timeout_secs: longest time to wait.
+
+        Raises:
+            NotDescribed: Triton did not answer, or does not serve that version of that model.
+        """
+        try:
+            metadata, config = self._connection.describe(model, model_version, timeout_secs=timeout_secs)
+        except grpc.RpcError as error:
+            raise NotDescribed(error.details() or "", gone=error.code() in _GONE) from None
+        return signature_of(metadata, config.config)
+
+    def infer(
+        self,
+        model: str,
+        model_version: str,
+        inputs: Sequence[InputTensor],
+        *,
+        cid: str,
+        limit: TimeLimit,
+        outputs: tuple[str, ...] | None = None,
+        step: Step | None = None,
+        decoupled: bool = False,
+        serving: str = "",
+    ) -> Inference:
+        """Begins one inference.
+
+        Args:
+            model: name in Triton's repository.
+            model_version: a version, or "" for Triton's choice.
+            inputs: the checked inputs.
+            cid: correlation id, which Triton shows in its own log.
+            limit: longest time to wait.
+            outputs: those that are wanted, all of which the model must have: Triton refuses a request that names
+                another. None for all that it has.
+            step: the place in a sequence, where the model is stateful.
+            decoupled: whether the model gives any number of answers.
+            serving: the version that is thought to serve, for a decoupled model that gives no answer at all.
+        """
+        request = list(_request(model, model_version, inputs, outputs, cid, step, decoupled))
+        timeout_secs = min(limit.secs, LONGEST_SECS)
+        if decoupled:
+            return streamed(self._connection.infer_stream(b"".join(request), timeout_secs=timeout_secs), limit, serving)
+        return unary(self._connection.infer(request, timeout_secs=timeout_secs, pinned=step is not None), limit)
+
+
+def _request(
+    model: str,
+    model_version: str,
+    inputs: Sequence[InputTensor],
+    outputs: tuple[str, ...] | None,
+    cid: str,
+    step: Step | None,
+    decoupled: bool,
+) -> Iterator[Buffer]:
+    """A ModelInferRequest in parts: what requests have in common, what is this one's alone, and the tensors."""
+    described = tuple((item.name, item.dtype.name, item.shape) for item in inputs)
+    names = sum(len(item.name) for item in inputs) + sum(map(len, outputs or ())) + len(model) + len(model_version)
+    make = _head if names <= _LONGEST_HEAD_NAMES else _head.__wrapped__
+    yield make(model, model_version, described, outputs)
+    yield from field(_ID, [cid.encode()])
+    if step is not None or decoupled:
+        own = service_pb2.ModelInferRequest()
+        if decoupled:
+            own.parameters[_EMPTY_FINAL_RESPONSE].bool_param = True
+        if step is not None:
+            if isinstance(step.sequence_id, str):
+                own.parameters["sequence_id"].string_param = step.sequence_id
+            else:
+                own.parameters["sequence_id"].int64_param = step.sequence_id
+            own.parameters["sequence_start"].bool_param = step.start
+            own.parameters["sequence_end"].bool_param = step.end
+        yield own.SerializeToString()
+    for item in inputs:
+        yield from field(_RAW_INPUT_CONTENTS, [item.data])
+
+
+@lru_cache(_HEADS)
+def _head(
+    model: str,
+    model_version: str,
+    inputs: tuple[tuple[str, str, tuple[int, ...]], ...],
+    outputs: tuple[str, ...] | None,
+) -> bytes:
+    head = service_pb2.ModelInferRequest(model_name=model, model_version=model_version)
+    for name, datatype, shape in inputs:
+        head.inputs.add(name=name, datatype=datatype, shape=shape)
+    for name in outputs or ():
+        head.outputs.add(name=name)
+    return bytes(head.SerializeToString())
