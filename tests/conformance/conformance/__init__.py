@@ -1,0 +1,1 @@
+"""The HTTP/2 engine and the proxy, judged by programs that others wrote."""

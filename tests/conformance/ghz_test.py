@@ -1,0 +1,42 @@
+"""ghz, a load generator on grpc-go, calls the contract from many callers at once."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from google.protobuf.json_format import MessageToDict
+
+from conformance.callers import CREDENTIAL, MISSING, SERVICE, Place, numbered
+from conformance.programs import go_program, run
+
+CALLS = 200
+
+
+def load(place: Place, method: str, packets: int, *words: str) -> dict[str, Any]:
+    security = (f"--cacert={place.tls.authority}",) if place.tls else ("--insecure",)
+    proto = ("--import-paths=proto", "--proto=proto/multimodal.proto", f"--call={SERVICE}.{method}")
+    amount = (f"--total={CALLS}", "--concurrency=20", "--connections=4", "--timeout=60s", "--format=json")
+    sent = json.dumps([MessageToDict(each) for each in numbered(packets)])
+    outcome = run(go_program("ghz"), *security, *proto, *amount, *words, "--data=@", place.address, stdin=sent)
+    assert outcome.status == 0, outcome.text
+    report: dict[str, Any] = json.loads(outcome.stdout)
+    return report
+
+
+def known() -> str:
+    return f"--metadata={json.dumps(dict([CREDENTIAL]))}"
+
+
+# Nothing is compressed: with --enable-compression ghz's workers write to one map, and now and then it crashes.
+@pytest.mark.parametrize(("method", "packets"), [("SendUnary", 1), ("Chat", 5)])
+def test_every_call_is_answered(place: Place, method: str, packets: int) -> None:
+    report = load(place, method, packets, known())
+    assert report["statusCodeDistribution"] == {"OK": CALLS}
+
+
+def test_every_stranger_is_refused(place: Place) -> None:
+    report = load(place, "SendUnary", 1)
+    assert report["statusCodeDistribution"] == {"Unauthenticated": CALLS}
+    assert report["errorDistribution"] == {f"rpc error: code = Unauthenticated desc = {MISSING}": CALLS}
