@@ -108,6 +108,8 @@ def test_a_call_that_gave_way_is_gone_once_it_has_ended(two_places: Served) -> N
     silent = [opened(two_places), opened(two_places)]
     for _ in range(20):
         assert two_places.ask(NOTE).correlation_id == "note"
+        # Its own place is free only once the transport knows that the Ack was sent.
+        until(lambda: two_places.server.statistics().calls.open == 1)
     with pytest.raises(grpc.RpcError, match="gives its place to another"):
         next(silent[0].call)
     until(lambda: two_places.server.statistics().calls.open == 1)

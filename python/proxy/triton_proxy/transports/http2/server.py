@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hmac
-import logging
 from collections.abc import Callable
 from concurrent.futures import TimeoutError as NotWithin
 
@@ -20,7 +19,6 @@ from triton_proxy.transports.http2.listening import listen, listen_locally
 from triton_proxy.transports.http2.tls import ListenerTls
 from triton_proxy.transports.own_call import OwnCall
 
-_LOG = logging.getLogger(__name__)
 _MB = 1024 * 1024
 # Beside as many calls as one principal may have, of one connection: those that were refused.
 _SPARE_STREAMS = 16
