@@ -123,7 +123,7 @@ class Everybody:
 
 
 class Domino:
-    """Knows everybody by their keys, which are their names.
+    """Knows everybody by their keys, which are their names, but for keys that hold "s3cret".
 
     Attributes:
         asked: is released for each question about bob.
@@ -145,6 +145,8 @@ class Domino:
             self.may_answer.wait(TIMEOUT)
         if name == "ann" and not self.knows_ann:
             raise NotAuthenticated("not any more")
+        if "s3cret" in name:
+            raise NotAuthenticated("not known")
         return Principal(name, admin=False)
 
 

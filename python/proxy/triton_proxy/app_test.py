@@ -237,10 +237,13 @@ def test_a_drain_leaves_a_busy_caller_time_to_read_its_last_ack() -> None:
             stream.send(packet("too late"))
             draining.join(0.01)
         relay.release()
-        assert next(stream.call).correlation_id == "the last"
+        answered: list[str] = []
         with pytest.raises(grpc.RpcError, match="packets without an Ack were not accepted"):
-            next(stream.call)
+            answered.extend(ack.correlation_id for ack in stream.call)
         draining.join()
+    # The thread that drains may begin after the first of those "too late".
+    assert answered[0] == "the last"
+    assert set(answered[1:]) <= {"too late"}
 
 
 def test_what_is_at_work_can_be_asked(three_calls: Proxy) -> None:

@@ -69,6 +69,7 @@ CREDENTIALS = st.sampled_from(
         (),
         (("authorization", "Basic s3cret"),),
         (("authorization", "Bearer s3cret"),),
+        (("authorization", "Bearer carl"),),
         (*ANN, *ANN),
         (("x-domino-api-key", "s3cret" + "k" * 300),),
         (("x-domino-api-key", ""),),
