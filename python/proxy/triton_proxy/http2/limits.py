@@ -138,6 +138,7 @@ class Counters:
         streams: open calls.
         held_bytes: bytes of messages that arrived and were not taken.
         accepted: sockets ever.
+        gone: sockets ever whose peer had closed them before they were accepted.
         opened: calls ever.
         http1: connections that spoke HTTP/1.
         handshakes_failed: TLS handshakes that came to nothing.
@@ -151,6 +152,7 @@ class Counters:
     streams: int = 0
     held_bytes: int = 0
     accepted: int = 0
+    gone: int = 0
     opened: int = 0
     http1: int = 0
     handshakes_failed: int = 0

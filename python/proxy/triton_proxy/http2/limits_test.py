@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -28,6 +29,8 @@ from triton_proxy.http2.limits import Allowance, ConnectionLimits, Rate, Unsent
 from triton_proxy.http2.server_stream import StreamEnd
 
 CALM = 11
+# A TCP state of Linux: the other end knows that this one has closed.
+FIN_WAIT2 = b"\x05"
 LIMITS = ConnectionLimits(
     connections=4, connections_per_peer=3, streams=3, header_bytes=2000, message_bytes=1 << 20, held_bytes=300_000,
     pings=Rate(3, 0.5), settings=Rate(3, 0.2), resets=Rate(3, 1), small_frames=Rate(3, 1), unread_answer_bytes=5 << 20,
@@ -44,6 +47,24 @@ def running(request: pytest.FixtureRequest) -> Iterator[tuple[Serving, Service]]
 
 
 Running = tuple[Serving, Service]
+
+
+def test_connections_that_their_peers_closed_before_are_not_set_up(running: Running) -> None:
+    run, _ = running
+
+    def come_and_go() -> None:
+        # On the server's own thread, which accepts nothing meanwhile.
+        peers = [RawPeer(run.port, greet=False).socket for _ in range(5)]
+        for peer in peers:
+            peer.shutdown(socket.SHUT_WR)
+        while any(peer.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1) != FIN_WAIT2 for peer in peers):
+            pass
+        for peer in peers:
+            peer.close()
+
+    run.run(come_and_go)
+    run.until_counted(gone=5, accepted=0, connections=0)
+    assert served(run)
 
 
 def test_a_connection_too_many_of_a_peer_is_closed_as_it_is_accepted(running: Running) -> None:

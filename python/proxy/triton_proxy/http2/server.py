@@ -29,6 +29,8 @@ _ACCEPT_AGAIN = 0.5
 _SWEEP = 1.0
 # What IPv4's addresses look like on a socket of both (RFC 4291, 2.5.5.2).
 _MAPPED = "::ffff:"
+# States of TCP (Linux' net/tcp_states.h) in which the peer sends no more.
+_GONE = {b"\x07", b"\x08"}  # CLOSE, CLOSE_WAIT
 _EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 
 
@@ -162,7 +164,13 @@ class Http2Server:
                     self.loop.remove_reader(listener)
                     self.loop.call_later(_ACCEPT_AGAIN, self._accept_again, listener)
                 return
-            self._take(accepted, address)
+            if _is_gone(accepted):
+                # To set up a connection costs 50 times as much: a flood of these would fill the backlog, and the kernel
+                # drop the first packet of a good caller, who sends it again after a second.
+                self.counters.gone += 1
+                accepted.close()
+            else:
+                self._take(accepted, address)
 
     def _accept_again(self, listener: socket.socket) -> None:
         if listener in self._listening:
@@ -230,6 +238,13 @@ class Http2Server:
     def make_engine(self, role: Role) -> Connection:
         """HTTP/2 for one connection."""
         return self._engine(role, self._settings)
+
+
+def _is_gone(accepted: socket.socket) -> bool:
+    """Whether the peer has closed its side already, which none does that waits for an answer over HTTP/2."""
+    if accepted.family == socket.AF_UNIX:
+        return False
+    return accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1) in _GONE
 
 
 def _peer_of(accepted: socket.socket, address: object) -> tuple[str, str]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import errno
 import socket
 
-_BACKLOG = 1024
+# As many as Linux lets through by default (net.core.somaxconn): beyond it a caller's first packet is dropped.
+_BACKLOG = 4096
 # Without a module for it, and with it switched off (sysctl net.ipv6.conf.all.disable_ipv6).
 _NO_IPV6 = {errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL}
 
