@@ -200,7 +200,7 @@ class AdmittedCall:
         """Counts bytes of a packet that is still arriving.
 
         Args:
-            size: bytes that came.
+            size: bytes that came, as `Share.arrive` counts them.
             resume: is called once more may come, where that is not now; must not wait.
 
         Returns:

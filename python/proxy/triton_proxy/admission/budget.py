@@ -8,13 +8,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from mm_service.waiting import WouldBlock
+from triton_proxy.admission.arrivals import Arrivals, Holding, Memory, Part
 from triton_proxy.admission.quotas import LimitExceeded
 
 _MB = 1024 * 1024
 # While Triton does not take a request, our own and, of a small one or over TLS, gRPC's.
 PACKET_COPIES = 2
-# Of gRPC's framing, before each message.
-_PREFIX_BYTES = 5
 
 
 @dataclass(frozen=True)
@@ -38,17 +37,6 @@ class BudgetStatistics:
 
 class ShareFinished(Exception):  # noqa: N818 - what happened, not a fault
     """The call gets no more memory: it is ending."""
-
-
-class _Part:
-    """What one principal has, on all its calls."""
-
-    def __init__(self) -> None:
-        self.shares = 0
-        self.held = 0
-        self.arriving = 0
-        self.waiting = 0
-        self.favoured: Share | None = None
 
 
 class _Waiter:
@@ -95,21 +83,19 @@ class Budget:
         """
         self._mb = mb
         self._principal_mb = min(principal_mb, mb)
-        self._free = mb * _MB
+        self._memory = Memory(mb * _MB, self._principal_mb * _MB)
+        self._arrivals = Arrivals(self._memory, PACKET_COPIES)
         self._lock = threading.Lock()
         self._waiters: deque[_Waiter] = deque()
-        self._arriving = 0
-        # In the order in which they were held back.
-        self._held_back: dict[Share, None] = {}
-        self._favoured: Share | None = None
-        self._parts: dict[str, _Part] = {}
+        self._parts: dict[str, Part] = {}
 
     def statistics(self) -> BudgetStatistics:
         """What is handed out at this moment."""
         with self._lock:
             principals = {name: part.held for name, part in self._parts.items()}
+            arrivals = self._arrivals
             return BudgetStatistics(
-                self._mb * _MB - self._free, len(self._waiters), principals, self._arriving, len(self._held_back)
+                self._memory.in_use, len(self._waiters), principals, arrivals.size, len(arrivals.held_back)
             )
 
     def share(self, principal: str) -> Share:
@@ -119,15 +105,15 @@ class Budget:
             principal: name of the caller.
         """
         with self._lock:
-            part = self._parts.setdefault(principal, _Part())
+            part = self._parts.setdefault(principal, Part())
             part.shares += 1
             return Share(self, principal, part)
 
     def _reserve(self, share: Share, size: int) -> Reservation:
-        if size > self._principal_mb * _MB:
+        if size > self._memory.per_principal:
             limit = (
                 f"MAX_MB_IN_FLIGHT={self._mb}, which is for all packets together"
-                if size > self._mb * _MB
+                if size > self._memory.total
                 else f"MAX_MB_IN_FLIGHT_PER_PRINCIPAL={self._principal_mb}, which is for all packets of "
                 f"{share.principal} together"
             )
@@ -156,126 +142,64 @@ class Budget:
     def _take(self, share: Share, size: int) -> Reservation:
         if share.finished:
             raise ShareFinished
-        if size > self._principal_mb * _MB:
+        if size > self._memory.per_principal:
             raise WouldBlock  # It would be refused.
-        self._favour(share, self._more(share, size))
-        favoured = self._is_favoured(share)
-        if not self._fits_own(share, size) or not self._fits_all(share, size):
+        arrivals = self._arrivals
+        arrivals.favour(share, arrivals.missing(share, size))
+        favoured = arrivals.is_favoured(share)
+        if not arrivals.fits_own(share, size) or not arrivals.fits_all(share, size):
             raise WouldBlock
         # One that only waits for the principal's own memory holds no other up.
         if not favoured and (
-            share.part.waiting or any(self._fits_own(each.share, each.size) for each in self._waiters)
+            share.part.waiting or any(arrivals.fits_own(each.share, each.size) for each in self._waiters)
         ):
             raise WouldBlock
         return self._taken(share, size)
 
     def _taken(self, share: Share, size: int) -> Reservation:
-        arrived = self._arrived(share, size)
-        self._count_arriving(share, -arrived)
-        self._hand_out(share, size - arrived)
-        self._disfavour(share)
+        self._arrivals.taken(share, size)
+        self._memory.hand_out(share, size)
         return Reservation(self, share, size)
-
-    def _arrived(self, share: Share, size: int) -> int:
-        """What of a packet's memory was counted while it arrived: all, or nothing by transports that don't count."""
-        # What a compressed packet takes beyond its own is the next one's, by no more than a window.
-        return min(share.arriving, size + PACKET_COPIES * _PREFIX_BYTES)
-
-    def _more(self, share: Share, size: int) -> int:
-        """What a packet's memory takes beside what was counted while it arrived: much, where it came compressed."""
-        return size - self._arrived(share, size)
-
-    def _crowded(self, share: Share) -> bool:
-        if not self._waiters and not self._held_back:
-            return False
-        with self._lock:
-            # One that waits for another principal's part is not helped by what this one has.
-            return any(
-                waiter.share.part is share.part or self._fits_own(waiter.share, waiter.size) for waiter in self._waiters
-            ) or any(each.part is share.part or self._fits_own(each, each.arriving) for each in self._held_back)
-
-    def _fits_own(self, share: Share, size: int) -> bool:
-        """Whether the principal may have so much more, but for what has arrived of it already."""
-        more = self._more(share, size)
-        return share.part.held + more <= self._principal_mb * _MB or share.part.favoured is share
-
-    def _fits_all(self, share: Share, size: int) -> bool:
-        """Whether there is so much more."""
-        return self._more(share, size) <= self._free or self._favoured is share
-
-    def _is_favoured(self, share: Share) -> bool:
-        return share.part.favoured is share or self._favoured is share
 
     def _arrive(self, share: Share, size: int, resume: Callable[[], None]) -> bool:
         with self._lock:
             if share.finished:
                 return True  # The call ends, and what it holds with it.
-            self._hand_out(share, PACKET_COPIES * size)
-            self._count_arriving(share, PACKET_COPIES * size)
-            self._favour(share)
-            if self._flows(share):
-                return True
-            share.resume = resume
-            self._held_back[share] = None
+            flows = self._arrivals.arrive(share, size, resume)
+            if size < 0:
+                self._grant()
+            return flows
+
+    def _crowded(self, share: Share) -> bool:
+        arrivals = self._arrivals
+        if not self._waiters and not arrivals.held_back:
             return False
-
-    def _count_arriving(self, share: Share, size: int) -> None:
-        share.arriving += size
-        share.part.arriving += size
-        self._arriving += size
-
-    def _flows(self, share: Share) -> bool:
-        """Whether a call may send more of a packet that it has begun."""
-        own = share.part.held <= self._principal_mb * _MB or share.part.favoured is share
-        return own and (self._free >= 0 or self._favoured is share)
-
-    def _favour(self, share: Share, more: int = 0) -> None:
-        """Lets one packet pass the limits where all memory is held by packets that can't go on otherwise.
-
-        Args:
-            share: of the packet.
-            more: bytes that it needs beside those that its principal's packets have.
-        """
-        part, everything = share.part, self._favoured
-        if part.favoured is None and part.held == part.arriving and part.held + more > self._principal_mb * _MB:
-            # The one that all others wait for must not wait for another of its own principal.
-            part.favoured = everything if everything is not None and everything.part is part else share
-        # Nor must all others wait for one that waits for another of its own principal.
-        goes_on = part.favoured in (None, share)
-        if everything is None and goes_on and self._mb * _MB - self._free == self._arriving and more > self._free:
-            self._favoured = share
-
-    def _disfavour(self, share: Share) -> None:
-        if share.part.favoured is share:
-            share.part.favoured = None
-        if self._favoured is share:
-            self._favoured = None
-
-    def _hand_out(self, share: Share, size: int) -> None:
-        self._free -= size
-        share.held += size
-        share.part.held += size
+        with self._lock:
+            # One that waits for another principal's part is not helped by what this one has.
+            return any(
+                waiter.share.part is share.part or arrivals.fits_own(waiter.share, waiter.size)
+                for waiter in self._waiters
+            ) or any(each.part is share.part or arrivals.fits_own(each, each.arriving) for each in arrivals.held_back)
 
     def _resize(self, reservation: Reservation, size: int, *, closed: bool) -> None:
         with self._lock:
             if reservation.closed or reservation.share.closed:
                 return
             reservation.closed = closed
-            self._hand_out(reservation.share, size - reservation.size)
+            self._memory.hand_out(reservation.share, size - reservation.size)
             reservation.size = size
             self._grant()
 
     def _end(self, share: Share, *, give_back: bool) -> None:
         with self._lock:
             share.finished = True
-            self._held_back.pop(share, None)
-            self._disfavour(share)
+            self._arrivals.finish(share)
             for waiter in [waiter for waiter in self._waiters if waiter.share is share]:
                 self._dismiss(waiter)
             if give_back and not share.closed:
                 share.closed = True
-                self._count_arriving(share, -share.arriving)
-                self._hand_out(share, -share.held)
+                self._arrivals.close(share)
+                self._memory.hand_out(share, -share.held)
                 share.part.shares -= 1
                 if not share.part.shares:
                     del self._parts[share.principal]
@@ -287,19 +211,16 @@ class Budget:
         waiter.decided.set()
 
     def _grant(self) -> None:
-        for share in list(self._held_back):
-            self._favour(share)
-            if self._flows(share):
-                del self._held_back[share]
-                share.resume()
+        arrivals = self._arrivals
+        arrivals.resume()
         passed_over = set()
         full = False
         for waiter in list(self._waiters):
-            share = waiter.share
-            self._favour(share, self._more(share, waiter.size))
-            fits_own, fits_all = self._fits_own(share, waiter.size), self._fits_all(share, waiter.size)
-            if fits_own and fits_all and (self._is_favoured(share) or not (full or share.part in passed_over)):
-                waiter.granted = self._taken(share, waiter.size)
+            share, size = waiter.share, waiter.size
+            arrivals.favour(share, arrivals.missing(share, size))
+            fits_own, fits_all = arrivals.fits_own(share, size), arrivals.fits_all(share, size)
+            if fits_own and fits_all and (arrivals.is_favoured(share) or not (full or share.part in passed_over)):
+                waiter.granted = self._taken(share, size)
                 self._dismiss(waiter)
             elif not fits_own:
                 passed_over.add(share.part)
@@ -307,17 +228,14 @@ class Budget:
                 full = True
 
 
-class Share:
+class Share(Holding):
     """What one call has of the budget."""
 
-    def __init__(self, budget: Budget, principal: str, part: _Part) -> None:
+    def __init__(self, budget: Budget, principal: str, part: Part) -> None:
         """Made by `Budget.share`."""
+        super().__init__(part)
         self._budget = budget
         self.principal = principal
-        self.part = part
-        self.held = 0
-        self.arriving = 0
-        self.resume: Callable[[], None] = _nothing
         self.finished = False
         self.closed = False
 
@@ -325,7 +243,8 @@ class Share:
         """Counts bytes of a packet that is still arriving, each as many times as the packet's will be.
 
         Args:
-            size: bytes that came.
+            size: bytes that came; of a packet that came compressed then also by how many more it has, or fewer (below
+                zero) where compression made it larger.
             resume: is called once more may come, where that is not now; soon, by any thread, and must not wait.
 
         Returns:
@@ -392,7 +311,3 @@ class Reservation:
     def close(self) -> None:
         """Gives it back. `resize` does nothing afterwards: it may come late, from another thread."""
         self._budget._resize(self, 0, closed=True)
-
-
-def _nothing() -> None:
-    pass

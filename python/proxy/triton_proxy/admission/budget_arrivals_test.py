@@ -122,13 +122,40 @@ def test_nothing_is_counted_for_a_call_that_is_ending_and_nobody_resumes_it() ->
     assert budget.statistics() == BudgetStatistics(0, 0, {})
 
 
+def test_a_packet_that_compression_made_larger_leaves_nothing_behind() -> None:
+    budget = Budget(4, 2)
+    share = budget.share("ann")
+    assert share.arrive(100, no_resume)
+    assert share.arrive(10 + PREFIX - 100, no_resume)
+    share.reserve_nowait(20).close()
+    assert budget.statistics() == BudgetStatistics(in_use=0, waiting=0, principals={"ann": 0}, arriving=0)
+
+
+def test_a_packet_that_is_smaller_than_it_came_lets_those_go_on_that_wait_for_the_difference() -> None:
+    budget = Budget(4, 1)
+    first, second, third = (budget.share("ann") for _ in range(3))
+    at_work = budget.share("ann").reserve(MB // 2)
+    resumed: list[str] = []
+    assert first.arrive(MB // 4, no_resume)
+    assert not second.arrive(1, lambda: resumed.append("second"))
+    with ThreadPoolExecutor(1) as pool:
+        asking = pool.submit(third.reserve, MB // 4)
+        until(lambda: budget.statistics().waiting == 1)
+        assert first.arrive(PREFIX - MB // 4, no_resume)
+        assert resumed == ["second"]
+        asking.result().close()
+    at_work.close()
+
+
 def test_compressed_packets_that_all_need_more_than_there_is_pass_one_by_one() -> None:
     budget = Budget(4, 1)
     shares = [budget.share("ann") for _ in range(3)]
     for share in shares:
         assert share.arrive(MB // 8, no_resume)
+    for share in shares:
+        share.arrive(MB // 4 + PREFIX, lambda: None)
     with ThreadPoolExecutor(3) as pool:
-        # What arrived takes 3/4 of the part, and each needs 3/4 of it.
+        # What arrived took 3/4 of the part, and each needs 3/4 of it.
         asking = [pool.submit(share.reserve, 3 * MB // 4) for share in shares]
         for _ in shares:
             until(lambda: any(one.done() for one in asking))
@@ -151,6 +178,7 @@ class Sending:
         principal: whose.
         left: bytes of the packet that have not come.
         size: of the packet's memory; 0 between packets.
+        grows: bytes that the packet has beyond those that come, once it is expanded; below zero where it has fewer.
         flows: whether it may send.
         late: whether bytes that were on the way may still come though it may not.
         asking: for the packet's memory, in another thread.
@@ -161,7 +189,7 @@ class Sending:
     def __init__(self, budget: Budget, principal: str) -> None:
         self.share = budget.share(principal)
         self.principal = principal
-        self.left = self.size = 0
+        self.left = self.size = self.grows = 0
         self.flows, self.late, self.finished = True, False, False
         self.asking: Future[Reservation] | None = None
         self.at_work: list[Reservation] = []
@@ -206,10 +234,11 @@ class Arrivals(RuleBasedStateMachine):
         self.calls.append(Sending(self.budget, principal))
 
     @precondition(lambda self: self.between_packets())
-    @rule(data=st.data(), size=PACKETS, compressed=st.booleans())
-    def begin_packet(self, data: st.DataObject, size: int, compressed: bool) -> None:
+    @rule(data=st.data(), size=PACKETS, comes=st.none() | PACKETS)
+    def begin_packet(self, data: st.DataObject, size: int, comes: int | None) -> None:
         call = data.draw(st.sampled_from(self.between_packets()))
-        call.left = PREFIX + (size // 8 if compressed else size)
+        call.left = PREFIX + (size if comes is None else comes)
+        call.grows = 0 if comes is None else size - comes
         call.size = PACKET_COPIES * size
 
     @precondition(lambda self: any(call.sends for call in self.calls))
@@ -258,6 +287,10 @@ class Arrivals(RuleBasedStateMachine):
                 assert any(call.sends for call in own)
 
     @invariant()
+    def nothing_arrives_of_a_call_between_packets(self) -> None:
+        assert all(call.share.arriving == 0 for call in self.between_packets())
+
+    @invariant()
     def statistics_are_what_the_calls_have(self) -> None:
         now = self.budget.statistics()
         assert now.waiting == len(self.queue)
@@ -293,15 +326,18 @@ class Arrivals(RuleBasedStateMachine):
     def send_of(self, call: Sending, size: int) -> None:
         size = min(size, call.left)
         call.left -= size
-        call.flows = False
-        if call.share.arrive(size, call.resume):
-            call.flows = True
-        else:
-            call.late = True
+        self.arrive(call, size)
         beyond = call.flows and not self.may_go_on(call)
         if not call.left:
+            if call.grows:
+                self.arrive(call, call.grows)
+                self.settle()
             self.ask(call)
         assert not beyond, "more than one call goes on beyond a limit"
+
+    def arrive(self, call: Sending, size: int) -> None:
+        call.flows = call.share.arrive(size, call.resume)
+        call.late = not call.flows
 
     def ask(self, call: Sending) -> None:
         try:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from mm_service.waiting import WouldBlock
-from triton_proxy.http2.grpc_messages import BrokenMessage, MessageReader, RawMessage, expand
+from triton_proxy.http2.grpc_messages import PREFIX, BrokenMessage, MessageReader, RawMessage, expand
 
 # Compressed bytes that are expanded in the loop: a thousand times as many is a millisecond.
 _EXPANDED_IN_LOOP = 1024
@@ -97,8 +97,11 @@ class Inbox:
     def count(self, callback: Callable[[int], bool]) -> None:
         """Have bytes counted as they arrive, before they are a message; at once those that are there.
 
+        A message that came compressed counts as it is once it is expanded, with gRPC's prefix as any other has it.
+
         Args:
-            callback: takes their number. False holds the peer's window back until `resume`.
+            callback: takes their number, and by how much an expanded message is larger than it came, or smaller (below
+                zero). False holds the peer's window back until `resume`.
         """
         self._count = callback
         if self._accounted and not callback(self._accounted):
@@ -192,9 +195,7 @@ class Inbox:
             self._settle()
             return True
         if size:
-            self._account(size)
-            if self._count is not None and not self._count(size):
-                self._held_back = True
+            self._arrived(size)
         if self._unread is not None:
             self._unread.append((data, half_closed))
             self.since = now
@@ -259,14 +260,18 @@ class Inbox:
         if isinstance(result, BrokenMessage):
             self._broken(result)
             return
-        self._account(len(result) - raw.wire_size)
-        self._hand_over(result, len(result))
+        size = len(result) + PREFIX
+        self._arrived(size - raw.wire_size)
+        self._hand_over(result, size)
 
     def _exhausted(self) -> bool:
         return self.half_closed and not (self._raw or self._expanding or self._waiting)
 
     def _deliver(self) -> None:
-        while self._raw and not self._expanding:
+        while self._waiting and self._message_cb is not None:
+            self._call(*self._waiting.popleft())
+        # A window may hold hundreds of messages of which each expands a thousandfold: one at a time.
+        while self._raw and not self._expanding and not (self._raw[0].compressed and self._waiting):
             raw = self._raw.popleft()
             if not raw.compressed:
                 self._hand_over(raw.data, raw.wire_size)
@@ -275,8 +280,6 @@ class Inbox:
             else:
                 self._expanding = True
                 self._host.expand_elsewhere(self, raw)
-        while self._waiting and self._message_cb is not None:
-            self._call(*self._waiting.popleft())
         if self._half_closed_cb is not None and self._exhausted():
             callback, self._half_closed_cb = self._half_closed_cb, None
             self._host.guarded(callback)
@@ -294,6 +297,11 @@ class Inbox:
         if self._message_cb is not None:
             self._host.guarded(self._message_cb, message)
         self._account(-cost)
+
+    def _arrived(self, amount: int) -> None:
+        self._account(amount)
+        if self._count is not None and not self._count(amount):
+            self._held_back = True
 
     def _account(self, amount: int) -> None:
         if not self._closed or self._accounted:

@@ -125,7 +125,8 @@ class Stream:
         """Have a callback called with the number of bytes as they arrive, before they are a message.
 
         Args:
-            callback: takes their number. False holds the caller's window back until `resume`.
+            callback: takes their number, and by how much a message that came compressed is larger once it is expanded,
+                or smaller (below zero). False holds the caller's window back until `resume`.
         """
         self._inbox.count(callback)
 

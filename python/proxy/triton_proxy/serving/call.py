@@ -42,8 +42,9 @@ class Call(Protocol):
         """Has bytes counted as they arrive, by transports that see them before a message is complete.
 
         Args:
-            arrived: is given the number of bytes that came, those before included. Where it gives False, no more
-                come before `resume`.
+            arrived: is given the number of bytes that came, those before included, and of a message that came
+                compressed then also by how many more it has, or fewer (below zero). Where it gives False, no more come
+                before `resume`.
         """
 
     def resume(self) -> None:
