@@ -171,6 +171,10 @@ class Certificates:
         end = own.not_valid_after_utc
         if end < datetime.datetime.now(datetime.UTC):
             raise CertificateError(f"{self._certificate} holds a certificate that ended at {end.isoformat()}; renew it")
+        try:
+            server_context(pem)
+        except CertificateError as error:
+            raise CertificateError(f"{self._certificate} and {self._key}: {error}") from None
         return f"certificate {own.serial_number:x} until {end.isoformat()}"
 
 
@@ -207,16 +211,26 @@ def server_context(pem: Pem) -> ssl.SSLContext:
 
     Args:
         pem: as `Certificates` has checked it.
+
+    Raises:
+        CertificateError: OpenSSL refuses the certificate, its key or the authorities.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    # `ssl` takes a certificate and its key from a file only. This one is nowhere but in memory.
-    with open(os.memfd_create("certificate", os.MFD_CLOEXEC), "wb") as file:
-        file.write(pem.key + b"\n" + pem.certificate)
-        file.flush()
-        context.load_cert_chain(f"/proc/self/fd/{file.fileno()}")
-    if pem.authorities:
-        context.load_verify_locations(cadata=pem.authorities.decode("ascii", "ignore"))
-        context.verify_mode = ssl.CERT_REQUIRED
+    try:
+        # `ssl` takes a certificate and its key from a file only. This one is nowhere but in memory.
+        with open(os.memfd_create("certificate", os.MFD_CLOEXEC), "wb") as file:
+            file.write(pem.key + b"\n" + pem.certificate)
+            file.flush()
+            context.load_cert_chain(f"/proc/self/fd/{file.fileno()}")
+        if pem.authorities:
+            context.load_verify_locations(cadata=pem.authorities.decode("ascii", "ignore"))
+            context.verify_mode = ssl.CERT_REQUIRED
+    except ssl.SSLError as error:
+        why = (error.reason or "it gives no reason").replace("_", " ").lower()
+        raise CertificateError(
+            f"OpenSSL refuses the certificate, its key or the authorities: {why}; expected a key of 2048 bits (RSA) or "
+            "224 bits (EC) at the least, and signatures by SHA-256 or better; issue them anew like that"
+        ) from None
     return context
 
 

@@ -11,10 +11,11 @@ from pathlib import Path
 
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from mm_service.tls import CertificateError, Certificates, File, Pem, TlsSettings, for_listener, mode, server_context
 from mm_service.watched_file import WatchedFileStatistics
-from service_testing.authority import Authority, Pair, SecretVolume
+from service_testing.authority import Authority, Pair, PrivateKey, SecretVolume
 
 OURS, OTHERS = Authority("ours"), Authority("of others")
 HOST = "127.0.0.1"
@@ -124,6 +125,50 @@ def test_files_that_cannot_be_used_raise_and_quote_no_key(volume: SecretVolume) 
         listener(volume)
     assert str(caught.value).startswith(f"TLS_CERT_FILE ({volume.path('tls.crt')}) holds a certificate that ended at ")
     assert pair.key.splitlines()[1].decode() not in repr(caught.value)
+
+
+# Of OpenSSL's security level 2, which Debian's has by default: 112 bits.
+WEAK: list[PrivateKey] = [
+    rsa.generate_private_key(65537, 1024),  # noqa: S505 - to be refused
+    ec.generate_private_key(ec.SECP192R1()),
+]
+REFUSED = (
+    "OpenSSL refuses the certificate, its key or the authorities: ee key too small; expected a key of 2048 bits (RSA) "
+    "or 224 bits (EC) at the least, and signatures by SHA-256 or better; issue them anew like that"
+)
+
+
+@pytest.mark.parametrize("key", WEAK, ids=["RSA", "EC"])
+def test_a_key_that_openssl_refuses_is_refused_in_our_words(volume: SecretVolume, key: PrivateKey) -> None:
+    weak = OURS.issue(HOST, key=key)
+    with pytest.raises(CertificateError) as caught:
+        server_context(Pem(weak.certificate, weak.key))
+    assert str(caught.value) == REFUSED
+    volume.put(weak)
+    with pytest.raises(CertificateError) as caught:
+        listener(volume)
+    files = f"TLS_CERT_FILE ({volume.path('tls.crt')}) and TLS_KEY_FILE ({volume.path('tls.key')})"
+    assert str(caught.value) == f"{files}: {REFUSED}"
+
+
+def test_a_renewed_key_that_openssl_refuses_leaves_the_one_of_before(
+    volume: SecretVolume, caplog: pytest.LogCaptureFixture
+) -> None:
+    good = OURS.issue(HOST)
+    volume.put(good)
+    certificates = listener(volume)
+    volume.put(OURS.issue(HOST, key=WEAK[0]))
+    assert certificates.renewed() is None
+    assert certificates.current.certificate == good.certificate
+    assert "what was read before stays in use: TLS_CERT_FILE" in caplog.text
+    assert REFUSED in caplog.text
+
+
+def test_authorities_that_openssl_cannot_read_are_refused_in_our_words() -> None:
+    pair = OURS.issue(HOST)
+    with pytest.raises(CertificateError) as caught:
+        server_context(Pem(pair.certificate, pair.key, b"nothing"))
+    assert str(caught.value).startswith("OpenSSL refuses the certificate, its key or the authorities: ")
 
 
 @dataclass(frozen=True)

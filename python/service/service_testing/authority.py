@@ -7,13 +7,15 @@ import ipaddress
 import itertools
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeAlias
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
 
+PrivateKey: TypeAlias = "ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey"
 _HOUR = datetime.timedelta(hours=1)
 
 
@@ -43,9 +45,15 @@ class Authority:
         )
         self.pem = certificate.public_bytes(Encoding.PEM)
 
-    def issue(self, *names: str, lasts: datetime.timedelta = _HOUR) -> Pair:
-        """A certificate for DNS names and addresses; a negative `lasts` makes one that has ended."""
-        key = ec.generate_private_key(ec.SECP256R1())
+    def issue(self, *names: str, lasts: datetime.timedelta = _HOUR, key: PrivateKey | None = None) -> Pair:
+        """A certificate for DNS names and addresses.
+
+        Args:
+            names: the names and addresses.
+            lasts: from now on; below zero it has ended.
+            key: its key; None makes a good one.
+        """
+        key = key or ec.generate_private_key(ec.SECP256R1())
         certificate = (
             _builder(_named(names[0]), self._name, key.public_key(), lasts)
             .add_extension(x509.SubjectAlternativeName([_general(name) for name in names]), critical=False)
@@ -96,7 +104,7 @@ def _general(name: str) -> x509.GeneralName:
 
 
 def _builder(
-    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey, lasts: datetime.timedelta
+    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey | rsa.RSAPublicKey, lasts: datetime.timedelta
 ) -> x509.CertificateBuilder:
     now = datetime.datetime.now(datetime.timezone.utc)
     return (
