@@ -30,6 +30,7 @@ from triton_proxy.telemetry.observer import Observer
 from triton_proxy.transports.grpc.server import GrpcServer
 from triton_proxy.transports.http2.health import Health, HealthListener, HealthStatistics, ProbeStatistics
 from triton_proxy.transports.http2.server import EngineServer
+from triton_proxy.transports.listener import ListenerOptions
 from triton_proxy.transports.own_call import OwnCall
 from triton_proxy.triton.client import Triton
 from triton_proxy.triton.connection import LARGE_BYTES, TritonConnection, TritonStatistics
@@ -136,26 +137,17 @@ class Server:
 
     def _listen(self) -> EngineServer | GrpcServer:
         settings = self._settings
-        if settings.grpc_server == "http2" and self._loop is not None:
-            return EngineServer(
-                self._loop,
-                self._router,
-                settings.listen_addr,
-                certificates=self._certificates,
-                max_message_bytes=settings.max_message_bytes,
-                most_calls=settings.max_calls,
-                most_calls_per_principal=settings.max_calls_per_principal,
-                own_call=self._own_call,
-            )
-        return GrpcServer(
-            self._router,
-            settings.listen_addr,
+        options = ListenerOptions(
+            address=settings.listen_addr,
             certificates=self._certificates,
             max_message_bytes=settings.max_message_bytes,
             most_calls=settings.max_calls,
             most_calls_per_principal=settings.max_calls_per_principal,
             own_call=self._own_call,
         )
+        if settings.grpc_server == "http2" and self._loop is not None:
+            return EngineServer(self._loop, self._router, options)
+        return GrpcServer(self._router, options)
 
     @property
     def methods(self) -> frozenset[str]:

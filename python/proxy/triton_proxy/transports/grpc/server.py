@@ -12,19 +12,12 @@ from multimodal_contract import FRAME_BYTES
 from triton_proxy.admission.waiting_calls import MOST_WAITING
 from triton_proxy.serving.router import Router
 from triton_proxy.transports.grpc.router import GrpcRouter
-from triton_proxy.transports.own_call import OwnCall
+from triton_proxy.transports.listener import HEADER_BYTES, ListenerOptions
 
 # Threads for calls that are being refused, beside those of MAX_CALLS and of callers that are being asked about.
 _SPARE_THREADS = 16
 # Published clients ping every 30 s also without calls; grpc's default would cut them off (too_many_pings).
 _SHORTEST_PING_INTERVAL_MS = 10_000
-# A message that is over the limit by no more than this is read and then refused with words of our own, which name the
-# setting. Beyond it grpc itself refuses: what is still arriving counts nowhere, so that each byte more is one that
-# every call may take.
-_READABLE_OVER_LIMIT_BYTES = 1024 * 1024
-# Of one connection, beside as many calls as one principal may have: also those count that were refused and whose
-# refusals nobody reads, at 16 KiB each.
-_SPARE_STREAMS = 16
 # Callers connect again by themselves. What is not read, or does not answer a ping, is closed in between.
 _IDLE_MS = 300_000
 _PING_MS = 30_000
@@ -34,13 +27,9 @@ _MOST_CONNECTIONS = 4096
 # Calls that came and were not looked at yet. Beyond the first grpc cancels some of them by lot, good callers' too,
 # beyond the second all; its own are 1000 and 3000, which one stranger's connections reach.
 _PENDING_CALLS, _MOST_PENDING_CALLS = 16_384, 32_768
-# The longest credential (16 KiB), and as much again for all other headers. Between grpc's soft limit and the hard one
-# calls are refused at random; with one limit for both, what the proxy judges always reaches it.
-_METADATA_BYTES = 32 * 1024
-_MB = 1024 * 1024
 # What a client may send before it is read, for each stream: the next frame comes in while the one before is looked at.
 # At 4 MiB one stream of 5 MB frames was 5 % slower; at 16 MiB, a few percent faster, 64 streams would take a gigabyte.
-_WINDOW_BYTES = 8 * _MB
+_WINDOW_BYTES = 8 * 1024 * 1024
 
 
 class GrpcServer:
@@ -50,40 +39,25 @@ class GrpcServer:
         port: where it listens.
     """
 
-    def __init__(
-        self,
-        router: Router,
-        address: str,
-        *,
-        certificates: Certificates | None,
-        max_message_bytes: int,
-        most_calls: int,
-        most_calls_per_principal: int,
-        own_call: OwnCall | None,
-    ) -> None:
+    def __init__(self, router: Router, options: ListenerOptions) -> None:
         """Binds the port, but serves nothing yet.
 
         Args:
             router: says who is calling, and where to.
-            address: HOST:PORT; port 0 takes a free one.
-            certificates: for TLS; None is plaintext.
-            max_message_bytes: largest message.
-            most_calls: calls served at once.
-            most_calls_per_principal: of these, of one principal.
-            own_call: is answered, too; None for none.
+            options: what it is to do.
 
         Raises:
             RuntimeError: the address can't be bound, or the machine does not give so many threads.
         """
-        self._threads = Workers(most_calls + MOST_WAITING + _SPARE_THREADS, "call", setting="MAX_CALLS")
+        self._threads = Workers(options.most_calls + MOST_WAITING + _SPARE_THREADS, "call", setting="MAX_CALLS")
         # One for each call that is served: where it is read.
-        self._readers = Workers(most_calls, "reader", setting="MAX_CALLS")
+        self._readers = Workers(options.most_calls, "reader", setting="MAX_CALLS")
         self._server = grpc.server(
             self._threads,
             options=[
                 ("grpc.max_send_message_length", -1),  # `serving` holds answers to the limit and says so.
-                ("grpc.max_receive_message_length", max_message_bytes + _READABLE_OVER_LIMIT_BYTES),
-                ("grpc.max_concurrent_streams", most_calls_per_principal + _SPARE_STREAMS),
+                ("grpc.max_receive_message_length", options.readable_message_bytes),
+                ("grpc.max_concurrent_streams", options.streams_per_connection),
                 ("grpc.max_allowed_incoming_connections", _MOST_CONNECTIONS),
                 ("grpc.server.max_pending_requests", _PENDING_CALLS),
                 ("grpc.server.max_pending_requests_hard_limit", _MOST_PENDING_CALLS),
@@ -91,8 +65,10 @@ class GrpcServer:
                 ("grpc.server_handshake_timeout_ms", _HANDSHAKE_MS),
                 ("grpc.keepalive_time_ms", _PING_MS),
                 ("grpc.keepalive_timeout_ms", _PING_TIMEOUT_MS),
-                ("grpc.max_metadata_size", _METADATA_BYTES),
-                ("grpc.absolute_max_metadata_size", _METADATA_BYTES),
+                # Between grpc's soft limit and the hard one calls are refused at random; with one limit for both, what
+                # the proxy judges always reaches it.
+                ("grpc.max_metadata_size", HEADER_BYTES),
+                ("grpc.absolute_max_metadata_size", HEADER_BYTES),
                 # By itself grpc lets a stream's window grow with the speed of the line: tens of megabytes then arrive
                 # before anybody reads them.
                 ("grpc.http2.bdp_probe", 0),
@@ -103,13 +79,13 @@ class GrpcServer:
                 ("grpc.so_reuseport", 0),  # A second proxy on the port is a mistake, not a helper.
             ],
         )
-        own = own_call.method if own_call else ""
+        own = options.own_call.method if options.own_call else ""
         self._server.add_generic_rpc_handlers((GrpcRouter(router, self._readers, own),))
-        self.port = self._bind(address, certificates)
+        self.port = self._bind(options.address, options.certificates)
         if self.port == 0:
-            raise RuntimeError(f"cannot listen on {address}; is the port taken? LISTEN_ADDR sets it")
-        if own_call is not None:
-            self._server.add_insecure_port(own_call.address)
+            raise RuntimeError(f"cannot listen on {options.address}; is the port taken? LISTEN_ADDR sets it")
+        if options.own_call is not None:
+            self._server.add_insecure_port(options.own_call.address)
 
     def start(self) -> None:
         """Serves from now on."""

@@ -17,6 +17,7 @@ from multimodal_contract import ADMITTED
 from multimodal_contract.wire import Buffer
 from triton_proxy.admission.admission import CallHead
 from triton_proxy.serving.call import FAILED
+from triton_proxy.transports.call_life import CallLife
 from triton_proxy.transports.status import trailing_metadata
 
 _LOG = logging.getLogger(__name__)
@@ -50,13 +51,11 @@ class StreamCall:
         self._lock = threading.Lock()
         self._steps: SimpleQueue[_Step | None] = SimpleQueue()
         self._answers: SimpleQueue[tuple[_Make, _Step, bool] | None] = SimpleQueue()
-        self._at_work = 2  # The thread that answers, and the call itself until it has ended.
+        self._life = CallLife()
+        self._life.enter()  # The thread that answers.
         self._reading = False
-        self._over = False
         self._status: Status | None = None
         self._resend = False
-        self._on_end: list[_Step] = []
-        self._on_closed: list[_Step] = []
         if not context.add_callback(self._ended):
             self._ended()
 
@@ -84,7 +83,7 @@ class StreamCall:
 
         def take() -> None:
             try:
-                if not self._over:
+                if not self._life.over:
                     step()
             finally:
                 if finally_ is not None:
@@ -111,19 +110,11 @@ class StreamCall:
 
     def on_end(self, callback: _Step) -> None:
         """Calls back once, when the call has ended."""
-        with self._lock:
-            if not self._over:
-                self._on_end.append(callback)
-                return
-        callback()
+        self._life.on_end(callback)
 
     def on_closed(self, callback: _Step) -> None:
         """Calls back once, when the call has ended and neither thread is at work on it."""
-        with self._lock:
-            if self._at_work:
-                self._on_closed.append(callback)
-                return
-        callback()
+        self._life.on_closed(callback)
 
     def run(self, begin: _Step) -> Iterator[bytes]:
         """The answers, for grpc to send; aborts the call where it does not end with OK.
@@ -134,7 +125,7 @@ class StreamCall:
         """
         try:
             self._begin(begin)
-            while (answer := self._answers.get()) is not None and not self._over:
+            while (answer := self._answers.get()) is not None and not self._life.over:
                 make, taken, last = answer
                 parts = make()
                 if parts is not None:
@@ -146,11 +137,11 @@ class StreamCall:
                     del message  # Its megabytes would stay while the next one is waited for.
                 taken()
                 del answer, make, taken
-            if self._status is not None and self._status.code is not Code.OK and not self._over:
+            if self._status is not None and self._status.code is not Code.OK and not self._life.over:
                 self._context.set_trailing_metadata(trailing_metadata(self._status, resend=self._resend))
                 self._context.abort(_CODES[self._status.code], self._status.text)
         finally:
-            self._left()
+            self._life.leave()
 
     def _begin(self, begin: _Step) -> None:
         try:
@@ -161,17 +152,18 @@ class StreamCall:
 
     def _add(self, step: _Step) -> bool:
         """Has the reading thread take a step; False where the call has ended."""
-        with self._lock:
-            if self._over:
+        with self._life.lock:
+            if self._life.over:
                 return False
             self._steps.put(step)
             begin, self._reading = not self._reading, True
-            self._at_work += begin
+            if begin:
+                self._life.enter()
         if begin:
             try:
                 self._readers.submit(self._read_all)
             except RuntimeError:
-                self._left()
+                self._life.leave()
                 raise
         return True
 
@@ -180,7 +172,7 @@ class StreamCall:
             message = next(self._requests, None)
         except grpc.RpcError:
             return  # The caller went away; `_ended` hears of it.
-        if not self._over:
+        if not self._life.over:
             then(message)
 
     def _read_all(self) -> None:
@@ -189,23 +181,9 @@ class StreamCall:
                 step()
                 del step
         finally:
-            self._left()
+            self._life.leave()
 
     def _ended(self) -> None:
-        with self._lock:
-            self._over = True
-            self._steps.put(None)
-            callbacks, self._on_end = self._on_end, []
-        for callback in callbacks:
-            callback()
+        self._life.end()
+        self._steps.put(None)
         self._answers.put(None)
-        self._left()
-
-    def _left(self) -> None:
-        with self._lock:
-            self._at_work -= 1
-            if self._at_work:
-                return
-            callbacks, self._on_closed = self._on_closed, []
-        for callback in callbacks:
-            callback()

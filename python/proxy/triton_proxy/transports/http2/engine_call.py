@@ -6,7 +6,6 @@ of a pool. Each method that touches the engine goes to the loop's thread first.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from functools import partial
@@ -18,6 +17,7 @@ from triton_proxy.admission.admission import CallHead
 from triton_proxy.http2.inbox import EndOfMessages
 from triton_proxy.http2.loop_thread import LoopThread
 from triton_proxy.http2.server_stream import WRITABLE_BELOW, Stream, StreamEnd
+from triton_proxy.transports.call_life import CallLife
 from triton_proxy.transports.status import trailing_metadata
 
 _Step = Callable[[], None]
@@ -55,12 +55,8 @@ class EngineCall:
         self._threads = waiting
         self._working = working
         self._window_bytes = window_bytes
-        self._lock = threading.Lock()
-        self._at_work = 1  # The call itself, until it ends.
-        self._over = False
+        self._life = CallLife()
         self._taken: _Step | None = None
-        self._on_end: list[_Step] = []
-        self._on_closed: list[_Step] = []
         stream.on_end(self._ended)
 
     def time_left(self) -> float | None:
@@ -90,24 +86,23 @@ class EngineCall:
 
     def submit(self, step: _Step, finally_: Callable[[], object] | None = None) -> None:
         """Takes a step in a thread of the pool."""
-        with self._lock:
-            self._at_work += 1
+        self._life.enter()
 
         def take() -> None:
             try:
-                if not self._over:
+                if not self._life.over:
                     step()
             finally:
                 if finally_ is not None:
                     finally_()
-                self._left()
+                self._life.leave()
 
         try:
             self._threads.submit(take)
         except RuntimeError:
             if finally_ is not None:
                 finally_()
-            self._left()
+            self._life.leave()
             raise
 
     def answer(self, make: _Make, taken: _Step, *, heavy: bool, last: bool) -> None:
@@ -131,19 +126,11 @@ class EngineCall:
 
     def on_end(self, callback: _Step) -> None:
         """Calls back once, when the call has ended."""
-        with self._lock:
-            if not self._over:
-                self._on_end.append(callback)
-                return
-        callback()
+        self._life.on_end(callback)
 
     def on_closed(self, callback: _Step) -> None:
         """Calls back once, when the call has ended and no thread is at work on it."""
-        with self._lock:
-            if self._at_work:
-                self._on_closed.append(callback)
-                return
-        callback()
+        self._life.on_closed(callback)
 
     def _next(self, then: Callable[[bytes | None], None]) -> None:
         message: bytes | None
@@ -158,7 +145,7 @@ class EngineCall:
 
     def _send(self, parts: Sequence[Buffer] | None, taken: _Step, last: bool) -> None:
         stream = self._stream
-        if self._over or stream.finished:
+        if self._life.over or stream.finished:
             return  # By its deadline, say: what comes too late is not taken.
         if parts is None:
             self._loop.loop.call_soon(taken)
@@ -176,18 +163,4 @@ class EngineCall:
         taken, self._taken = self._taken, None
         if taken is not None and stream.end is StreamEnd.ANSWERED:
             taken()
-        with self._lock:
-            self._over = True
-            callbacks, self._on_end = self._on_end, []
-        for callback in callbacks:
-            callback()
-        self._left()
-
-    def _left(self) -> None:
-        with self._lock:
-            self._at_work -= 1
-            if self._at_work:
-                return
-            callbacks, self._on_closed = self._on_closed, []
-        for callback in callbacks:
-            callback()
+        self._life.end()

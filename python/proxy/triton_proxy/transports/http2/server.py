@@ -7,7 +7,6 @@ from collections.abc import Callable
 from concurrent.futures import TimeoutError as NotWithin
 
 from mm_service.supervisor import Workers
-from mm_service.tls import Certificates
 from triton_proxy.admission.waiting_calls import MOST_WAITING
 from triton_proxy.http2.limits import ConnectionLimits, Counters
 from triton_proxy.http2.loop_thread import LoopThread
@@ -17,22 +16,14 @@ from triton_proxy.serving.router import Router
 from triton_proxy.transports.http2.engine_call import EngineCall
 from triton_proxy.transports.http2.listening import listen, listen_locally
 from triton_proxy.transports.http2.tls import ListenerTls
-from triton_proxy.transports.own_call import OwnCall
+from triton_proxy.transports.listener import HEADER_BYTES, ListenerOptions
 
-_MB = 1024 * 1024
-# Beside as many calls as one principal may have, of one connection: those that were refused.
-_SPARE_STREAMS = 16
-# A message that is over the limit by no more than this is read and then refused with words of our own, which name the
-# setting. Beyond it the engine refuses at the message's first five bytes.
-_READABLE_OVER_LIMIT_BYTES = _MB
 # Of a caller that is not known yet: a small request comes with its head, and nothing of a large one.
 _STRANGERS_WINDOW_BYTES = 65_535
 # Of one that is. It is given back as bytes arrive and the budget has room for them, so that it bounds what comes beyond
 # that; by the round trips within a cluster, it lets a gigabyte a second through.
 _WINDOW_BYTES = 512 * 1024
-_CONNECTION_WINDOW_BYTES = 64 * _MB
-# The longest credential (16 KiB), and as much again for all other headers.
-_HEADER_BYTES = 32 * 1024
+_CONNECTION_WINDOW_BYTES = 64 * 1024 * 1024
 
 
 class EngineServer:
@@ -42,49 +33,34 @@ class EngineServer:
         port: where it listens.
     """
 
-    def __init__(
-        self,
-        loop: LoopThread,
-        router: Router,
-        address: str,
-        *,
-        certificates: Certificates | None,
-        max_message_bytes: int,
-        most_calls: int,
-        most_calls_per_principal: int,
-        own_call: OwnCall | None,
-    ) -> None:
+    def __init__(self, loop: LoopThread, router: Router, options: ListenerOptions) -> None:
         """Binds the port, but serves nothing yet.
 
         Args:
             loop: in which everything arrives and leaves.
             router: says who is calling, and where to.
-            address: HOST:PORT; port 0 takes a free one.
-            certificates: for TLS; None is plaintext.
-            max_message_bytes: largest message.
-            most_calls: calls served at once.
-            most_calls_per_principal: of these, of one principal.
-            own_call: is answered, too; None for none.
+            options: what it is to do.
 
         Raises:
             RuntimeError: the address can't be bound, or the machine does not give so many threads.
         """
         self._router = router
-        self._tls = None if certificates is None else ListenerTls(certificates)
+        self._tls = None if options.certificates is None else ListenerTls(options.certificates)
+        own_call = options.own_call
         self._own_method = own_call.method.encode() if own_call else b""
         self._limits = ConnectionLimits(
-            streams_per_connection=most_calls_per_principal + _SPARE_STREAMS,
-            header_bytes=_HEADER_BYTES,
-            message_bytes=max_message_bytes + _READABLE_OVER_LIMIT_BYTES,
+            streams_per_connection=options.streams_per_connection,
+            header_bytes=HEADER_BYTES,
+            message_bytes=options.readable_message_bytes,
             stream_window=_STRANGERS_WINDOW_BYTES,
             connection_window=_CONNECTION_WINDOW_BYTES,
         )
-        self._listener = listen(address, "LISTEN_ADDR")
+        self._listener = listen(options.address, "LISTEN_ADDR")
         self._own_listener = listen_locally(own_call.path) if own_call else None
         self.port: int = self._listener.getsockname()[1]
         self._waiting = Workers(MOST_WAITING, "identity", setting="MAX_CALLS")
         # One for each call that is served: where it waits or computes.
-        self._working = Workers(most_calls, "call", setting="MAX_CALLS")
+        self._working = Workers(options.most_calls, "call", setting="MAX_CALLS")
         self._loop = loop
         self._server: Http2Server | None = None
         self._own_server: Http2Server | None = None
