@@ -47,6 +47,7 @@ class RawServer:
         url: where it listens.
         answer: makes the answer for a request.
         requests: the requests so far.
+        finished: how many answers were sent to their last piece.
     """
 
     def __init__(
@@ -54,6 +55,7 @@ class RawServer:
     ) -> None:
         self.answer = answer
         self.requests: list[bytes] = []
+        self.finished = 0
         self._tls = tls
         self._socket = socket.create_server(("127.0.0.1", 0), backlog=1024)
         self.port = int(self._socket.getsockname()[1])
@@ -92,6 +94,7 @@ class RawServer:
                 connection.sendall(piece)
                 if self._ended.wait(answer.pause):
                     return
+            self.finished += 1
             connection.close()
 
     def stop(self) -> None:

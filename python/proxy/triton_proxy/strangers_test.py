@@ -17,8 +17,6 @@ from proxy_testing.in_process import LET_IN, Metadata, outcome, without_triton
 from service_testing.waiting import until
 
 TIMEOUT = 30
-# No question of these tests ends because the machine is busy.
-PATIENT = "30"
 UNAUTHENTICATED, UNAVAILABLE = grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.UNAVAILABLE
 ANN = http_response("200 OK", b'{"isAnonymous": false, "canonicalName": "ann"}')
 ANONYMOUS = http_response("200 OK", b'{"isAnonymous": true}')
@@ -73,7 +71,7 @@ def domino() -> Iterator[Domino]:
 
 def test_a_long_token_passes_each_time_whatever_else_is_sent(domino: Domino) -> None:
     others = [("traceparent", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"), ("baggage", "b" * 8192)]
-    with without_triton(domino.url, AUTH_CACHE_SECS="0", AUTH_TIMEOUT_SECS=PATIENT) as channel:
+    with without_triton(domino.url, AUTH_CACHE_SECS="0") as channel:
         assert [outcome(channel, [("authorization", f"Bearer {LONG}")]) for _ in range(40)] == [LET_IN] * 40
         longest = ("authorization", f"Bearer s3cret{'t' * (16 * 1024 - 6)}")
         assert [outcome(channel, [longest, *others]) for _ in range(40)] == [LET_IN] * 40
@@ -114,7 +112,7 @@ CHOKES = {
 def test_garbage_that_domino_chokes_on_keeps_nobody_out(domino: Domino, chokes: Answer) -> None:
     domino.chokes = chokes
     # Known, then confirmed at each call.
-    with without_triton(domino.url, AUTH_CACHE_SECS="0", AUTH_TIMEOUT_SECS=PATIENT) as channel:
+    with without_triton(domino.url, AUTH_CACHE_SECS="0") as channel:
         assert outcome(channel, [KEY]) == LET_IN
         for number in range(3):
             for nth in range(6):
@@ -125,7 +123,7 @@ def test_garbage_that_domino_chokes_on_keeps_nobody_out(domino: Domino, chokes: 
 
 
 def test_what_domino_refuses_to_look_at_is_remembered(domino: Domino) -> None:
-    with without_triton(domino.url, AUTH_TIMEOUT_SECS=PATIENT) as channel:
+    with without_triton(domino.url) as channel:
         answers = {outcome(channel, [("authorization", "Bearer odd-s3cret")]) for _ in range(2)}
     [(code, text)] = answers
     assert code is UNAUTHENTICATED
@@ -135,7 +133,7 @@ def test_what_domino_refuses_to_look_at_is_remembered(domino: Domino) -> None:
 
 def test_with_a_revoked_key_nobody_makes_it_stale_by_garbage_of_their_own(domino: Domino) -> None:
     domino.chokes = http_response("500 Internal Server Error", b"")
-    settings = {"AUTH_CACHE_SECS": "0.1", "AUTH_STALE_SECS": "3600", "AUTH_TIMEOUT_SECS": PATIENT}
+    settings = {"AUTH_CACHE_SECS": "0.1", "AUTH_STALE_SECS": "3600"}
     with without_triton(domino.url, **settings) as channel:
         assert outcome(channel, [KEY]) == LET_IN
         for number in range(8):
@@ -148,7 +146,7 @@ def test_with_a_revoked_key_nobody_makes_it_stale_by_garbage_of_their_own(domino
 
 
 def test_a_flood_of_strangers_takes_no_place_of_known_callers_and_is_told_when_to_try_again(domino: Domino) -> None:
-    with without_triton(domino.url, AUTH_TIMEOUT_SECS=PATIENT, AUTH_CACHE_SECS="0") as channel:
+    with without_triton(domino.url, AUTH_CACHE_SECS="0") as channel:
         assert outcome(channel, [KEY]) == LET_IN
         stub = pb_grpc.MultimodalServiceStub(channel)
         with ThreadPoolExecutor(200) as threads:

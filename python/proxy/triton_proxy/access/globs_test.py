@@ -68,7 +68,7 @@ def test_paths_agree_with_regular_expressions(pattern: list[str], path: list[str
 
 
 def test_no_name_is_expensive() -> None:
-    begin = time.perf_counter()
+    begin = time.thread_time()
     assert not NameGlob("a*" * 30 + "b").matches("a" * 255)
     assert not PathGlob("/a" + "/**/a" * 8 + "/b").matches("/a" * 100)
-    assert time.perf_counter() - begin < 1
+    assert time.thread_time() - begin < 1

@@ -117,17 +117,17 @@ def test_all_mistakes_at_once_by_line_and_bounded() -> None:
 
 def test_an_alias_bomb_costs_nothing() -> None:
     bomb = "a: &a [x,x]\n" + "\n".join(f"{c}: &{c} [*{p},*{p}]" for p, c in zip("abcdefgh", "bcdefghi", strict=True))
-    begin = time.perf_counter()
+    begin = time.thread_time()
     with pytest.raises(PolicyError, match="line 1: anchors"):
         read(bomb)
-    assert time.perf_counter() - begin < 1
+    assert time.thread_time() - begin < 1
 
 
 def test_deep_nesting_costs_nothing() -> None:
-    begin = time.perf_counter()
+    begin = time.thread_time()
     with pytest.raises(PolicyError, match="nested more than"):
         read("[" * (MAX_BYTES - 1))
-    assert time.perf_counter() - begin < 1
+    assert time.thread_time() - begin < 1
 
 
 @given(st.text(st.sampled_from("rules:modlaw \n-[]{}&*!'\"#|>%@`,?\t0\x00\ud800ä"), max_size=60))

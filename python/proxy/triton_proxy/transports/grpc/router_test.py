@@ -7,7 +7,6 @@ from __future__ import annotations
 import io
 import logging
 import queue
-import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -191,9 +190,6 @@ DOMINOS: dict[str, tuple[Answer, grpc.StatusCode, str]] = {
     "500": (http_response("500 Internal Server Error", ANN), UNAVAILABLE, TRY_AGAIN),
     "503": (http_response("503 Service Unavailable", ANN), UNAVAILABLE, TRY_AGAIN),
     "closes": (Answer(), UNAVAILABLE, TRY_AGAIN),
-    "silent": (Answer(first_pause=5), UNAVAILABLE, TRY_AGAIN),
-    "drips its head": (Answer((HEAD, *[b"X-A: 1\r\n"] * 60), pause=0.1), UNAVAILABLE, TRY_AGAIN),
-    "drips its body": (Answer((HEAD + b"\r\n" + ANN, *[b" "] * 60), pause=0.1), UNAVAILABLE, TRY_AGAIN),
     "endless": (Answer((HEAD + b"\r\n" + ANN, *[b" " * 65536] * 60)), UNAVAILABLE, TRY_AGAIN),
     "promises more": (Answer((HEAD + b"Content-Length: 999\r\n\r\n" + ANN,)), UNAVAILABLE, TRY_AGAIN),
     "no HTTP": (Answer((ANN,)), UNAVAILABLE, TRY_AGAIN),
@@ -203,11 +199,25 @@ DOMINOS: dict[str, tuple[Answer, grpc.StatusCode, str]] = {
 @pytest.mark.parametrize(("answer", "code", "text"), DOMINOS.values(), ids=DOMINOS.keys())
 def test_dominos(silence: list[str], answer: Answer, code: grpc.StatusCode, text: str) -> None:
     with RawServer(answer) as domino, proxy(domino.url) as channel:
-        before = time.monotonic()
         seen, said = outcome(channel, [KEY])
         silence.append(said)
         assert (seen, said) == (code, text)
-        assert time.monotonic() - before < 2
+
+
+SLOW_DOMINOS = {
+    "silent": Answer(first_pause=9),
+    "drips its head": Answer((HEAD, *[b"X-A: 1\r\n"] * 90), pause=0.1),
+    "drips its body": Answer((HEAD + b"\r\n" + ANN, *[b" "] * 90), pause=0.1),
+}
+
+
+@pytest.mark.parametrize("answer", SLOW_DOMINOS.values(), ids=SLOW_DOMINOS.keys())
+def test_a_domino_that_takes_its_time_is_not_waited_for(silence: list[str], answer: Answer) -> None:
+    with RawServer(answer) as domino, proxy(domino.url, AUTH_TIMEOUT_SECS="0.5") as channel:
+        seen, said = outcome(channel, [KEY])
+        silence.append(said)
+        assert (seen, said) == (UNAVAILABLE, TRY_AGAIN)
+        assert domino.finished == 0
 
 
 @pytest.mark.parametrize("status", ["301 Moved", "302 Found", "303 See Other", "307 Temporary", "308 Permanent"])
@@ -288,13 +298,11 @@ def test_a_stream_does_not_outlive_its_callers_rights(answer: Answer, code: grpc
         call = pb_grpc.MultimodalServiceStub(channel).Chat(iter(packets.get, None), metadata=(KEY,), timeout=30)
         packets.put(pb.DataPacket())
         assert next(call).status == pb.BAD_REQUEST
-        asked = time.monotonic()
         domino.answer = answer
         with pytest.raises(grpc.RpcError) as caught:
             next(call)
         assert caught.value.code() is code
         assert text in (caught.value.details() or "")
-        assert time.monotonic() - asked < 3
         packets.put(None)
 
 
@@ -309,7 +317,7 @@ def test_a_stream_goes_on_while_the_key_is_good() -> None:
         assert list(call) == []
 
 
-def test_one_key_costs_one_call_and_a_dead_domino_milliseconds() -> None:
+def test_one_key_costs_one_call_and_a_dead_domino_none() -> None:
     with RawServer(as_domino_does) as counted, proxy(counted.url) as channel:
         for _ in range(50):
             assert outcome(channel, [KEY])[0] is IN
@@ -317,9 +325,9 @@ def test_one_key_costs_one_call_and_a_dead_domino_milliseconds() -> None:
         counted.answer = Answer()
         for number in range(5):
             assert outcome(channel, [("x-domino-api-key", f"new-{number}")])[0] is UNAVAILABLE
-        before = time.monotonic()
-        for number in range(20):
+        asked = len(counted.requests)
+        for number in range(5):
             code, text = outcome(channel, [("x-domino-api-key", f"newer-{number}")])
             assert (code, text) == (UNAVAILABLE, "Domino has not answered for a while; try again in some seconds")
-        assert time.monotonic() - before < 1
+        assert len(counted.requests) == asked
         assert outcome(channel, [KEY])[0] is IN
