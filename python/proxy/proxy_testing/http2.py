@@ -142,7 +142,10 @@ def serving(handler: Handler, limits: ConnectionLimits | None = None, **words: A
 
 
 class Service:
-    """Echoes (`Unary`), waits (`Wait`), lets nothing more come (`Held`), or answers as many bytes as asked for (`Big`).
+    """Echoes, waits, and more.
+
+    `Unary` echoes, `Known` does for a caller that is known, `Wait` waits, `Held` lets nothing more come, and `Big`
+    answers as many bytes as it is asked for.
 
     Attributes:
         streams: all calls.
@@ -163,6 +166,9 @@ class Service:
             stream.on_message(stream.answer)
         elif stream.method == "/s.S/Big":
             stream.on_message(lambda m: stream.answer(bytes(int(m))))
+        elif stream.method == "/s.S/Known":
+            stream.widen(1 << 16)
+            stream.on_message(stream.answer)
         elif stream.method == "/s.S/Held":
 
             def arrived(size: int) -> bool:
@@ -184,7 +190,13 @@ class RawPeer:
     PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 
     def __init__(
-        self, port: int, *, window: int = 65535, greet: bool = True, receive_buffer: int | None = None
+        self,
+        port: int,
+        *,
+        window: int = 65535,
+        greet: bool = True,
+        receive_buffer: int | None = None,
+        host: str = "127.0.0.1",
     ) -> None:
         """Connect.
 
@@ -193,11 +205,13 @@ class RawPeer:
             window: what it takes of each stream before it says that it takes more.
             greet: send the preface and SETTINGS.
             receive_buffer: bytes that the kernel takes for it; None for as many as it likes.
+            host: its own address, of 127.0.0.0/8.
         """
         self.socket = socket.socket()
         self.socket.settimeout(PATIENCE)
         if receive_buffer is not None:
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+        self.socket.bind((host, 0))
         self.socket.connect(("127.0.0.1", port))
         self._encoder = hpack.Encoder()
         self._decoder = hpack.Decoder()

@@ -22,8 +22,11 @@ class ConnectionLimits:
     """The table. Times are seconds. What passes a limit gets what its line says, and nothing else is disturbed.
 
     Attributes:
-        connections: sockets in all, TLS handshakes included; the next is closed as it is accepted.
-        connections_per_peer: of one address. Many callers may share one behind a sidecar or NAT, hence half of all.
+        connections: sockets in all, TLS handshakes included. For the next one gives way, of the address that has the
+            most: the oldest without calls, before that of a known caller one of a stranger; otherwise the oldest with
+            strangers' calls alone. Where all serve known callers, the next is closed as it is accepted.
+        connections_per_peer: of one address; as above, one of its own gives way. Many callers may share one behind a
+            sidecar or NAT, hence half of all.
         streams: calls in all; the next is answered UNAVAILABLE.
         streams_per_connection: advertised; nghttp2 resets the next (REFUSED_STREAM), which clients queue or repeat.
         header_bytes: of a request; answered RESOURCE_EXHAUSTED. gRPC suggests 8 KiB, which a Keycloak token may fill.

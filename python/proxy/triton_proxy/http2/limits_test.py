@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Iterator
-from dataclasses import replace
 
 import pytest
 
@@ -32,7 +31,7 @@ CALM = 11
 # A TCP state of Linux: the other end knows that this one has closed.
 FIN_WAIT2 = b"\x05"
 LIMITS = ConnectionLimits(
-    connections=4, connections_per_peer=3, streams=3, header_bytes=2000, message_bytes=1 << 20, held_bytes=300_000,
+    streams=3, header_bytes=2000, message_bytes=1 << 20, held_bytes=300_000,
     pings=Rate(3, 0.5), settings=Rate(3, 0.2), resets=Rate(3, 1), small_frames=Rate(3, 1), unread_answer_bytes=5 << 20,
 )  # fmt: skip
 
@@ -65,26 +64,6 @@ def test_connections_that_their_peers_closed_before_are_not_set_up(running: Runn
     run.run(come_and_go)
     run.until_counted(gone=5, accepted=0, connections=0)
     assert served(run)
-
-
-def test_a_connection_too_many_of_a_peer_is_closed_as_it_is_accepted(running: Running) -> None:
-    run, _ = running
-    peers = [RawPeer(run.port) for _ in range(3)]
-    with RawPeer(run.port, greet=False) as fourth:
-        assert fourth.closed()
-    run.until_counted(connections_per_peer=1, connections=3)
-    peers.pop().socket.close()
-    run.until_counted(connections=2)
-    assert served(run)
-    for peer in peers:
-        peer.socket.close()
-
-
-def test_a_connection_too_many_in_all_is_closed_as_it_is_accepted() -> None:
-    with serving(Service(), replace(LIMITS, connections=1)) as run, RawPeer(run.port):
-        with RawPeer(run.port, greet=False) as second:
-            assert second.closed()
-        assert run.statistics().cut == {"connections": 1}
 
 
 def test_a_call_too_many_in_all_is_unavailable(running: Running) -> None:

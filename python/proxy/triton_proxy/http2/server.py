@@ -14,6 +14,7 @@ from typing import TypeAlias
 from triton_proxy.http2.callbacks import Callbacks
 from triton_proxy.http2.connection import Connection, ConnectionSettings, Role
 from triton_proxy.http2.endpoint import RECEIVE_BUFFER
+from triton_proxy.http2.giving_way import first_to_go
 from triton_proxy.http2.limits import ConnectionLimits, Counters
 from triton_proxy.http2.ngh2_connection import Ngh2Connection
 from triton_proxy.http2.server_connection import ServerConnection
@@ -82,9 +83,8 @@ class Http2Server:
             header_bytes=self.limits.header_bytes,
         )
         self._listening: list[socket.socket] = []
-        self._connections: set[ServerConnection] = set()
-        self._peers: dict[str, int] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
+        # By host, in the order in which they came; with each the task that accepts it.
+        self._peers: dict[str, dict[ServerConnection, asyncio.Task[None]]] = {}
         self._sweeper: asyncio.TimerHandle | None = None
         self._empty = asyncio.Event()
         self._empty.set()
@@ -104,7 +104,7 @@ class Http2Server:
 
     def connections(self) -> tuple[ServerConnection, ...]:
         """Those that are open."""
-        return tuple(self._connections)
+        return tuple(connection for peers in self._peers.values() for connection in peers)
 
     async def drain(self, seconds: float) -> None:
         """Take no more connections nor calls, let those that are open end, and close.
@@ -114,7 +114,7 @@ class Http2Server:
         """
         self.draining = True
         self._stop_listening()
-        for connection in list(self._connections):
+        for connection in self.connections():
             connection.drain()
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._empty.wait(), seconds)
@@ -124,10 +124,10 @@ class Http2Server:
         """Cut everything off."""
         self.draining = True
         self._stop_listening()
-        for task in list(self._tasks):
-            task.cancel()
-        for connection in list(self._connections):
-            connection.abort()
+        for peers in self._peers.values():
+            for connection, task in peers.items():
+                connection.abort()
+                self._end_handshake(connection, task)
         # Sockets of a handshake that was cancelled close in the loop's next turns.
         await self._empty.wait()
         if self._sweeper is not None:
@@ -141,7 +141,7 @@ class Http2Server:
         Args:
             now: as `loop.time` has it.
         """
-        for connection in list(self._connections):
+        for connection in self.connections():
             connection.check_times(now)
 
     # Sockets.
@@ -178,30 +178,55 @@ class Http2Server:
 
     def _take(self, accepted: socket.socket, address: object) -> None:
         host, peer = _peer_of(accepted, address)
-        if self.counters.connections >= self.limits.connections:
-            self.counters.passed("connections")
+        if not self._has_place(host):
             accepted.close()
             return
-        if self._peers.get(host, 0) >= self.limits.connections_per_peer:
-            self.counters.passed("connections_per_peer")
-            accepted.close()
-            return
+
+        def released() -> None:
+            self._release(host, connection)
+
         accepted.setblocking(False)
-        self._peers[host] = self._peers.get(host, 0) + 1
+
+        def ended(_: asyncio.Task[None]) -> None:
+            if not connection.was_made:
+                accepted.close()
+                released()
+
+        connection = ServerConnection(self, peer, released)
+        task = self.loop.create_task(self._serve(accepted, connection))
+        # Not at its own end: a task that is cancelled before its first turn comes to none.
+        task.add_done_callback(ended)
+        self._peers.setdefault(host, {})[connection] = task
         self.counters.connections += 1
         self.counters.accepted += 1
         self._empty.clear()
-        task = self.loop.create_task(self._serve(accepted, host, peer))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
 
-    async def _serve(self, accepted: socket.socket, host: str, peer: str) -> None:
-        def released() -> None:
-            self._connections.discard(connection)
-            self._release(host)
+    def _has_place(self, host: str) -> bool:
+        """Whether there is a place for a connection of that host, also where another has to give way."""
+        own = self._peers.get(host, {})
+        if len(own) >= self.limits.connections_per_peer:
+            self.counters.passed("connections_per_peer")
+            return self._make_room(own)
+        if self.counters.connections >= self.limits.connections:
+            self.counters.passed("connections")
+            return any(map(self._make_room, sorted(self._peers.values(), key=len, reverse=True)))
+        return True
 
-        connection = ServerConnection(self, peer, released)
-        self._connections.add(connection)
+    def _make_room(self, connections: dict[ServerConnection, asyncio.Task[None]]) -> bool:
+        connection = first_to_go(connection for connection in connections if not connection.gives_way)
+        if connection is None:
+            return False
+        connection.give_way()
+        self._end_handshake(connection, connections[connection])
+        return True
+
+    def _end_handshake(self, connection: ServerConnection, task: asyncio.Task[None]) -> None:
+        # Without TLS the connection is about to be made. uvloop, cancelled then, would make it and never say that it is
+        # lost.
+        if self._ssl is not None and not connection.was_made:
+            task.cancel()
+
+    async def _serve(self, accepted: socket.socket, connection: ServerConnection) -> None:
         timeout = self.limits.preface if self._ssl is not None else None
         try:
             await self.loop.connect_accepted_socket(
@@ -213,17 +238,13 @@ class Http2Server:
         except (OSError, asyncio.CancelledError) as e:
             if isinstance(e, ConnectionAbortedError):  # asyncio's, for a handshake that took too long
                 self.counters.passed("preface")
-            else:
+            elif not connection.gives_way:
                 self.counters.handshakes_failed += 1
-            if not connection.was_made:
-                accepted.close()
-                released()
 
-    def _release(self, host: str) -> None:
-        left = self._peers[host] - 1
-        if left:
-            self._peers[host] = left
-        else:
+    def _release(self, host: str, connection: ServerConnection) -> None:
+        peers = self._peers[host]
+        del peers[connection]
+        if not peers:
             del self._peers[host]
         self.counters.connections -= 1
         if not self.counters.connections:

@@ -12,6 +12,7 @@ from triton_proxy.http2 import connection as http2
 from triton_proxy.http2.connection import ErrorCode, Role
 from triton_proxy.http2.endpoint import RECEIVE_BUFFER, Endpoint
 from triton_proxy.http2.first_bytes import HTTP1_ANSWER, Speaks, protocol_of
+from triton_proxy.http2.giving_way import Loss
 from triton_proxy.http2.grpc_headers import HeadRefused, RequestHead, refusal_fields
 from triton_proxy.http2.limits import Allowance, ConnectionLimits, Counters
 from triton_proxy.http2.server_stream import Stream, StreamEnd
@@ -27,6 +28,8 @@ _STRANGERS_READ_BYTES = 1024
 _KEEPALIVE, _DRAIN = b"keepaliv", b"draining"
 # How long what is ready may take to leave a socket that is being closed.
 _LINGER = 5.0
+# The same where another connection needs the place.
+_LINGER_IN_THE_WAY = 0.1
 
 
 class ServerConnection(Endpoint):
@@ -35,6 +38,7 @@ class ServerConnection(Endpoint):
     Attributes:
         peer: its address as gRPC writes it.
         peer_certificate: the caller's, with mutual TLS.
+        gives_way: whether it was told to make room.
     """
 
     def __init__(self, server: Http2Server, peer: str, released: Callable[[], None]) -> None:
@@ -50,6 +54,7 @@ class ServerConnection(Endpoint):
         self._released = released
         self.peer = peer
         self.peer_certificate: dict[str, object] | None = None
+        self.gives_way = False
         self._accepted_at = self.last_heard
         self._idle_since = self.last_heard
         self._greeted = False  # the peer's first SETTINGS came
@@ -96,6 +101,9 @@ class ServerConnection(Endpoint):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """See asyncio; over TLS the handshake is done."""
         super().connection_made(transport)
+        if self._closing:  # by `give_way` or `abort`, which had no transport yet
+            self.abort()
+            return
         tls: ssl.SSLObject | None = transport.get_extra_info("ssl_object")
         if tls is not None:
             certificate = tls.getpeercert()
@@ -256,13 +264,26 @@ class ServerConnection(Endpoint):
             # Both answered and reset by us with NO_ERROR are well; a caller's CANCEL after its answer is too late.
             stream.ended(StreamEnd.ANSWERED if stream.finished and not event.error else StreamEnd.CANCELLED)
 
+    @property
+    def _trusted(self) -> bool:
+        return self._read_bytes != _STRANGERS_READ_BYTES
+
+    @property
+    def loss(self) -> Loss:
+        """What would be lost with it."""
+        if self._http1 is not None:
+            return Loss.KNOWN_CALLERS_CALLS  # as far as is known here
+        if self._streams:
+            return Loss.KNOWN_CALLERS_CALLS if self._trusted else Loss.STRANGERS_CALLS
+        return Loss.IDLE if self._trusted else Loss.NOTHING
+
     def trust(self) -> None:
         """A caller of it is known."""
         self._read_bytes = RECEIVE_BUFFER
 
     def refused(self) -> None:
         """A call ended before any of its messages was asked for."""
-        if self._read_bytes == _STRANGERS_READ_BYTES and not self._refusals.take(self.last_heard):
+        if not self._trusted and not self._refusals.take(self.last_heard):
             self._too_many("refusals")
 
     def _settings_received(self, _event: http2.SettingsReceived) -> None:
@@ -364,6 +385,12 @@ class ServerConnection(Endpoint):
         return None
 
     # The end.
+
+    def give_way(self) -> None:
+        """End it at once, to make room for another."""
+        self.gives_way = True
+        self.goaway(ErrorCode.NO_ERROR, b"another connection needs the place")
+        self._loop.call_later(_LINGER_IN_THE_WAY, self.abort)
 
     def drain(self) -> None:
         """Take no more calls, without losing one that is on its way: two GOAWAYs, a round trip apart."""

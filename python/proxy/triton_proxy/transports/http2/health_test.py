@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import grpc
@@ -17,6 +19,7 @@ from proxy_testing.triton import SLOW
 from service_testing.authority import Authority, SecretVolume
 from service_testing.waiting import until
 from triton_proxy.app import Server
+from triton_proxy.http2.limits import ConnectionLimits
 from triton_proxy.transports.http2.health import (
     CHECK_METHOD,
     HEALTH_LIMITS,
@@ -65,10 +68,10 @@ class Probed(Serving):
         service: what is served there.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, limits: ConnectionLimits = HEALTH_LIMITS) -> None:
         """Serves from now on."""
         self.service = HealthService(Health(Away(), lambda _: True))
-        super().__init__(self.service, HEALTH_LIMITS)
+        super().__init__(self.service, limits)
 
 
 @pytest.fixture
@@ -155,6 +158,21 @@ def test_a_probe_is_answered_while_messages_of_others_do_not_come(probed: Probed
     finally:
         for connection in connections:
             connection.close()
+
+
+@pytest.mark.parametrize("hosts", [["127.0.0.1"], ["127.0.0.2", "127.0.0.3"]], ids=["its own", "others"])
+@pytest.mark.parametrize("ask", [False, True], ids=["silent", "asking"])
+def test_a_probe_finds_a_place_whatever_connections_an_address_holds(hosts: list[str], ask: bool) -> None:
+    probed = Probed(replace(HEALTH_LIMITS, connections=16, connections_per_peer=8))
+    with ExitStack() as stack:
+        stack.callback(probed.stop)
+        for number in range(40):
+            peer = stack.enter_context(RawPeer(probed.port, host=hosts[number % len(hosts)], greet=ask))
+            if ask:
+                peer.call(1, CHECK_METHOD)
+        channel = stack.enter_context(probes(probed.port))
+        check: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(CHECK_METHOD, request_serializer=bytes)
+        check(b"", timeout=TIMEOUT)
 
 
 @pytest.mark.parametrize(("secs", "limit"), [(6, "preface"), (11, "idle")])
