@@ -34,6 +34,7 @@ class Place:
         root: its folder, that Triton polls as it polls a mount of the bucket.
         addr: the proxy's address.
         triton: behind the proxy.
+        triton_log: the file that it writes.
         store: the S3 server.
     """
 
@@ -41,6 +42,7 @@ class Place:
     root: Path
     addr: str
     triton: Triton
+    triton_log: Path
     store: ObjectStore
 
     def server(self, ready_secs: float = READY_SECS) -> Proxy:
@@ -60,9 +62,10 @@ def place(folder: Path) -> Iterator[Place]:
             patch.setenv(name, value)
         domino = stack.enter_context(DominoStandIn())
         domino.add_user("ann", api_key=KEY)
-        triton = stack.enter_context(Triton(root, triton_wheels(), log=folder / "triton.log"))
+        log = folder / "triton.log"
+        triton = stack.enter_context(Triton(root, triton_wheels(), log=log))
         served = stack.enter_context(proxy(triton.grpc_url, domino.url, REQUIRE_MODEL_VERSION="false"))
-        yield Place(f"s3://models/{PREFIX}", root, served.address, triton, store)
+        yield Place(f"s3://models/{PREFIX}", root, served.address, triton, log, store)
 
 
 class Callers:

@@ -91,8 +91,10 @@ class ObjectStore:
         self._port = free_ports([self._port])[0]
         self._child = Child(
             # Attributes of objects lie beside: not every file system has extended ones.
-            [str(program), "--port", f"{ADDRESS}:{self._port}", "posix", "--sidecar", str(self._folder / "metadata"),
-             str(self._folder / "buckets")],
+            # With O_TMPFILE another name would come and go beside each object that is replaced: where one does while
+            # Triton lists the folder, Triton unloads all models until its next poll.
+            [str(program), "--port", f"{ADDRESS}:{self._port}", "posix", "--disableotmp",
+             "--sidecar", str(self._folder / "metadata"), str(self._folder / "buckets")],
             env={"PATH": os.defpath, "ROOT_ACCESS_KEY": self.access_key, "ROOT_SECRET_KEY": self.secret_key},
             log=self._folder / "versitygw.log",
         )  # fmt: skip
