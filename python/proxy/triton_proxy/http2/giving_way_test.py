@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 from proxy_testing.http2 import ENGINES, PING, RawPeer, Service, Serving, frame, served, serving
 from service_testing.authority import Authority
 from triton_proxy.http2.giving_way import Loss, first_to_go
-from triton_proxy.http2.limits import ConnectionLimits
+from triton_proxy.http2.limits import ConnectionLimits, Rate
 from triton_proxy.http2.server_stream import StreamEnd
 
-LIMITS = ConnectionLimits(connections=4, connections_per_peer=3)
+LIMITS = ConnectionLimits(connections=4, connections_per_peer=3, displaced=Rate(8, 0))
 ROOM = (0, b"another connection needs the place")
 CROWD, OTHER, THIRD = "127.0.0.2", "127.0.0.3", "127.0.0.4"
 
@@ -144,7 +144,7 @@ def test_connections_that_come_without_end_from_one_address_leave_others_alone(r
     caller = peers.come(OTHER, "/s.S/Wait")
     for _ in range(100):
         peers.come(greet=False)
-    run.until_counted(connections=4)
+    run.until_counted(connections=4, accepted=1 + 3 + 8, connections_per_peer=97)
     assert peers.stays(caller)
     assert served(run)
 

@@ -25,6 +25,8 @@ class ConnectionLimits:
         connections: sockets in all, TLS handshakes included. For the next one gives way, of the address that has the
             most: the oldest without calls, before that of a known caller one of a stranger; otherwise the oldest with
             strangers' calls alone. Where all serve known callers, the next is closed as it is accepted.
+        displaced: connections that gave way to those of one address; the next of that address is closed as it is
+            accepted, at a sixth of the cost, and counts as above.
         connections_per_peer: of one address; as above, one of its own gives way. Many callers may share one behind a
             sidecar or NAT, hence half of all.
         streams: calls in all; the next is answered UNAVAILABLE.
@@ -84,6 +86,7 @@ class ConnectionLimits:
     resets: Rate = Rate(1000, 200)
     window_updates: Rate = Rate(1000, 100)
     small_frames: Rate = Rate(1000, 100)
+    displaced: Rate = Rate(32, 8)
 
 
 class Allowance:

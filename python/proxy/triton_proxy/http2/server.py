@@ -15,7 +15,7 @@ from triton_proxy.http2.callbacks import Callbacks
 from triton_proxy.http2.connection import Connection, ConnectionSettings, Role
 from triton_proxy.http2.endpoint import RECEIVE_BUFFER
 from triton_proxy.http2.giving_way import first_to_go
-from triton_proxy.http2.limits import ConnectionLimits, Counters
+from triton_proxy.http2.limits import Allowance, ConnectionLimits, Counters
 from triton_proxy.http2.ngh2_connection import Ngh2Connection
 from triton_proxy.http2.server_connection import ServerConnection
 from triton_proxy.http2.server_stream import Stream
@@ -85,6 +85,8 @@ class Http2Server:
         self._listening: list[socket.socket] = []
         # By host, in the order in which they came; with each the task that accepts it.
         self._peers: dict[str, dict[ServerConnection, asyncio.Task[None]]] = {}
+        # Of hosts for which others gave way.
+        self._displacing: dict[str, Allowance] = {}
         self._sweeper: asyncio.TimerHandle | None = None
         self._empty = asyncio.Event()
         self._empty.set()
@@ -204,21 +206,22 @@ class Http2Server:
     def _has_place(self, host: str) -> bool:
         """Whether there is a place for a connection of that host, also where another has to give way."""
         own = self._peers.get(host, {})
-        if len(own) >= self.limits.connections_per_peer:
-            self.counters.passed("connections_per_peer")
-            return self._make_room(own)
-        if self.counters.connections >= self.limits.connections:
-            self.counters.passed("connections")
-            return any(map(self._make_room, sorted(self._peers.values(), key=len, reverse=True)))
-        return True
-
-    def _make_room(self, connections: dict[ServerConnection, asyncio.Task[None]]) -> bool:
-        connection = first_to_go(connection for connection in connections if not connection.gives_way)
-        if connection is None:
+        crowded = len(own) >= self.limits.connections_per_peer
+        if not crowded and self.counters.connections < self.limits.connections:
+            return True
+        self.counters.passed("connections_per_peer" if crowded else "connections")
+        now = self.loop.time()
+        allowance = self._displacing.get(host) or Allowance(self.limits.displaced, now)
+        if not allowance.take(now):
             return False
-        connection.give_way()
-        self._end_handshake(connection, connections[connection])
-        return True
+        for connections in [own] if crowded else sorted(self._peers.values(), key=len, reverse=True):
+            connection = first_to_go(connection for connection in connections if not connection.gives_way)
+            if connection is not None:
+                connection.give_way()
+                self._end_handshake(connection, connections[connection])
+                self._displacing[host] = allowance
+                return True
+        return False
 
     def _end_handshake(self, connection: ServerConnection, task: asyncio.Task[None]) -> None:
         # Without TLS the connection is about to be made. uvloop, cancelled then, would make it and never say that it is
@@ -246,6 +249,7 @@ class Http2Server:
         del peers[connection]
         if not peers:
             del self._peers[host]
+            self._displacing.pop(host, None)
         self.counters.connections -= 1
         if not self.counters.connections:
             self._empty.set()

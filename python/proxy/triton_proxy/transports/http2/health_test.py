@@ -166,7 +166,7 @@ def test_a_probe_finds_a_place_whatever_connections_an_address_holds(hosts: list
     probed = Probed(replace(HEALTH_LIMITS, connections=16, connections_per_peer=8))
     with ExitStack() as stack:
         stack.callback(probed.stop)
-        for number in range(40):
+        for number in range(24):
             peer = stack.enter_context(RawPeer(probed.port, host=hosts[number % len(hosts)], greet=ask))
             if ask:
                 peer.call(1, CHECK_METHOD)
