@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gzip
 import socket
 import threading
 from pathlib import Path
@@ -10,8 +11,8 @@ from pathlib import Path
 import grpc
 import pytest
 
-from multimodal_contract import SEND_UNARY_METHOD
-from proxy_testing.http2 import PING, RawPeer, frame
+from multimodal_contract import CHAT_METHOD, SEND_UNARY_METHOD, pb
+from proxy_testing.http2 import DATA, PING, RawPeer, frame
 from proxy_testing.in_process import ANN, LET_IN, Everybody, in_process, outcome
 from service_testing.authority import Authority, SecretVolume
 from service_testing.waiting import TIMEOUT, until
@@ -121,3 +122,13 @@ def test_a_peer_that_sends_for_ever_does_not_hold_up_the_drain(attack: str) -> N
             attacker.join(TIMEOUT)
         assert not attacker.is_alive()
     until(lambda: not any(thread.name == "http2" for thread in threading.enumerate()))
+
+
+def test_a_compressed_packet_that_is_larger_than_what_it_holds_leaves_nothing_in_the_budget() -> None:
+    with in_process({}, Everybody()) as proxy, RawPeer(proxy.server.port) as peer:
+        peer.call(1, CHAT_METHOD, ("grpc-encoding", "gzip"), *ANN)
+        compressed = gzip.compress(pb.DataPacket(meta=pb.Meta(correlation_id="c")).SerializeToString())
+        for _ in range(20):
+            peer.send(frame(DATA, 0, 1, b"\1" + len(compressed).to_bytes(4, "big") + compressed))
+            assert peer.until(DATA, 1) is not None
+            until(lambda: proxy.server.statistics().budget.arriving == 0)
