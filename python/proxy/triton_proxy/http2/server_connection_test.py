@@ -15,6 +15,7 @@ from proxy_testing.http2 import (
     END_STREAM,
     ENGINES,
     GOAWAY,
+    LOOPS,
     PING,
     RST_STREAM,
     RawPeer,
@@ -140,6 +141,24 @@ def test_a_drain_ends_in_time_while_peers_do_as_they_like(running: Running) -> N
         run.wait(lambda: run.server.drain(0.05))
         assert peer.closed()
     assert service.ends == [StreamEnd.LOST]
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+@pytest.mark.parametrize("turns", range(5))
+def test_a_server_closes_connections_at_any_stage_of_their_beginning(turns: int, loop: str) -> None:
+    """Some turns after they came: not accepted, accepted but not begun, begun."""
+    with serving(Service(), loop=loop) as run:
+
+        async def close() -> None:
+            peers = [RawPeer(run.port, greet=False) for _ in range(3)]
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            await run.server.close()
+            for peer in peers:
+                peer.socket.close()
+
+        run.wait(close)
+        assert run.statistics().connections == 0
 
 
 def test_a_call_ends_at_the_deadline_that_its_caller_gave(running: Running) -> None:
