@@ -16,11 +16,14 @@ import uvloop
 from triton_proxy.http2.h2_connection import H2Connection
 from triton_proxy.http2.limits import ConnectionLimits, Counters
 from triton_proxy.http2.ngh2_connection import Ngh2Connection
+from triton_proxy.http2.nghttp2_connection import Nghttp2Connection
 from triton_proxy.http2.server import EngineType, Handler, Http2Server
 from triton_proxy.http2.server_stream import Stream, StreamEnd
 
 T = TypeVar("T")
 ENGINES: dict[str, EngineType] = {"ngh2": Ngh2Connection, "h2": H2Connection}
+# A client may be on one more.
+CLIENT_ENGINES: dict[str, EngineType] = {**ENGINES, "nghttp2": Nghttp2Connection}
 LOOPS: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {
     "uvloop": uvloop.new_event_loop,
     "asyncio": asyncio.new_event_loop,

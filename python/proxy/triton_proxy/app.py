@@ -102,7 +102,7 @@ class Server:
         self._certificates = tls.for_listener(settings)
         self._triton_certificates = certificates.for_triton(settings)
         # Health is on the engine always.
-        engine = settings.grpc_server == "http2" or settings.health_listen_addr
+        engine = "http2" in (settings.grpc_server, settings.triton_calls) or settings.health_listen_addr
         self._loop = LoopThread("http2") if engine else None
         connection = TritonConnection(
             settings.triton_url,
@@ -111,6 +111,7 @@ class Server:
             most_calls=max(settings.max_mb_in_flight * _MB // (PACKET_COPIES * LARGE_BYTES), 1),
             certificates=self._triton_certificates,
             server_name=settings.triton_server_name,
+            loop=self._loop if settings.triton_calls == "http2" else None,
         )
         self._triton = Triton(connection)
         self._models = Models(self._triton.describe)

@@ -39,6 +39,12 @@ class TritonSettings:
         "Name that Triton's certificate must have, where it is not the host of TRITON_URL; needs TRITON_CA_FILE.",
         ("TRITON_CA_FILE",),
     )
+    triton_calls: str = setting(
+        "http2",
+        parse.one_of("http2", "grpcio"),
+        "What makes inferences of small requests: http2, the proxy's own engine, or grpcio, the plain and slower way"
+        " to fall back on. Large requests have connections of their own.",
+    )
 
 
 @dataclass(frozen=True)

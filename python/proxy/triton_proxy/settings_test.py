@@ -18,6 +18,7 @@ def test_defaults() -> None:
         triton_cert_file="",
         triton_key_file="",
         triton_server_name="",
+        triton_calls="http2",
         listen_addr="[::]:50051",
         grpc_server="http2",
         health_listen_addr="",

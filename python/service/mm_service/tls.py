@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import logging
 import os
 import ssl
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from cryptography import x509
@@ -216,22 +218,49 @@ def server_context(pem: Pem) -> ssl.SSLContext:
         CertificateError: OpenSSL refuses the certificate, its key or the authorities.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    try:
+    with _refusals():
+        if pem.authorities:
+            context.verify_mode = ssl.CERT_REQUIRED
+        _load(context, pem)
+    return context
+
+
+def client_context(pem: Pem) -> ssl.SSLContext:
+    """What connects to a server that is checked against the authorities alone; it stays what it is, as above.
+
+    Args:
+        pem: as `Certificates` has checked it; with a certificate, it is shown to the server.
+
+    Raises:
+        CertificateError: as `server_context`.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    with _refusals():
+        _load(context, pem)
+    return context
+
+
+def _load(context: ssl.SSLContext, pem: Pem) -> None:
+    if pem.certificate:
         # `ssl` takes a certificate and its key from a file only. This one is nowhere but in memory.
         with open(os.memfd_create("certificate", os.MFD_CLOEXEC), "wb") as file:
             file.write(pem.key + b"\n" + pem.certificate)
             file.flush()
             context.load_cert_chain(f"/proc/self/fd/{file.fileno()}")
-        if pem.authorities:
-            context.load_verify_locations(cadata=pem.authorities.decode("ascii", "ignore"))
-            context.verify_mode = ssl.CERT_REQUIRED
+    if pem.authorities:
+        context.load_verify_locations(cadata=pem.authorities.decode("ascii", "ignore"))
+
+
+@contextlib.contextmanager
+def _refusals() -> Iterator[None]:
+    try:
+        yield
     except ssl.SSLError as error:
         why = (error.reason or "it gives no reason").replace("_", " ").lower()
         raise CertificateError(
             f"OpenSSL refuses the certificate, its key or the authorities: {why}; expected a key of 2048 bits (RSA) or "
             "224 bits (EC) at the least, and signatures by SHA-256 or better; issue them anew like that"
         ) from None
-    return context
 
 
 def mode(certificates: Certificates | None) -> str:

@@ -20,7 +20,7 @@ from triton_proxy.http2.limits import Counters
 from triton_proxy.http2.ngh2_connection import Ngh2Connection
 
 # Seconds between tries to connect: gRPC's connection-backoff with a shorter end, since Triton is in the same pod.
-_BACKOFF_FIRST, _BACKOFF_FACTOR, _BACKOFF_LONGEST, _BACKOFF_JITTER = 0.1, 1.6, 5.0, 0.2
+_BACKOFF_FIRST, _BACKOFF_FACTOR, _BACKOFF_LONGEST, _BACKOFF_JITTER = 0.1, 1.6, 2.0, 0.2
 _CONNECT_WITHIN = 5.0
 _SWEEP = 1.0
 _USER_AGENT = b"grpc-python-asyncio-http2/1"

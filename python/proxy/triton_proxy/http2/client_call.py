@@ -287,6 +287,7 @@ class ClientCall:
         self._pending.clear()
         if self._timer is not None:
             self._timer.cancel()
+            self._timer = None
         if self._inbox is not None:
             self._inbox.close()
         callbacks, self._end_cbs = self._end_cbs, []

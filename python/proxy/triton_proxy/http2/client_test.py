@@ -13,7 +13,7 @@ import grpc
 import pytest
 
 from mm_service.status import Code
-from proxy_testing.http2 import ENGINES, LOOPS, PATIENCE, LoopThread, serving
+from proxy_testing.http2 import CLIENT_ENGINES, ENGINES, LOOPS, PATIENCE, LoopThread, serving
 from triton_proxy.http2.client import Http2Client
 from triton_proxy.http2.client_call import CallFailed, ClientCall
 from triton_proxy.http2.connection import ConnectionSettings, RequestReceived, Role
@@ -96,10 +96,10 @@ def grpc_server() -> Iterator[tuple[int, Echo]]:
     server.stop(None).wait()
 
 
-@pytest.fixture(scope="module", params=[(e, lo) for e in ENGINES for lo in LOOPS], ids="-".join)
+@pytest.fixture(scope="module", params=[(e, lo) for e in CLIENT_ENGINES for lo in LOOPS], ids="-".join)
 def asking(request: pytest.FixtureRequest, grpc_server: tuple[int, Echo]) -> Iterator[Asking]:
     engine, loop = request.param
-    running = Asking(grpc_server[0], loop=loop, engine=ENGINES[engine], connections=2)
+    running = Asking(grpc_server[0], loop=loop, engine=CLIENT_ENGINES[engine], connections=2)
     yield running
     assert running.run(running.client.statistics).held_bytes == 0
     assert running.errors == []
@@ -201,10 +201,16 @@ def test_many_calls_at_once_get_their_own_answers(asking: Asking) -> None:
 # Against our server: what happens to connections.
 
 
-@pytest.fixture(params=ENGINES.items(), ids=lambda item: item[0])
+@pytest.fixture(params=CLIENT_ENGINES.items(), ids=lambda item: item[0])
 def engine(request: pytest.FixtureRequest) -> EngineType:
     made: EngineType = request.param[1]
     return made
+
+
+@pytest.fixture
+def servers(engine: EngineType) -> EngineType:
+    """The server's, which is the client's where that has a server's side."""
+    return engine if engine in ENGINES.values() else Ngh2Connection
 
 
 def echo(stream: Stream) -> None:
@@ -232,8 +238,8 @@ def test_no_server_fails_calls_with_the_reason_and_a_later_one_is_found(engine: 
     with_client(Asking(port, engine=engine), check)
 
 
-def test_a_connection_that_is_lost_fails_its_calls_and_is_made_again(engine: EngineType) -> None:
-    with serving(echo, engine=engine) as run:
+def test_a_connection_that_is_lost_fails_its_calls_and_is_made_again(engine: EngineType, servers: EngineType) -> None:
+    with serving(echo, engine=servers) as run:
 
         def check(asking: Asking) -> None:
             assert asking.unary("/s.S/Unary", b"1").message == b"1"
@@ -251,14 +257,14 @@ def test_a_connection_that_is_lost_fails_its_calls_and_is_made_again(engine: Eng
         with_client(Asking(run.port, engine=engine, connections=1), check)
 
 
-def test_after_a_goaway_calls_go_elsewhere_and_open_ones_end_well(engine: EngineType) -> None:
+def test_after_a_goaway_calls_go_elsewhere_and_open_ones_end_well(engine: EngineType, servers: EngineType) -> None:
     streams: list[Stream] = []
 
     def handler(stream: Stream) -> None:
         streams.append(stream)
         echo(stream)
 
-    with serving(handler, engine=engine) as run:
+    with serving(handler, engine=servers) as run:
 
         def check(asking: Asking) -> None:
             waiting = asyncio.run_coroutine_threadsafe(
@@ -276,8 +282,8 @@ def test_after_a_goaway_calls_go_elsewhere_and_open_ones_end_well(engine: Engine
         with_client(Asking(run.port, engine=engine, connections=1), check)
 
 
-def test_calls_beyond_what_the_server_takes_wait_for_their_turn(engine: EngineType) -> None:
-    with serving(echo, ConnectionLimits(streams_per_connection=3), engine=engine) as run:
+def test_calls_beyond_what_the_server_takes_wait_for_their_turn(engine: EngineType, servers: EngineType) -> None:
+    with serving(echo, ConnectionLimits(streams_per_connection=3), engine=servers) as run:
 
         async def many(asking: Asking) -> list[bytes]:
             calls = [asking.client.unary("/s.S/Unary", b"%d" % n, timeout=PATIENCE) for n in range(50)]

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from proxy_testing.http2 import (
     ACK,
+    CLIENT_ENGINES,
     DATA,
     END_HEADERS,
     END_STREAM,
@@ -125,7 +126,7 @@ class Hostile:
                 accepted.sendall(self.answer)
 
 
-@pytest.fixture(scope="module", params=ENGINES, ids=str)
+@pytest.fixture(scope="module", params=CLIENT_ENGINES, ids=str)
 def hostile(request: pytest.FixtureRequest) -> Iterator[tuple[Hostile, LoopThread, str]]:
     server, asking = Hostile(), LoopThread(LOOPS["asyncio"]())
     yield server, asking, request.param
@@ -143,7 +144,7 @@ def test_no_server_keeps_a_call_or_makes_the_client_raise(
 
     async def ask() -> None:
         port = server.listener.getsockname()[1]
-        client = Http2Client("127.0.0.1", port, connections=1, engine=ENGINES[engine])
+        client = Http2Client("127.0.0.1", port, connections=1, engine=CLIENT_ENGINES[engine])
         try:
             await client.unary("/s.S/Unary", b"x")
         except CallFailed:

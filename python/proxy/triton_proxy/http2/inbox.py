@@ -20,6 +20,10 @@ class EndOfMessages(Exception):  # noqa: N818 - as anyio names it
     """There are no more messages, or the stream has ended."""
 
 
+def _heard_no_more(_broken: BrokenMessage) -> None:
+    """Of a stream that is closed, nothing is read any more."""
+
+
 class InboxHost(Protocol):
     """What an inbox needs of its connection."""
 
@@ -244,7 +248,9 @@ class Inbox:
             self._raw.clear()
             self._waiting.clear()
             self._unread = None
-            self._message_cb = self._half_closed_cb = self._next_cb = None
+            # What refers to the call goes now: a call that is its own circle stays until Python looks for it.
+            self._message_cb = self._half_closed_cb = self._next_cb = self._count = None
+            self._broken = _heard_no_more
         self._settle()
         self._wake()
 

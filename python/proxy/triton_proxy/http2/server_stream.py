@@ -281,6 +281,7 @@ class Stream:
         self.finished = True
         if self._timer is not None:
             self._timer.cancel()
+            self._timer = None
         self._inbox.close()
         callbacks, self._ended_cbs = self._ended_cbs, []
         for callback in callbacks:

@@ -16,7 +16,10 @@ from mm_service.tls import Certificates, Pem
 from mm_service.watched_file import WatchedFileStatistics
 from multimodal_contract import FRAME_BYTES
 from multimodal_contract.wire import Buffer
+from triton_proxy.http2.limits import Counters
+from triton_proxy.http2.loop_thread import LoopThread
 from triton_proxy.triton.direct.calls import Calls, CallsStatistics, UnaryCall
+from triton_proxy.triton.engine_calls import EngineCalls, works_here
 
 _LOG = logging.getLogger(__name__)
 _INFER = "/inference.GRPCInferenceService/ModelInfer"
@@ -50,9 +53,15 @@ class StreamCall(Protocol):
 
 
 class _Channel:
-    """One channel, its methods, and how many calls are under way on it."""
+    """One channel, its methods, and how many calls are under way on it.
 
-    def __init__(self, channel: grpc.Channel) -> None:
+    Attributes:
+        small: makes the inferences of small requests on the HTTP/2 engine; None where grpc's channel does.
+        calls: calls under way, on the engine and on grpc's channel.
+    """
+
+    def __init__(self, channel: grpc.Channel, small: EngineCalls | None) -> None:
+        self.small = small
         self.infer: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(
             _INFER, request_serializer=None, response_deserializer=None
         )
@@ -85,8 +94,14 @@ class _Channel:
             _INFER_STREAM, request_serializer=None, response_deserializer=None
         )
         self._held: StreamCall | None = None
-        self.close = channel.close
+        self._channel = channel
         self.calls = 0
+
+    def close(self) -> None:
+        """Ends whatever is under way on it."""
+        if self.small is not None:
+            self.small.close()
+        self._channel.close()
 
     def hold(self) -> None:
         """Keeps a call open for a moment on which nothing is sent.
@@ -128,12 +143,14 @@ class TritonStatistics:
     Attributes:
         calls: calls under way on grpc's channel, and on those that were replaced.
         replaced: channels that were replaced, and are open still for their calls.
-        large: inferences of large requests; None where grpc's channel has them, too.
+        small: the engine's connections for inferences of small requests; None where grpc's channel has them, too.
+        large: inferences of large requests; None as above.
         certificates: what became of the changes of their files; None for plaintext.
     """
 
     calls: int
     replaced: int
+    small: Counters | None
     large: CallsStatistics | None
     certificates: WatchedFileStatistics | None
 
@@ -150,6 +167,7 @@ class TritonConnection:
         certificates: Certificates | None = None,
         server_name: str = "",
         check_secs: float = _CHECK_SECS,
+        loop: LoopThread | None = None,
     ) -> None:
         """Connects in the background; a Triton that is away is found again within seconds.
 
@@ -160,8 +178,12 @@ class TritonConnection:
             certificates: for TLS; None is plaintext.
             server_name: the name that Triton's certificate must have; "" for the host of `url`.
             check_secs: how often to look whether the certificates' files have changed.
+            loop: for the HTTP/2 engine, which then makes the inferences of small requests; None leaves them to grpc.
         """
         self._url = url
+        self._loop = loop if loop is not None and works_here() else None
+        self._max_message_bytes = max_message_bytes
+        self._server_name = server_name
         self._certificates = certificates
         self._options: list[tuple[str, int | str]] = [
             ("grpc.max_send_message_length", -1),  # The caller's message was held to the limit already.
@@ -182,7 +204,7 @@ class TritonConnection:
         self._lock = threading.Lock()
         self._replaced: list[_Replaced] = []
         self._closed = threading.Event()
-        self._channel = self._connect(None if certificates is None else _credentials(certificates.current))
+        self._channel = self._connect(None if certificates is None else certificates.current)
         if certificates is not None:
             threading.Thread(
                 target=self._watch, args=(certificates, check_secs), name="triton-certificates", daemon=True
@@ -206,6 +228,7 @@ class TritonConnection:
         return TritonStatistics(
             calls,
             len(replaced),
+            self._channel.small.statistics() if self._channel.small else None,
             self._calls.statistics() if self._calls else None,
             self._certificates.statistics() if self._certificates else None,
         )
@@ -221,11 +244,16 @@ class TritonConnection:
         Returns:
             The call for a serialized ModelInferResponse.
         """
-        if self._calls is not None and not pinned and sum(map(len, request)) >= LARGE_BYTES:
+        large = sum(map(len, request)) >= LARGE_BYTES
+        if self._calls is not None and large and not pinned:
             return self._calls.begin(request, timeout_secs=timeout_secs)
         channel = self._begin()
+        call: UnaryCall
         try:
-            call = channel.infer.future(b"".join(request), timeout=timeout_secs)
+            if channel.small is not None and not large and not pinned:
+                call = channel.small.begin(request, timeout_secs=timeout_secs)
+            else:
+                call = channel.infer.future(b"".join(request), timeout=timeout_secs)
         except BaseException:
             self._end(channel)
             raise
@@ -277,7 +305,7 @@ class TritonConnection:
         channel = self._begin()
         try:
             ready = bool(channel.ready(service_pb2.ServerReadyRequest(), timeout=timeout_secs).ready)
-            if ready:
+            if ready and channel.small is None:
                 channel.hold()
             return ready
         # A channel that is closed raises a ValueError, one for which there is no thread a RuntimeError.
@@ -297,16 +325,26 @@ class TritonConnection:
         with self._lock:
             channel.calls -= 1
 
-    def _connect(self, credentials: grpc.ChannelCredentials | None) -> _Channel:
-        if credentials is None:
-            return _Channel(grpc.insecure_channel(self._url, self._options))
-        return _Channel(grpc.secure_channel(self._url, credentials, self._options))
+    def _connect(self, pem: Pem | None) -> _Channel:
+        small = None
+        if self._loop is not None:
+            small = EngineCalls(
+                self._loop,
+                self._url,
+                _INFER,
+                max_message_bytes=self._max_message_bytes,
+                pem=pem,
+                server_name=self._server_name,
+            )
+        if pem is None:
+            return _Channel(grpc.insecure_channel(self._url, self._options), small)
+        return _Channel(grpc.secure_channel(self._url, _credentials(pem), self._options), small)
 
     def _watch(self, certificates: Certificates, check_secs: float) -> None:
         while not self._closed.wait(check_secs):
             pem = certificates.renewed()
             if pem is not None:
-                self._replace(self._connect(_credentials(pem)))
+                self._replace(self._connect(pem))
             self._close_replaced()
 
     def _replace(self, channel: _Channel) -> None:

@@ -19,12 +19,15 @@ from proxy_testing.triton import SLOW, SLOW_TO_DESCRIBE, UNKNOWN, StandIn, trito
 from service_testing.authority import Authority, Pair, SecretVolume
 from service_testing.waiting import until
 from triton_proxy.certificates import for_triton
+from triton_proxy.http2.loop_thread import LoopThread
 from triton_proxy.inference.answer import InferenceFailed
 from triton_proxy.inference.request import TimeLimit
 from triton_proxy.settings import load
 from triton_proxy.triton import connection as connection_module
+from triton_proxy.triton import engine_calls
 from triton_proxy.triton.client import Triton
 from triton_proxy.triton.connection import TritonConnection
+from triton_proxy.triton.engine_calls import EngineCall
 
 OURS = Authority("ours")
 OTHERS = Authority("of others")
@@ -32,6 +35,19 @@ HOST = "127.0.0.1"
 TIMEOUT = 30
 ENDED = datetime.timedelta(hours=-1)
 CHECK_SECS = 0.02
+# The running test's.
+_LOOPS: list[LoopThread | None] = []
+
+
+@pytest.fixture(params=["http2", "grpcio"], autouse=True)
+def loop(request: pytest.FixtureRequest) -> Iterator[LoopThread | None]:
+    """Where small requests' inferences are made; None where grpc makes them."""
+    thread = LoopThread("test") if request.param == "http2" else None
+    _LOOPS.append(thread)
+    yield thread
+    _LOOPS.remove(thread)
+    if thread is not None:
+        thread.close()
 
 
 @pytest.fixture
@@ -55,6 +71,7 @@ def connected(
         certificates=for_triton(settings),
         server_name=settings.triton_server_name,
         check_secs=CHECK_SECS,
+        loop=_LOOPS[-1],
     )
     try:
         yield connection
@@ -67,22 +84,24 @@ def presenting(pair: Pair, clients: bytes | None = None) -> grpc.ServerCredentia
     return grpc.ssl_server_credentials([(pair.key, pair.certificate)], clients, clients is not None)
 
 
-def begin(connection: TritonConnection, model: str = "m") -> grpc.Future[bytes]:
+def begin(connection: TritonConnection, model: str = "m") -> grpc.Future[bytes] | EngineCall:
     request = service_pb2.ModelInferRequest(model_name=model).SerializeToString()
     call = connection.infer([request], timeout_secs=TIMEOUT)
-    assert isinstance(call, grpc.Future)
+    assert isinstance(call, EngineCall if _LOOPS[-1] else grpc.Future)
     return call
 
 
-def version(call: grpc.Future[bytes]) -> str:
+def version(call: grpc.Future[bytes] | EngineCall) -> str:
     """Waits for the answer: the version that served."""
-    return str(service_pb2.ModelInferResponse.FromString(call.result()).model_version)
+    return str(service_pb2.ModelInferResponse.FromString(bytes(call.result())).model_version)
 
 
 def works(connection: TritonConnection) -> bool:
     """Whether an inference gets through."""
+    request = service_pb2.ModelInferRequest(model_name="m").SerializeToString()
     try:
-        return version(begin(connection)) == "1"
+        answer = connection.infer([request], timeout_secs=TIMEOUT).result()
+        return bool(service_pb2.ModelInferResponse.FromString(bytes(answer)).model_version == "1")
     except grpc.RpcError as error:
         if error.code() is not grpc.StatusCode.UNAVAILABLE:
             raise
@@ -301,3 +320,21 @@ def test_the_end_ends_what_is_under_way(volume: SecretVolume) -> None:
             assert stand_in.begun.wait(TIMEOUT)
         with pytest.raises(grpc.RpcError, match="Channel closed!"):
             slow.result(timeout=TIMEOUT)
+
+
+def test_without_a_fit_libnghttp2_grpc_makes_all_calls_and_the_log_says_so_once(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    thread = LoopThread("test")
+    engine_calls.works_here.cache_clear()
+    monkeypatch.setattr(engine_calls, "misfit", lambda: "a reason")
+    with triton_stand_in() as stand_in:
+        for _ in range(2):
+            connection = TritonConnection(stand_in.url, max_message_bytes=1000, loop=thread)
+            assert works(connection)
+            assert connection.statistics().small is None
+            connection.close()
+    engine_calls.works_here.cache_clear()
+    thread.close()
+    text = "requests go to Triton by grpcio: libnghttp2 does not read Triton's answers (a reason)"
+    assert [record.getMessage() for record in caplog.records].count(text) == 1
