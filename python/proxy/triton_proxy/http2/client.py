@@ -22,6 +22,8 @@ from triton_proxy.http2.ngh2_connection import Ngh2Connection
 # Seconds between tries to connect: gRPC's connection-backoff with a shorter end, since Triton is in the same pod.
 _BACKOFF_FIRST, _BACKOFF_FACTOR, _BACKOFF_LONGEST, _BACKOFF_JITTER = 0.1, 1.6, 2.0, 0.2
 _CONNECT_WITHIN = 5.0
+# A server that hangs up sooner is not called again at once.
+_SHORT_LIFE = 1.0
 _SWEEP = 1.0
 _USER_AGENT = b"grpc-python-asyncio-http2/1"
 
@@ -98,15 +100,19 @@ class Http2Client:
         now.connections, now.streams = len(self._connections), streams
         return now
 
-    def connect(self) -> None:
-        """Make connections as far as they are missing."""
+    def connect(self, *, pause: float = 0.0) -> None:
+        """Make connections as far as they are missing.
+
+        Args:
+            pause: seconds before that.
+        """
         if self._closed:
             return
         if self._sweeper is None:
             self._sweeper = self.loop.call_later(_SWEEP, self._tick)
         there = sum(not connection.going for connection in self._connections)
         for _ in range(self._wanted - there - len(self._connecting)):
-            task = self.loop.create_task(self._connect())
+            task = self.loop.create_task(self._connect(pause))
             self._connecting.add(task)
             task.add_done_callback(self._connecting.discard)
 
@@ -195,7 +201,8 @@ class Http2Client:
         """A socket is gone."""
         if connection in self._connections:
             self._connections.remove(connection)
-            self.connect()
+            hasty = self.loop.time() - connection.began < _SHORT_LIFE
+            self.connect(pause=_BACKOFF_FIRST if hasty else 0.0)
 
     def replace(self, _going: ClientConnection) -> None:
         """A connection takes no more calls."""
@@ -232,7 +239,9 @@ class Http2Client:
         for call in waiting:
             call.lost(text, unprocessed=True)
 
-    async def _connect(self) -> None:
+    async def _connect(self, wait: float) -> None:
+        if wait:
+            await asyncio.sleep(wait)
         pause = _BACKOFF_FIRST
         while not self._closed:
             connection = ClientConnection(self)
@@ -246,7 +255,14 @@ class Http2Client:
                         ssl=self._ssl,
                         server_hostname=self._server_hostname,
                     )
+                    await connection.ready()
+                if connection.going:
+                    raise OSError("the server takes no calls")
+            except asyncio.CancelledError:
+                connection.abort()
+                raise
             except (OSError, TimeoutError) as e:
+                connection.abort()
                 reason = str(e) or type(e).__name__
                 self._failure = f"failed to connect to {self._authority}: {reason}"
                 if not any(not each.going for each in self._connections):
@@ -255,8 +271,6 @@ class Http2Client:
                 pause = min(pause * _BACKOFF_FACTOR, _BACKOFF_LONGEST)
                 continue
             self._failure = ""
-            if connection.going:  # lost before anybody could use it
-                continue
             self._connections.append(connection)
             self.has_room()
             return

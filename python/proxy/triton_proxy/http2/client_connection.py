@@ -21,6 +21,7 @@ class ClientConnection(Endpoint):
 
     Attributes:
         going: whether it takes no more calls: the server said GOAWAY, or it is lost.
+        began: when it was made, by the loop's clock.
     """
 
     def __init__(self, client: Http2Client) -> None:
@@ -28,7 +29,10 @@ class ClientConnection(Endpoint):
         self._client = client
         self._calls: dict[int, ClientCall] = {}
         self.going = False
+        self.began = client.loop.time()
         self._max_streams = 100  # until the server says otherwise
+        # Set when the server has said its settings: "" then, else why it never will.
+        self._ready: asyncio.Future[str] = client.loop.create_future()
         self._handlers = {
             http2.ResponseReceived: self._response,
             http2.DataReceived: self._data,
@@ -58,11 +62,26 @@ class ClientConnection(Endpoint):
     def connection_lost(self, exc: Exception | None) -> None:
         """See asyncio."""
         self._closing = self._paused = self.going = True
+        self._tell_ready(f"the server hung up before its first SETTINGS{f': {exc}' if exc else ''}")
         calls, self._calls = self._calls, {}
         for call in calls.values():
             call.lost("the connection to the server was lost")
         self._writers.clear()
         self._client.lost(self)
+
+    async def ready(self) -> None:
+        """Wait until the server has said its settings: a TLS handshake may fail at its end alone, and after ours.
+
+        Raises:
+            OSError: it has hung up instead.
+        """
+        reason = await self._ready
+        if reason:
+            raise OSError(reason)
+
+    def _tell_ready(self, reason: str) -> None:
+        if not self._ready.done():
+            self._ready.set_result(reason)
 
     def start(self, call: ClientCall) -> bool:
         """Send a call's head; False if the engine takes no more."""
@@ -136,6 +155,7 @@ class ClientConnection(Endpoint):
     def _settings(self, event: http2.SettingsReceived) -> None:
         if event.max_streams is not None:
             self._max_streams = event.max_streams
+        self._tell_ready("")
         self._client.has_room()
 
     def _goaway(self, event: http2.GoAwayReceived) -> None:

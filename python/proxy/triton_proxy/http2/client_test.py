@@ -13,7 +13,7 @@ import grpc
 import pytest
 
 from mm_service.status import Code
-from proxy_testing.http2 import CLIENT_ENGINES, ENGINES, LOOPS, PATIENCE, LoopThread, serving
+from proxy_testing.http2 import CLIENT_ENGINES, ENGINES, LOOPS, PATIENCE, SETTINGS, LoopThread, frame, serving
 from triton_proxy.http2.client import Http2Client
 from triton_proxy.http2.client_call import CallFailed, ClientCall
 from triton_proxy.http2.connection import ConnectionSettings, RequestReceived, Role
@@ -305,6 +305,7 @@ def test_a_silent_server_is_asked_and_left(engine: EngineType) -> None:
                 asking.client.unary("/s.S/Wait", b"", timeout=PATIENCE), asking.loop
             )
             silent, _ = listener.accept()
+            silent.sendall(frame(SETTINGS, 0, 0))
             asking.until(lambda: asking.client.statistics().streams == 1)
             asking.run(lambda: asking.client.sweep(asking.loop.time() + 21))
             asking.run(lambda: asking.client.sweep(asking.loop.time() + 32))
@@ -313,6 +314,25 @@ def test_a_silent_server_is_asked_and_left(engine: EngineType) -> None:
             silent.close()
 
         with_client(Asking(port, engine=engine, connections=1), check)
+
+
+def test_a_server_that_hangs_up_at_once_is_not_called_again_and_again(engine: EngineType) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+
+        def check(asking: Asking) -> None:
+            failing = asyncio.run_coroutine_threadsafe(
+                asking.client.unary("/s.S/Unary", b"", timeout=PATIENCE), asking.loop
+            )
+            listener.accept()[0].close()
+            with pytest.raises(CallFailed) as failed:
+                failing.result(PATIENCE)
+            text = f"failed to connect to 127.0.0.1:{port}: the server hung up before its first SETTINGS"
+            assert (failed.value.status, failed.value.text[: len(text)]) == (Code.UNAVAILABLE, text)
+            assert failed.value.unprocessed
+            assert asking.run(asking.client.statistics).accepted == 1  # the pause before the next has begun
+
+        with_client(Asking(port, engine=engine, connections=1, jitter=lambda: 1.0), check)
 
 
 def test_an_answer_that_is_none_of_grpc_s_is_told_by_its_http_status() -> None:
