@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from dataclasses import field as dataclass_field
+from functools import cache
 from typing import Union
 
 from google.protobuf.descriptor import Descriptor
@@ -20,6 +21,8 @@ Buffer = Union[bytes, bytearray, memoryview]
 # Below it protobuf's own parser, which is no Python, is faster than not copying.
 WORTHWHILE_BYTES = 16 * 1024
 _VARINT, _DELIMITED = 0, 2
+# Most numbers of a small message: varints of one byte.
+_SMALL = [bytes((value,)) for value in range(0x80)]
 _FIXED_SIZES = {1: 8, 5: 4}
 _LARGEST_TAG = (1 << 32) - 1
 _LONGEST_TAG, _LONGEST_VARINT = 5, 10
@@ -242,6 +245,8 @@ def _read_varint(raw: memoryview, position: int, end: int) -> tuple[int, int]:
 
 def varint(value: int) -> bytes:
     """A number of 0 or more as protobuf writes it."""
+    if value <= 0x7F:
+        return _SMALL[value]
     encoded = bytearray()
     while value > 0x7F:
         encoded.append(value & 0x7F | 0x80)
@@ -250,6 +255,7 @@ def varint(value: int) -> bytes:
     return bytes(encoded)
 
 
+@cache
 def tag(number: int) -> bytes:
     """What stands before a length-delimited field.
 
@@ -267,4 +273,5 @@ def field(number: int, parts: Iterable[Buffer]) -> list[Buffer]:
         parts: its content; a view has one byte an item.
     """
     content = list(parts)
-    return [tag(number), varint(sum(map(len, content))), *content]
+    size = len(content[0]) if len(content) == 1 else sum(map(len, content))
+    return [tag(number), varint(size), *content]

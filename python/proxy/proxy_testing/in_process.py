@@ -71,15 +71,14 @@ def in_process(
 
     Args:
         environment: the settings, beside those that any proxy needs; without TRITON_URL, its Triton is away, and
-            without GRPC_SERVER, the test run's environment says what serves callers.
+            without GRPC_SERVER and TRITON_CALLS, the test run's environment says what serves callers and calls Triton.
         authenticator: says who is calling; None for what the settings ask for.
         options: of the channel.
     """
     with socket.socket() as nobody:
         nobody.bind(("127.0.0.1", 0))
         needed = {"TRITON_URL": f"127.0.0.1:{nobody.getsockname()[1]}", "LISTEN_ADDR": "127.0.0.1:0"}
-        if "GRPC_SERVER" in os.environ:
-            needed["GRPC_SERVER"] = os.environ["GRPC_SERVER"]
+        needed |= {name: os.environ[name] for name in ("GRPC_SERVER", "TRITON_CALLS") if name in os.environ}
         settings = load(needed | {name: str(value) for name, value in environment.items()})
         server = Server(settings, authenticator or authenticator_for(settings))
         server.start()

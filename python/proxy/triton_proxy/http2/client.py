@@ -156,8 +156,7 @@ class Http2Client:
         done: asyncio.Future[None] = self.loop.create_future()
         call.on_message(messages.append)
         call.on_end(lambda _: None if done.done() else done.set_result(None))
-        call.send(*request)
-        call.half_close()
+        call.send_last(*request)
         try:
             await done
         finally:
@@ -210,6 +209,8 @@ class Http2Client:
 
     def has_room(self) -> None:
         """A call ended, or a server takes more than before."""
+        if not self._waiting:
+            return
         waiting, self._waiting = self._waiting, deque()
         while waiting:
             self._place(waiting.popleft())
@@ -220,7 +221,8 @@ class Http2Client:
         if call.over:
             return
         live = [connection for connection in self._connections if connection.takes_calls]
-        live.sort(key=lambda connection: connection.streams)
+        if len(live) > 1:
+            live.sort(key=lambda connection: connection.streams)
         for connection in live:
             if connection.start(call):
                 return

@@ -96,6 +96,15 @@ class ClientCall:
         """Send one message, given as one or more buffers; `bytes` are not copied before they become frames."""
         self._when_open(lambda: self._send(framed(buffers, "identity")))
 
+    def send_last(self, *buffers: Buffer) -> None:
+        """Send one message, and say that there is no more to come."""
+        if self._connection is None:
+            self.send(*buffers)
+            self.half_close()
+        elif not self._ended:
+            self._half_closed = True
+            self._send(framed(buffers, "identity"), last=True)
+
     def half_close(self) -> None:
         """Say that there is no more to come."""
         self._when_open(self._half_close)
@@ -123,12 +132,10 @@ class ClientCall:
 
     def on_message(self, callback: Callable[[bytes], None]) -> None:
         """Have each answer given to a callback: it is taken when that returns."""
-
-        def install() -> None:
-            if self._inbox is not None:
-                self._inbox.on_message(callback)
-
-        self._when_open(install)
+        if self._inbox is not None:
+            self._inbox.on_message(callback)
+        elif not self._ended:
+            self._pending.append(lambda: self.on_message(callback))
 
     def on_bytes(self, callback: Callable[[int], bool]) -> None:
         """Have bytes counted as they arrive; False holds the server's window back until `resume`."""
@@ -229,7 +236,8 @@ class ClientCall:
             return
         self.trailers = fields
         status = of_number(values[b"grpc-status"])
-        text = decode_message(values.get(b"grpc-message", b""))
+        message = values.get(b"grpc-message")
+        text = decode_message(message) if message else ""
         if status is not Code.OK:
             self._end(status, text)
             return
@@ -321,12 +329,14 @@ class ClientCall:
         self._end_cbs.append(wake)
         await future
 
-    def _send(self, chunks: Sequence[Buffer]) -> None:
+    def _send(self, chunks: Sequence[Buffer], *, last: bool = False) -> None:
         connection = self._connection
         assert connection is not None  # noqa: S101 - `_when_open`
+        engine, stream_id = connection.engine, self._stream_id
         try:
-            for chunk in chunks:
-                connection.engine.send_data(self._stream_id, chunk)
+            for chunk in chunks[:-1]:
+                engine.send_data(stream_id, chunk)
+            engine.send_data(stream_id, chunks[-1], end_stream=last)
         except StreamGone:  # the call is over; its end says so
             return
         connection.schedule_flush()

@@ -9,6 +9,7 @@ import base64
 import binascii
 import math
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import TypeAlias
 
 from mm_service.status import Code
@@ -168,19 +169,28 @@ def encode_metadata(metadata: Metadata) -> list[tuple[bytes, bytes]]:
 
 def request_fields(
     path: str, authority: str, *, scheme: bytes, timeout: float | None, metadata: Metadata, user_agent: bytes
-) -> list[tuple[bytes, bytes]]:
+) -> Fields:
     """The header list of a call: reserved names first, then the timeout, then the rest of the definition."""
-    fields = [
+    given = None if timeout is None else format_timeout(timeout)
+    return (*_definition(path, authority, scheme, given, user_agent), *encode_metadata(metadata))
+
+
+# One call of Triton is as the other.
+@lru_cache(64)
+def _definition(
+    path: str, authority: str, scheme: bytes, timeout: bytes | None, user_agent: bytes
+) -> tuple[tuple[bytes, bytes], ...]:
+    return (
         (b":method", b"POST"),
         (b":scheme", scheme),
         (b":path", path.encode()),
         (b":authority", authority.encode()),
-    ]
-    if timeout is not None:
-        fields.append((b"grpc-timeout", format_timeout(timeout)))
-    fields += ((b"te", b"trailers"), (b"content-type", b"application/grpc"), (b"user-agent", user_agent), ACCEPTED)
-    fields += encode_metadata(metadata)
-    return fields
+        *(() if timeout is None else ((b"grpc-timeout", timeout),)),
+        (b"te", b"trailers"),
+        (b"content-type", b"application/grpc"),
+        (b"user-agent", user_agent),
+        ACCEPTED,
+    )
 
 
 def response_fields(metadata: Metadata = (), encoding: str = "identity") -> list[tuple[bytes, bytes]]:

@@ -55,7 +55,7 @@ class LoopThread:
 
     def soon(self, step: Callable[..., object], *arguments: object) -> None:
         """Takes a step in the loop's thread; at once where this is it. Nothing happens once the loop is closed."""
-        if self.here:
+        if threading.get_ident() == self._ident:
             step(*arguments)
             return
         try:

@@ -69,7 +69,8 @@ def _pair(name: bytes, value: bytes) -> tuple[Any, Any, Any]:
     return ffi.new("nghttp2_nv *", (*kept, len(name), len(value), 0))[0], *kept
 
 
-def _array(fields: Fields) -> tuple[Any, list[tuple[Any, Any, Any]]]:
+@lru_cache(64)
+def _array(fields: tuple[tuple[bytes, bytes], ...]) -> tuple[Any, list[tuple[Any, Any, Any]]]:
     pairs = [_pair(*field) for field in fields]
     return ffi.new("nghttp2_nv[]", [pair[0] for pair in pairs]), pairs
 
@@ -190,7 +191,7 @@ def _read(
         flags[0] = DATA_FLAG_EOF
         if body.trailers:
             flags[0] |= DATA_FLAG_NO_END_STREAM
-            array, _kept = _array(body.trailers)
+            array, _kept = _array(tuple(body.trailers))
             lib.nghttp2_submit_trailer(session, stream_id, array, len(body.trailers))
     elif not taken:
         body.deferred = True
@@ -328,7 +329,7 @@ class Nghttp2Connection:
         """See `Connection`."""
         if self._ended or not lib.nghttp2_session_check_request_allowed(self._session):
             raise http2.NoMoreStreams("the connection takes no further request")
-        array, _kept = _array(fields)
+        array, _kept = _array(tuple(fields))
         provider = ffi.NULL if end_stream else self._provider
         stream_id = lib.nghttp2_submit_request2(self._session, ffi.NULL, array, len(fields), provider, ffi.NULL)
         if stream_id < 0:

@@ -121,8 +121,7 @@ class EngineCall:
         call = self._call = client.open(self._calls.method, timeout=max(self._deadline - time.monotonic(), 0.0))
         call.on_message(self._received)
         call.on_end(self._ended)
-        call.send(*self._request)
-        call.half_close()
+        call.send_last(*self._request)
 
     def _end(self, answer: Buffer, error: BaseException | None) -> None:
         with self._lock:
