@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from typing import TYPE_CHECKING
 
 from triton_proxy.http2 import connection as http2
@@ -14,6 +15,15 @@ if TYPE_CHECKING:
     from triton_proxy.http2.client import Http2Client
 
 _KEEPALIVE = b"keepaliv"
+# The kernel asks after 20 s of silence whether the server is there, and gives it up 15 s later; also where what
+# it was sent is not acknowledged.
+_SILENCE = (
+    (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 20),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 5),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3),
+    (socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 35_000),
+)
 
 
 class ClientConnection(Endpoint):
@@ -56,6 +66,9 @@ class ClientConnection(Endpoint):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """See asyncio."""
         super().connection_made(transport)
+        made = transport.get_extra_info("socket")
+        for level, option, value in _SILENCE:
+            made.setsockopt(level, option, value)
         self._engine = self._client.make_engine(Role.CLIENT)
         self.flush()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import ssl
 import threading
 import time
@@ -235,6 +236,9 @@ class EngineCalls:
                 ssl_context=self._context,
                 server_hostname=self._server_name,
                 engine=Nghttp2Connection,
+                # By PINGs Triton would take itself for attacked: it ends a connection at the third in five minutes
+                # without data, and a slow model with it. The kernel asks instead.
+                keepalive=math.inf,
             )
         return self._client
 

@@ -125,6 +125,23 @@ def test_an_answer_over_the_limit_is_refused(calls: EngineCalls) -> None:
     assert error.details() == "CLIENT: Received message larger than max (1001 vs. 1000)"
 
 
+def test_a_slow_answer_is_waited_for_without_a_ping(loop: LoopThread, server: Server, calls: EngineCalls) -> None:
+    # grpc's server, and so Triton, ends a connection at the third PING within five minutes on which it sent no data.
+    call = calls.begin([b"slow"], timeout_secs=10 * TIMEOUT)
+    assert server.begun.acquire(timeout=TIMEOUT)
+
+    async def look(later: float) -> None:
+        client = calls.client()
+        assert client is not None
+        client.sweep(loop.loop.time() + later)
+
+    for minutes in range(1, 8):
+        loop.run(look(60.0 * minutes)).result(TIMEOUT)
+    server.may_answer.set()
+    assert call.result(TIMEOUT) == b"slow"
+    assert calls.statistics().accepted == 1
+
+
 def test_its_deadline_ends_a_call_here_and_there(server: Server, calls: EngineCalls) -> None:
     call = calls.begin([b"slow"], timeout_secs=0.2)
     assert failure(call).code() is grpc.StatusCode.DEADLINE_EXCEEDED
