@@ -46,7 +46,7 @@ def proxy(**environment: object) -> AbstractContextManager[Proxy]:
 
 @pytest.fixture(params=["http2", "grpcio"])
 def three_calls(request: pytest.FixtureRequest) -> Iterator[Proxy]:
-    with proxy(GRPC_SERVER=request.param, STREAM_WINDOW=4, MAX_CALLS=3) as served:
+    with proxy(GRPC_SERVER=request.param, TRITON_CALLS=request.param, STREAM_WINDOW=4, MAX_CALLS=3) as served:
         yield served
 
 
@@ -253,7 +253,7 @@ def test_what_is_at_work_can_be_asked(three_calls: Proxy) -> None:
     now = three_calls.server.statistics()
     engine = now.listener is not None
     assert (now.calls.open, now.quotas.calls, now.decisions.remembered_yes) == (1, {"ann": 1}, 1)
-    assert (now.models.unanswered.entries, now.triton.large is None) == (1, False)
+    assert (now.models.unanswered.entries, now.triton.large is None, now.triton.small is None) == (1, False, not engine)
     assert (now.loop is None, now.probes, now.certificates, now.access.policy) == (not engine, None, None, None)
     assert now.health.serving >= {LIVENESS_SERVICE}
     if now.listener is not None and before.listener is not None:

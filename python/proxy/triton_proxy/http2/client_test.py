@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -17,7 +18,7 @@ from proxy_testing.http2 import CLIENT_ENGINES, ENGINES, LOOPS, PATIENCE, SETTIN
 from triton_proxy.http2.client import Http2Client
 from triton_proxy.http2.client_call import CallFailed, ClientCall
 from triton_proxy.http2.connection import ConnectionSettings, RequestReceived, Role
-from triton_proxy.http2.inbox import EndOfMessages
+from triton_proxy.http2.inbox import EndOfMessages, Inbox
 from triton_proxy.http2.limits import ConnectionLimits
 from triton_proxy.http2.ngh2_connection import Ngh2Connection
 from triton_proxy.http2.server import EngineType
@@ -314,6 +315,30 @@ def test_a_silent_server_is_asked_and_left(engine: EngineType) -> None:
             silent.close()
 
         with_client(Asking(port, engine=engine, connections=1), check)
+
+
+def test_a_call_that_is_over_is_gone_without_python_s_collector(engine: EngineType, servers: EngineType) -> None:
+    def calls() -> set[int]:
+        return {id(each) for each in gc.get_objects() if isinstance(each, ClientCall | Stream | Inbox)}
+
+    with serving(echo, engine=servers) as run:
+
+        def check(asking: Asking) -> None:
+            asking.unary("/s.S/Unary", b"1")
+            run.until_counted(streams=0)
+            gc.collect()
+            before = calls()
+            gc.disable()
+            try:
+                for _ in range(5):
+                    asking.unary("/s.S/Unary", b"2")
+                run.until_counted(streams=0)
+                # What was called last may still be the loops' own.
+                asking.until(lambda: len(calls() - before) <= 1)
+            finally:
+                gc.enable()
+
+        with_client(Asking(run.port, engine=engine, connections=1), check)
 
 
 def test_a_server_that_hangs_up_at_once_is_not_called_again_and_again(engine: EngineType) -> None:
