@@ -305,7 +305,7 @@ class TritonConnection:
         channel = self._begin()
         try:
             ready = bool(channel.ready(service_pb2.ServerReadyRequest(), timeout=timeout_secs).ready)
-            if ready and channel.small is None:
+            if ready:
                 channel.hold()
             return ready
         # A channel that is closed raises a ValueError, one for which there is no thread a RuntimeError.

@@ -218,8 +218,9 @@ class EngineCalls:
         return call
 
     def close(self) -> None:
-        """Ends what is under way; not to be called in the loop's thread."""
-        self.loop.run(self._close()).result()
+        """Ends what is under way, once; not to be called in the loop's thread."""
+        if not self._closed:
+            self.loop.run(self._close()).result()
 
     # For calls, in the loop's thread.
 
