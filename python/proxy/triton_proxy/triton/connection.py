@@ -34,7 +34,7 @@ _LONGEST_GOODBYE_SECS = 3600.0
 # A little more than the time between two questions whether Triton is ready, each of which begins another.
 _HELD_SECS = 3.0
 _MOST_CALLS = 512
-# From here on what copies nothing pays; many small ones are better off with the one thread that grpc has for all.
+# From here on what copies nothing pays; many small ones are better off with the one loop, or grpc thread, of all.
 LARGE_BYTES = 256 * 1024
 _ANSWER_WINDOW_BYTES = 8 * 1024 * 1024
 
