@@ -18,6 +18,7 @@ from triton_proxy.admission.admission import Admission
 from triton_proxy.admission.budget import Budget
 from triton_proxy.admission.quotas import Quotas
 from triton_proxy.inference.answer import Answer, OutputTensor, Timing
+from triton_proxy.inference.parameters import Parameters
 from triton_proxy.inference.request import InputTensor, TimeLimit
 from triton_proxy.protocols.multimodal.protocol import MultimodalProtocol
 from triton_proxy.serving.active_call import ActiveCall
@@ -56,6 +57,8 @@ class GivenTriton(Triton):
         step: Step | None = None,
         decoupled: bool = False,
         serving: str = "",
+        parameters: Parameters = (),
+        output_parameters: tuple[Parameters, ...] = (),
     ) -> Inference:
         """See `Triton`."""
         if self.fails is not None:

@@ -20,6 +20,9 @@ from triton_proxy.admission.quotas import Quotas, QuotaStatistics
 from triton_proxy.http2.limits import Counters
 from triton_proxy.http2.loop_thread import LoopStatistics, LoopThread
 from triton_proxy.models.model_cache import Models, ModelsStatistics
+from triton_proxy.protocols.kserve import methods as kserve
+from triton_proxy.protocols.kserve.protocol import InferProtocol
+from triton_proxy.protocols.kserve.queries import QueryProtocol
 from triton_proxy.protocols.multimodal.protocol import MultimodalProtocol
 from triton_proxy.serving.active_calls import ActiveCalls, CallStatistics
 from triton_proxy.serving.pipeline import Backend, CallLimits
@@ -119,9 +122,7 @@ class Server:
         self._audit = Audit(LineSink("audit"))
         self._admission = admission_for(settings, authenticator, self._audit)
         self._own_call = OwnCall() if settings.health_listen_addr else None
-        multimodal = MultimodalProtocol(require_model_version=settings.require_model_version)
-        methods = {CHAT_METHOD: Method(multimodal, unary=False), SEND_UNARY_METHOD: Method(multimodal, unary=True)}
-        self._router = Router(self._admission, self._calls, methods)
+        self._router = Router(self._admission, self._calls, _methods(settings), kserve.forbidden)
         self._draining, self._drained = threading.Lock(), False
         # The connection to Triton is looked after in any case.
         self._health = Health(self._triton, self._own_call.answered if self._own_call else lambda _: True)
@@ -230,6 +231,17 @@ def admission_for(settings: Settings, authenticator: Authenticator, observer: Ob
         budget=Budget(settings.max_mb_in_flight, settings.max_mb_in_flight_per_principal),
         observer=observer,
     )
+
+
+def _methods(settings: Settings) -> dict[str, Method]:
+    multimodal = MultimodalProtocol(require_model_version=settings.require_model_version)
+    return {
+        CHAT_METHOD: Method(multimodal, unary=False),
+        SEND_UNARY_METHOD: Method(multimodal, unary=True),
+        kserve.MODEL_INFER_METHOD: Method(InferProtocol(streamed=False), unary=True),
+        kserve.MODEL_STREAM_INFER_METHOD: Method(InferProtocol(streamed=True), unary=False),
+        **{name: Method(QueryProtocol(method), unary=True) for name, method in kserve.QUERY_METHODS.items()},
+    }
 
 
 def _limits(settings: Settings) -> CallLimits:

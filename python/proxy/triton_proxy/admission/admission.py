@@ -263,6 +263,14 @@ class AdmittedCall:
         """
         self._use(self._admission.access.check, model, model_version)
 
+    def may_use(self, model: str, model_version: str) -> bool:
+        """Whether the caller may use a model, as `use_nowait` says it."""
+        try:
+            self.use_nowait(model, model_version)
+        except CallRejected:
+            return False
+        return True
+
     def use_nowait(self, model: str, model_version: str) -> None:
         """Makes sure that the caller may use a model, by the policy as it was when its file was last looked at.
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from mm_service.status import Code
 from multimodal_contract.wire import Buffer
+from triton_proxy.inference.parameters import Parameters
 
 
 @dataclass(frozen=True)
@@ -16,11 +17,13 @@ class OutputTensor:
         datatype: Triton's name of the element type, such as "FP32".
         shape: dimensions.
         data: the elements, as `InputTensor.data`; a view keeps the answer that it came in.
+        parameters: what Triton says of it besides.
     """
 
     datatype: str
     shape: tuple[int, ...]
     data: Buffer
+    parameters: Parameters = ()
 
 
 @dataclass(frozen=True)
@@ -32,12 +35,16 @@ class Answer:
         outputs: by name; None where a decoupled model only says that there are no more answers.
         error: the model's words where this answer is an error, but not the last; "" otherwise.
         final: whether no other follows.
+        parameters: what Triton or the model says of it besides.
+        body: Triton's serialized message, where the request was a question; None for an inference.
     """
 
     model_version: str
     outputs: dict[str, OutputTensor] | None
     error: str = ""
     final: bool = True
+    parameters: Parameters = ()
+    body: bytes | None = None
 
 
 class InferenceFailed(Exception):  # noqa: N818 - what happened, not a fault of the proxy

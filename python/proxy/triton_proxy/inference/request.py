@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from multimodal_contract.dtypes import DType
 from multimodal_contract.wire import Buffer
+from triton_proxy.inference.parameters import Parameters
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,12 @@ class InferenceRequest:
         timeout_secs: longest time that it may take; 0 for the default.
         sequence_start: whether a sequence of a stateful model begins with it.
         sequence_end: whether it is its sequence's last.
+        verbatim: whether Triton is to be asked for exactly this: also for outputs that the model lacks, and within the
+            sequence that `sequence_id` names. Otherwise the proxy leaves such outputs out and keeps the sequences.
+        sequence_id: the caller's own name of the sequence; 0 and "" name none. None where it gives none.
+        parameters: of the request, without those that have a field here.
+        output_parameters: those of `outputs`, one for each; empty where none has any.
+        described_by: what of its message describes the inputs, for texts.
     """
 
     model: str
@@ -48,6 +55,11 @@ class InferenceRequest:
     timeout_secs: float = 0.0
     sequence_start: bool = False
     sequence_end: bool = False
+    verbatim: bool = False
+    sequence_id: int | str | None = None
+    parameters: Parameters = ()
+    output_parameters: tuple[Parameters, ...] = ()
+    described_by: str = "control"
 
 
 class SequenceEvent(enum.Enum):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from dataclasses import dataclass
 
 from mm_service.status import Code
@@ -11,7 +12,7 @@ from triton_proxy.inference.rejection import Rejection, Unfit
 from triton_proxy.inference.request import InferenceRequest
 from triton_proxy.models import signature
 from triton_proxy.models.model_cache import Entry, Models
-from triton_proxy.models.sequence_ids import SequenceIds
+from triton_proxy.models.sequence_ids import SequenceIds, named
 from triton_proxy.triton.client import Step
 from triton_proxy.triton.inference import Inference
 
@@ -32,16 +33,20 @@ class Sequence:
         latest: its latest inference; the next one begins after it, since Triton keeps no order between requests.
     """
 
-    def __init__(self, datatype: str) -> None:
+    def __init__(self, datatype: str, sequence_id: int | str | None = None) -> None:
         """A new one.
 
         Args:
             datatype: of its id, as `Signature.sequence_id_datatype`.
+            sequence_id: what Triton is to know it by; None draws an id.
         """
-        self.sequence_id = _IDS.draw(datatype, self)
+        self.sequence_id = _IDS.draw(datatype, self) if sequence_id is None else sequence_id
         self.latest: Inference | None = None
 
 
+# Of the sequences that a caller names, so many are kept for the order of their requests: more than a call can have
+# under way at once.
+_MOST_NAMED = 1024
 # Of all models and calls: that no two are the same is simplest to see so.
 _IDS: SequenceIds[Sequence] = SequenceIds()
 
@@ -55,17 +60,19 @@ class Plan:
         outputs: the outputs to name; None for all.
         sequence: the sequence that it belongs to, and `step` its place there; None for a model without state.
         step: see `sequence`.
+        one_answer: whether one answer is asked for, also of a model that gives any number.
     """
 
     entry: Entry | None = None
     outputs: tuple[str, ...] | None = None
     sequence: Sequence | None = None
     step: Step | None = None
+    one_answer: bool = False
 
     @property
     def decoupled(self) -> bool:
         """Whether the model gives any number of answers."""
-        return self.entry is not None and self.entry.signature.decoupled
+        return not self.one_answer and self.entry is not None and self.entry.signature.decoupled
 
     def version(self, asked: str) -> str:
         """The version that serves, as far as it is known before Triton says so.
@@ -81,16 +88,19 @@ class Plan:
 class Planner:
     """Plans the inferences of one call and keeps its sequences. Not for several threads at once."""
 
-    def __init__(self, models: Models, *, unary: bool) -> None:
+    def __init__(self, models: Models, *, unary: bool, principal: str = "") -> None:
         """No sequence is open.
 
         Args:
             models: what is known of models.
             unary: whether the call has one request and one answer.
+            principal: name of the caller, whose names of sequences are nobody else's.
         """
         self._models = models
         self._unary = unary
+        self._principal = principal
         self._sequences: dict[tuple[str, str], Sequence] = {}
+        self._named: OrderedDict[int | str, Sequence] = OrderedDict()
         self._begins = False
 
     def begin_sequence(self) -> None:
@@ -111,12 +121,12 @@ class Planner:
         """
         entry = self._models.get(request.model, request.model_version, timeout_secs=timeout_secs)
         if entry is None:
-            return Plan()
+            return self._unknown(request)
         unfit = self._unfit(entry, request)
         if unfit is not None or _lacks_output(entry, request):
             entry = self._models.confirm(entry, timeout_secs=timeout_secs)
             if entry is None:
-                return Plan()
+                return self._unknown(request)
             unfit = self._unfit(entry, request)
         return unfit or self._fit(entry, request)
 
@@ -132,11 +142,45 @@ class Planner:
         entry = self._models.recall(request.model, request.model_version)
         if entry is None or _lacks_output(entry, request) or self._unfit(entry, request) is not None:
             raise WouldBlock
-        if entry.signature.stateful and not self._starts(request):
+        if request.verbatim:
+            if self._named_id(entry, request) in self._named:
+                raise WouldBlock
+        elif entry.signature.stateful and not self._starts(request):
             raise WouldBlock
         return self._fit(entry, request)
 
+    def _unknown(self, request: InferenceRequest) -> Plan:
+        return self._verbatim(None, request) if request.verbatim else Plan()
+
+    def _verbatim(self, entry: Entry | None, request: InferenceRequest) -> Plan:
+        outputs = request.outputs or None
+        sequence_id = self._named_id(entry, request)
+        start, end = request.sequence_start, request.sequence_end
+        if not sequence_id:
+            flagged = start or end or sequence_id is not None
+            return Plan(entry, outputs, None, Step(sequence_id or 0, start, end) if flagged else None, self._unary)
+        sequence = self._named.get(sequence_id) or Sequence("", sequence_id)
+        self._named[sequence_id] = sequence
+        self._named.move_to_end(sequence_id)
+        if len(self._named) > _MOST_NAMED:
+            self._named.popitem(last=False)
+        return Plan(entry, outputs, sequence, Step(sequence_id, start, end), self._unary)
+
+    def _named_id(self, entry: Entry | None, request: InferenceRequest) -> int | str | None:
+        """What Triton is to know the request's sequence by; 0, "" or None for none."""
+        given = request.sequence_id
+        if not given:
+            return given
+        if entry is not None and entry.signature.stateful:
+            datatype = entry.signature.sequence_id_datatype
+        else:
+            # An ensemble hands it on to its models, and any model can read it.
+            datatype = "STRING" if isinstance(given, str) else "UINT64"
+        return named(self._principal, request.model, given, datatype)
+
     def _fit(self, entry: Entry, request: InferenceRequest) -> Plan:
+        if request.verbatim:
+            return self._verbatim(entry, request)
         outputs = signature.wanted_outputs(entry.signature, request.outputs)
         if not entry.signature.stateful:
             return Plan(entry, outputs)
@@ -180,9 +224,11 @@ class Planner:
             self._models.answered(plan.entry, size)
 
     def _unfit(self, entry: Entry, request: InferenceRequest) -> Rejection | None:
-        problem = signature.problem(entry.signature, request.inputs)
+        problem = signature.problem(entry.signature, request.inputs, described_by=request.described_by)
         if problem is not None:
             return Rejection(Unfit.MODEL_MISMATCH, request.model, problem)
+        if request.verbatim:
+            return None
         if entry.signature.decoupled and self._unary:
             return Rejection(Unfit.DECOUPLED_UNARY, request.model)
         key = request.model, request.model_version
@@ -195,4 +241,4 @@ class Planner:
 
 
 def _lacks_output(entry: Entry, request: InferenceRequest) -> bool:
-    return any(name not in entry.signature.outputs for name in request.outputs)
+    return not request.verbatim and any(name not in entry.signature.outputs for name in request.outputs)

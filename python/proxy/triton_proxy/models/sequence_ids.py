@@ -2,10 +2,15 @@
 
 Triton knows a sequence by a number of 64 bits or a text. A model may ask for it (`CONTROL_SEQUENCE_CORRID`): as a text
 it gets only a text, and of a number with 32 bits the low-order half.
+
+A sequence that lives within a call of ours gets an id that is drawn (`SequenceIds`). One that its caller names, in
+whatever calls, gets an id that follows from the caller and the name (`named`).
 """
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 import secrets
 import threading
 from typing import Generic, TypeVar
@@ -17,6 +22,8 @@ _TEXT = "STRING"
 # In hexadecimal digits exactly the 128 characters that Triton takes at most: some releases hand the model all of their
 # buffer, and what is left of it turns into further elements, with which they then refuse the request.
 _TEXT_BYTES = 64
+# So long as this process lives, the same name is the same id, and nobody else can tell which.
+_KEY = secrets.token_bytes(64)
 _Holder = TypeVar("_Holder")
 
 
@@ -51,3 +58,22 @@ def _made(datatype: str) -> int | str:
         return secrets.token_hex(_TEXT_BYTES)
     # Triton takes 0 for no sequence.
     return 1 + secrets.randbelow(2 ** _BITS[datatype] - 1)
+
+
+def named(principal: str, model: str, sequence_id: int | str, datatype: str) -> int | str:
+    """The id of the sequence that a caller names: the same each time, and never another caller's but by chance.
+
+    The chance is that of drawn ids: of 32 bits, ten thousand live sequences share one with a chance of 1 %.
+
+    Args:
+        principal: name of the caller.
+        model: the model's name.
+        sequence_id: the caller's own name of the sequence; a number and the same number as a text are two names.
+        datatype: as in `SequenceIds.draw`.
+    """
+    # repr: no two of them are the same text.
+    digest = hmac.digest(_KEY, repr((principal, model, sequence_id)).encode(), hashlib.sha512)
+    if datatype == _TEXT:
+        return digest.hex()
+    most: int = 2 ** _BITS[datatype] - 1
+    return 1 + int.from_bytes(digest, "big") % most

@@ -30,12 +30,13 @@ class Described(Protocol):
         """Dimensions, each 0 or more."""
 
 
-def problem(signature: Signature, inputs: Sequence[Described]) -> str | None:
+def problem(signature: Signature, inputs: Sequence[Described], *, described_by: str = "control") -> str | None:
     """Why Triton would refuse these inputs for this model, in words for the caller; None where they fit.
 
     Args:
         signature: the model's.
         inputs: of one request, each name once.
+        described_by: what of the caller's message describes them.
     """
     specs = signature.inputs
     if not specs:
@@ -44,25 +45,25 @@ def problem(signature: Signature, inputs: Sequence[Described]) -> str | None:
         spec = specs.get(item.name)
         if spec is None:
             wrong = _NAMES.repr(item.name)
-            return f"unknown input: model {signature.model} takes {_listed(specs)}, control names {wrong}"
+            return f"unknown input: model {signature.model} takes {_listed(specs)}, {described_by} names {wrong}"
         if item.dtype.name != spec.datatype:
             return (
                 f"dtype mismatch: model {signature.model} takes {spec.datatype} for {spec.name!r}, "
-                f"control says {item.dtype.name}"
+                f"{described_by} says {item.dtype.name}"
             )
         if spec.shape is not None and not _fits(item.shape, spec.shape):
             batch = ", the first dimension being the batch" if signature.max_batch_size else ""
             return (
                 f"shape mismatch: model {signature.model} takes {list(spec.shape)} for {spec.name!r}{batch}, "
-                f"control says {list(item.shape)}"
+                f"{described_by} says {list(item.shape)}"
             )
     # Triton counts: it takes an optional input in the place of one that is not.
     required = sum(not spec.optional for spec in specs.values())
     if len(inputs) < required:
         given = {item.name for item in inputs}
         missing = [name for name, spec in specs.items() if not spec.optional and name not in given]
-        return f"missing input: model {signature.model} takes {_listed(specs)}, control lacks {_listed(missing)}"
-    return _batch_problem(signature, inputs) if signature.max_batch_size else None
+        return f"missing input: model {signature.model} takes {_listed(specs)}, {described_by} lacks {_listed(missing)}"
+    return _batch_problem(signature, inputs, described_by) if signature.max_batch_size else None
 
 
 def wanted_outputs(signature: Signature, names: Collection[str]) -> tuple[str, ...] | None:
@@ -80,7 +81,7 @@ def wanted_outputs(signature: Signature, names: Collection[str]) -> tuple[str, .
     return known if 0 < len(known) < len(signature.outputs) else None
 
 
-def _batch_problem(signature: Signature, inputs: Sequence[Described]) -> str | None:
+def _batch_problem(signature: Signature, inputs: Sequence[Described], described_by: str) -> str | None:
     batched = [item for item in inputs if signature.inputs[item.name].shape is not None]
     for item in batched:
         batch = item.shape[0]
@@ -88,12 +89,12 @@ def _batch_problem(signature: Signature, inputs: Sequence[Described]) -> str | N
         if not 0 < batch <= signature.max_batch_size:
             return (
                 f"batch size mismatch: model {signature.model} takes a batch of 1 to {signature.max_batch_size}, "
-                f"control says {list(item.shape)} for {item.name!r}"
+                f"{described_by} says {list(item.shape)} for {item.name!r}"
             )
         if batch != batched[0].shape[0]:
             return (
-                f"batch size mismatch: model {signature.model} takes the same batch for all inputs, control says "
-                f"{batched[0].shape[0]} for {batched[0].name!r} and {batch} for {item.name!r}"
+                f"batch size mismatch: model {signature.model} takes the same batch for all inputs, "
+                f"{described_by} says {batched[0].shape[0]} for {batched[0].name!r} and {batch} for {item.name!r}"
             )
     return None
 

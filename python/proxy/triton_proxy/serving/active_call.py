@@ -25,7 +25,6 @@ from triton_proxy.serving.protocol import Reply, WireProtocol
 
 _LOG = logging.getLogger(__name__)
 _GONE = Status(Code.CANCELLED, "the caller went away")
-_EMPTY = Status(Code.INVALID_ARGUMENT, "the call has no packet; SendUnary takes one")
 
 
 class ActiveCall:
@@ -64,6 +63,8 @@ class ActiveCall:
         self._sending_since: float | None = None
         self._ending: Status | None = None
         self._failure: Status | None = None
+        # What the call ends with instead of its one answer.
+        self._refusal: Status | None = None
         # All that the caller had to send was accepted: whatever comes to an end then, this call ends well.
         self._complete = False
         # An answer that was begun could not be made: there is no next one.
@@ -143,7 +144,8 @@ class ActiveCall:
 
     def _no_more(self) -> None:
         if self.unary:
-            self.end(_EMPTY)
+            method = self._call.head.method.rpartition("/")[2]
+            self.end(Status(Code.INVALID_ARGUMENT, f"the call has no packet; {method} takes one"))
             return
         self._complete = True
         self._window.finish()
@@ -247,6 +249,9 @@ class ActiveCall:
             return None
         if reply is None:
             return None
+        if reply.status is not None:
+            self._refusal = reply.status
+            return None
         self._reply_bytes = reply.size
         self._sent_bytes += reply.size
         if exchange.decoupled:
@@ -265,7 +270,7 @@ class ActiveCall:
             return
         exchange.reservation.close()
         if self.unary:
-            self._result = OK
+            self._result = self._refusal or OK
         self.admitted.packet_answered(exchange.message.info, self._sent_bytes, exchange.timing, ok=not exchange.failed)
         # What one packet held must not stay while the next is waited for.
         self._current, self._replies = None, iter(())
@@ -280,6 +285,8 @@ class ActiveCall:
             return  # What is cancelled then comes to its end here, too.
         if self._failure is not None:
             status = self._failure
+        elif self._refusal is not None:
+            status = self._refusal
         elif self._complete or self._ending is None:
             status = OK
         else:

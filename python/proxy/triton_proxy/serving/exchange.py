@@ -5,8 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 
+from mm_service.status import Code
 from triton_proxy.admission.budget import Reservation
 from triton_proxy.inference.answer import Answer, InferenceCancelled, InferenceFailed, Timing
+from triton_proxy.inference.query import MayUse
 from triton_proxy.inference.rejection import Rejection
 from triton_proxy.models.planner import Plan, Planner
 from triton_proxy.serving.protocol import Message, Reply
@@ -43,6 +45,7 @@ class Exchange:
         self._rejection: Rejection | None = None
         self._plan: Plan | None = None
         self._planner: Planner | None = None
+        self._may_use: MayUse = _nothing_may_be_used
         self._arrived = arrived
         self._decode_ms = _milliseconds_since(arrived)
         self._answer_bytes = 0
@@ -58,6 +61,15 @@ class Exchange:
         """
         self._plan, self._planner = plan, planner
         self.inference = inference
+
+    def queried(self, inference: Inference, may_use: MayUse) -> None:
+        """Triton was asked a question.
+
+        Args:
+            inference: what is under way.
+            may_use: what the caller may hear of.
+        """
+        self.inference, self._may_use = inference, may_use
 
     def rejected(self, rejection: Rejection) -> None:
         """The model can't take it."""
@@ -120,7 +132,9 @@ class Exchange:
         try:
             for answer in inference.answers():
                 answered = time.perf_counter()
-                yield self._bounded(self._reply(answer), largest, inference, answered, final=answer.final)
+                reply = self._reply(answer)
+                if reply is not None:
+                    yield self._bounded(reply, largest, inference, answered, final=answer.final)
         except InferenceCancelled:
             if not self._cut:
                 raise
@@ -128,9 +142,11 @@ class Exchange:
         except InferenceFailed as error:
             if self._planner is not None and self._plan is not None:
                 self._planner.contradicted(self._plan, error)
-            yield self._bounded(self.message.failed(str(error), by_triton=True), largest, inference)
+            yield self._bounded(self.message.failed(str(error), by_triton=True, code=error.code), largest, inference)
 
-    def _reply(self, answer: Answer) -> Reply:
+    def _reply(self, answer: Answer) -> Reply | None:
+        if answer.body is not None:
+            return self.message.described(answer.body, self._may_use)
         if answer.error:
             return self.message.failed(answer.error, by_triton=True, final=answer.final)
         return self.message.answered(answer)
@@ -143,7 +159,8 @@ class Exchange:
         if timed.size <= largest:
             return timed
         text = too_large("answer", timed.size, largest)
-        return self._timed(self.message.failed(text, by_triton=True, final=final), inference, answered)
+        failed = self.message.failed(text, by_triton=True, final=final, code=Code.RESOURCE_EXHAUSTED)
+        return self._timed(failed, inference, answered)
 
     def _timed(self, reply: Reply, inference: Inference | None = None, answered: float | None = None) -> Reply:
         self.failed = self.failed or not reply.ok
@@ -169,6 +186,10 @@ def too_large(what: str, size: int, limit: int) -> str:
         f"{what} of {size} bytes is over the limit of {limit_mb} MiB; "
         f"the operator sets it with MAX_MESSAGE_MB={limit_mb}, on the proxy and for clients alike"
     )
+
+
+def _nothing_may_be_used(_model: str, _version: str) -> bool:
+    return False
 
 
 def _milliseconds_since(start: float) -> float:

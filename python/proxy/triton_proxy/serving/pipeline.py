@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from mm_service.status import Code, Status
 from triton_proxy.admission.admission import AdmittedCall, CallRejected
 from triton_proxy.admission.budget import PACKET_COPIES, Reservation
+from triton_proxy.inference.query import Query
 from triton_proxy.inference.rejection import Rejection
 from triton_proxy.inference.request import InferenceRequest, SequenceEvent, TimeLimit
 from triton_proxy.models.model_cache import Models
@@ -85,7 +86,7 @@ class Pipeline:
         """
         self._backend = backend
         self._protocol = protocol
-        self._planner = Planner(backend.models, unary=unary)
+        self._planner = Planner(backend.models, unary=unary, principal=admitted.principal.name)
         self._admitted = admitted
         self._time_left = time_left
 
@@ -135,7 +136,7 @@ class Pipeline:
             reservation = reserve(size)
             message = self._protocol.read(raw)
             info = message.info
-            if message.inferable:
+            if message.inferable or (message.query is not None and info.model):
                 use(info.model, info.model_version)
         except CallRejected as rejection:
             self._admitted.packet_rejected(info, rejection.status, time.perf_counter() - arrived)
@@ -148,7 +149,9 @@ class Pipeline:
         Args:
             exchange: the packet's.
         """
-        if exchange.message.inferable:
+        if exchange.message.query is not None:
+            self._query(exchange, exchange.message.query)
+        elif exchange.message.inferable:
             self._infer(exchange, lambda request, limit: self._planner.plan(request, timeout_secs=limit.secs))
         else:
             self._note(exchange.message, exchange.reservation)
@@ -159,7 +162,9 @@ class Pipeline:
         Raises:
             WouldBlock: `begin` would wait.
         """
-        if exchange.message.inferable:
+        if exchange.message.query is not None:
+            self._query(exchange, exchange.message.query)
+        elif exchange.message.inferable:
             self._infer(exchange, lambda request, _: self._planner.plan_nowait(request))
         else:
             self._note(exchange.message, exchange.reservation)
@@ -171,9 +176,12 @@ class Pipeline:
             self._planner.end_sequences()
         reservation.resize(message.kept_bytes)
 
+    def _query(self, exchange: Exchange, query: Query) -> None:
+        exchange.queried(self._backend.triton.ask(query, limit=self._limit(0)), self._admitted.may_use)
+
     def _infer(self, exchange: Exchange, plan_for: Callable[[InferenceRequest, TimeLimit], Plan | Rejection]) -> None:
         request = exchange.message.request
-        plan = plan_for(request, self._limit(request))
+        plan = plan_for(request, self._limit(request.timeout_secs))
         if isinstance(plan, Rejection):
             exchange.rejected(plan)
         else:
@@ -186,26 +194,30 @@ class Pipeline:
             plan.sequence.latest.wait()
         info = exchange.message.info
         # The memory of the answer is taken with the packet's: it can't be made to wait when it comes.
-        exchange.reservation.resize(PACKET_COPIES * info.size + self._planner.answer_size(plan))
+        # Its inputs may be larger than itself, where it had them in a shorter form.
+        size = max(info.size, sum(len(item.data) for item in request.inputs))
+        exchange.reservation.resize(PACKET_COPIES * size + self._planner.answer_size(plan))
         inference = self._backend.triton.infer(
             request.model,
             request.model_version,
             request.inputs,
             cid=info.correlation_id,
-            limit=self._limit(request),
+            limit=self._limit(request.timeout_secs),
             outputs=plan.outputs,
             step=plan.step,
             decoupled=plan.decoupled,
             serving=plan.version(request.model_version),
+            parameters=request.parameters,
+            output_parameters=request.output_parameters,
         )
         if plan.sequence is not None:
             plan.sequence.latest = inference
         exchange.asked(inference, plan, self._planner)
 
-    def _limit(self, request: InferenceRequest) -> TimeLimit:
+    def _limit(self, asked_secs: float) -> TimeLimit:
         limits = self._backend.limits
-        if request.timeout_secs:
-            limit = TimeLimit(request.timeout_secs, "control.timeout_secs")
+        if asked_secs:
+            limit = TimeLimit(asked_secs, "control.timeout_secs")
         else:
             limit = TimeLimit(limits.default_timeout_secs, "DEFAULT_TIMEOUT_SECS")
         if limit.secs > limits.max_timeout_secs:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
+from mm_service.status import Code, Status
 from multimodal_contract.wire import Buffer
 from triton_proxy.inference.answer import Answer, Timing
+from triton_proxy.inference.query import MayUse, Query
 from triton_proxy.inference.rejection import Rejection
 from triton_proxy.inference.request import InferenceRequest, SequenceEvent
 from triton_proxy.telemetry.observer import PacketInfo
@@ -18,6 +20,13 @@ class Reply(Protocol):
     @property
     def ok(self) -> bool:
         """Whether it says that nothing went wrong."""
+
+    @property
+    def status(self) -> Status | None:
+        """How the call ends instead of an answer, where the protocol says so what went wrong; None for an answer.
+
+        Unary calls alone end so.
+        """
 
     @property
     def parts(self) -> Sequence[Buffer]:
@@ -43,6 +52,10 @@ class Message(Protocol):
         """Whether it asks for an inference, well-formed; otherwise `reply` answers it."""
 
     @property
+    def query(self) -> Query | None:
+        """What it asks for, where that is no inference and Triton is to be asked; `inferable` is False then."""
+
+    @property
     def event(self) -> SequenceEvent | None:
         """What it says of sequences, where it asks for no inference."""
 
@@ -63,16 +76,20 @@ class Message(Protocol):
     def rejected(self, rejection: Rejection) -> Reply:
         """The answer where the model can't take it."""
 
-    def answered(self, answer: Answer) -> Reply:
-        """The answer with what the model answered."""
+    def answered(self, answer: Answer) -> Reply | None:
+        """The answer with what the model answered; None where the caller hears nothing of it, and no other follows."""
 
-    def failed(self, text: str, *, by_triton: bool, final: bool = True) -> Reply:
+    def described(self, body: bytes, may_use: MayUse) -> Reply:
+        """The answer to its `query`, of which the caller hears no more than it may use."""
+
+    def failed(self, text: str, *, by_triton: bool, final: bool = True, code: Code = Code.INTERNAL) -> Reply:
         """The answer that says why there is no inference.
 
         Args:
             text: what went wrong, fit for the caller.
             by_triton: whether Triton was the cause.
             final: whether no other answer follows.
+            code: Triton's status, or gRPC's where Triton gave none.
         """
 
 

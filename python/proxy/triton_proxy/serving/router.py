@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 
@@ -52,18 +52,26 @@ class Router:
         waiting: the calls that wait until it is known who makes them.
     """
 
-    def __init__(self, admission: Admission, calls: ActiveCalls, methods: Mapping[str, Method]) -> None:
+    def __init__(
+        self,
+        admission: Admission,
+        calls: ActiveCalls,
+        methods: Mapping[str, Method],
+        forbidden: Callable[[str], str | None] = lambda _: None,
+    ) -> None:
         """Leads to no method but these.
 
         Args:
             admission: says who is calling.
             calls: serves the calls.
             methods: by full name, such as `/multimodal.MultimodalService/Chat`.
+            forbidden: says of any other name why nobody may call it; None where it is only unknown.
         """
         self.waiting = WaitingCalls()
         self._admission = admission
         self._calls = calls
         self._methods = dict(methods)
+        self._forbidden = forbidden
 
     @property
     def methods(self) -> Mapping[str, Method]:
@@ -132,7 +140,11 @@ class Router:
     def _begin(self, call: Call, admitted: AdmittedCall) -> None:
         method = self._methods.get(call.head.method)
         if method is None:
-            status = Status(Code.UNIMPLEMENTED, f"this proxy does not serve {call.head.method}")
+            forbidden = self._forbidden(call.head.method)
+            if forbidden is None:
+                status = Status(Code.UNIMPLEMENTED, f"this proxy does not serve {call.head.method}")
+            else:
+                status = Status(Code.PERMISSION_DENIED, forbidden)
             admitted.close(status)
             call.finish(status)
         else:

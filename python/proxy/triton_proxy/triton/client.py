@@ -10,12 +10,15 @@ import grpc
 from tritonclient.grpc import service_pb2
 
 from multimodal_contract.wire import Buffer, field
+from triton_proxy.inference.parameters import Parameters
+from triton_proxy.inference.query import Query
 from triton_proxy.inference.request import InputTensor, TimeLimit
 from triton_proxy.inference.signature import Signature
+from triton_proxy.kserve_messages import parameters as kserve_parameters
 from triton_proxy.triton.connection import TritonConnection, TritonStatistics
 from triton_proxy.triton.description import NotDescribed, signature_of
 from triton_proxy.triton.direct.status import LONGEST_SECS
-from triton_proxy.triton.inference import Inference, streamed, unary
+from triton_proxy.triton.inference import Inference, asked, streamed, unary
 
 _ID = service_pb2.ModelInferRequest.ID_FIELD_NUMBER
 _RAW_INPUT_CONTENTS = service_pb2.ModelInferRequest.RAW_INPUT_CONTENTS_FIELD_NUMBER
@@ -92,6 +95,8 @@ class Triton:
         step: Step | None = None,
         decoupled: bool = False,
         serving: str = "",
+        parameters: Parameters = (),
+        output_parameters: tuple[Parameters, ...] = (),
     ) -> Inference:
         """Begins one inference.
 
@@ -106,12 +111,26 @@ class Triton:
             step: the place in a sequence, where the model is stateful.
             decoupled: whether the model gives any number of answers.
             serving: the version that is thought to serve, for a decoupled model that gives no answer at all.
+            parameters: the request's own; none of `step`'s.
+            output_parameters: those of `outputs`, one for each; empty where none has any.
         """
-        request = list(_request(model, model_version, inputs, outputs, cid, step, decoupled))
+        request = list(
+            _request(model, model_version, inputs, outputs, cid, step, decoupled, parameters, output_parameters)
+        )
         timeout_secs = min(limit.secs, LONGEST_SECS)
         if decoupled:
             return streamed(self._connection.infer_stream(b"".join(request), timeout_secs=timeout_secs), limit, serving)
         return unary(self._connection.infer(request, timeout_secs=timeout_secs, pinned=step is not None), limit)
+
+    def ask(self, query: Query, *, limit: TimeLimit) -> Inference:
+        """Begins to ask a question; its one answer has a body.
+
+        Args:
+            query: the question.
+            limit: longest time to wait.
+        """
+        timeout_secs = min(limit.secs, LONGEST_SECS)
+        return asked(self._connection.ask(query.method, query.body, timeout_secs=timeout_secs), limit)
 
 
 def _request(
@@ -122,15 +141,21 @@ def _request(
     cid: str,
     step: Step | None,
     decoupled: bool,
+    parameters: Parameters = (),
+    output_parameters: tuple[Parameters, ...] = (),
 ) -> Iterator[Buffer]:
     """A ModelInferRequest in parts: what requests have in common, what is this one's alone, and the tensors."""
     described = tuple((item.name, item.dtype.name, item.shape) for item in inputs)
     names = sum(len(item.name) for item in inputs) + sum(map(len, outputs or ())) + len(model) + len(model_version)
-    make = _head if names <= _LONGEST_HEAD_NAMES else _head.__wrapped__
-    yield make(model, model_version, described, outputs)
+    if output_parameters:
+        yield _head.__wrapped__(model, model_version, described, outputs, output_parameters)
+    else:
+        make = _head if names <= _LONGEST_HEAD_NAMES else _head.__wrapped__
+        yield make(model, model_version, described, outputs)
     yield from field(_ID, [cid.encode()])
-    if step is not None or decoupled:
+    if step is not None or decoupled or parameters:
         own = service_pb2.ModelInferRequest()
+        kserve_parameters.write(parameters, own.parameters)
         if decoupled:
             own.parameters[_EMPTY_FINAL_RESPONSE].bool_param = True
         if step is not None:
@@ -151,10 +176,13 @@ def _head(
     model_version: str,
     inputs: tuple[tuple[str, str, tuple[int, ...]], ...],
     outputs: tuple[str, ...] | None,
+    output_parameters: tuple[Parameters, ...] = (),
 ) -> bytes:
     head = service_pb2.ModelInferRequest(model_name=model, model_version=model_version)
     for name, datatype, shape in inputs:
         head.inputs.add(name=name, datatype=datatype, shape=shape)
     for name in outputs or ():
         head.outputs.add(name=name)
+    for output, parameters in zip(head.outputs, output_parameters, strict=False):
+        kserve_parameters.write(parameters, output.parameters)
     return bytes(head.SerializeToString())

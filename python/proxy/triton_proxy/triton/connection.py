@@ -18,6 +18,7 @@ from multimodal_contract import FRAME_BYTES
 from multimodal_contract.wire import Buffer
 from triton_proxy.http2.limits import Counters
 from triton_proxy.http2.loop_thread import LoopThread
+from triton_proxy.inference.query import QueryMethod
 from triton_proxy.triton.direct.calls import Calls, CallsStatistics, UnaryCall
 from triton_proxy.triton.engine_calls import EngineCalls, works_here
 
@@ -27,6 +28,7 @@ _INFER_STREAM = "/inference.GRPCInferenceService/ModelStreamInfer"
 _METADATA = "/inference.GRPCInferenceService/ModelMetadata"
 _CONFIG = "/inference.GRPCInferenceService/ModelConfig"
 _READY = "/inference.GRPCInferenceService/ServerReady"
+_QUERY = "/inference.GRPCInferenceService/{}"
 # Kubernetes itself takes about a minute to bring a changed Secret into a pod.
 _CHECK_SECS = 10.0
 # A caller may allow its inference any time; a connection whose certificate was replaced may not live on for ever.
@@ -90,6 +92,12 @@ class _Channel:
                 response_deserializer=service_pb2.ServerReadyResponse.FromString,
             )
         )
+        self.ask: dict[QueryMethod, grpc.UnaryUnaryMultiCallable[bytes, bytes]] = {
+            method: channel.unary_unary(
+                _QUERY.format(method.value), request_serializer=None, response_deserializer=None
+            )
+            for method in QueryMethod
+        }
         self._idle: grpc.StreamStreamMultiCallable[bytes, bytes] = channel.stream_stream(
             _INFER_STREAM, request_serializer=None, response_deserializer=None
         )
@@ -247,13 +255,28 @@ class TritonConnection:
         large = sum(map(len, request)) >= LARGE_BYTES
         if self._calls is not None and large and not pinned:
             return self._calls.begin(request, timeout_secs=timeout_secs)
-        channel = self._begin()
-        call: UnaryCall
-        try:
+
+        def begin(channel: _Channel) -> UnaryCall:
             if channel.small is not None and not large and not pinned:
-                call = channel.small.begin(request, timeout_secs=timeout_secs)
-            else:
-                call = channel.infer.future(b"".join(request), timeout=timeout_secs)
+                return channel.small.begin(request, timeout_secs=timeout_secs)
+            return channel.infer.future(b"".join(request), timeout=timeout_secs)
+
+        return self._counted(begin)
+
+    def ask(self, method: QueryMethod, request: bytes, *, timeout_secs: float) -> UnaryCall:
+        """Begins to ask a question: the call for a serialized answer.
+
+        Args:
+            method: what is asked.
+            request: the method's serialized message.
+            timeout_secs: its deadline.
+        """
+        return self._counted(lambda channel: channel.ask[method].future(request, timeout=timeout_secs))
+
+    def _counted(self, begin: Callable[[_Channel], UnaryCall]) -> UnaryCall:
+        channel = self._begin()
+        try:
+            call = begin(channel)
         except BaseException:
             self._end(channel)
             raise

@@ -15,6 +15,7 @@ from mm_service.status import Code
 from multimodal_contract.wire import Buffer, Lifter
 from triton_proxy.inference.answer import Answer, InferenceCancelled, InferenceFailed, OutputTensor
 from triton_proxy.inference.request import TimeLimit
+from triton_proxy.kserve_messages import parameters
 from triton_proxy.triton.connection import StreamCall
 from triton_proxy.triton.direct.calls import UnaryCall
 
@@ -107,15 +108,25 @@ class _Unary(Inference):
         self._call.cancel()
 
     def answers(self) -> Iterator[Answer]:
+        raw = self._result()
+        response = service_pb2.ModelInferResponse()
+        lifted = _parse(_INFERRED, raw, response)
+        yield _answer(response, response.raw_output_contents if lifted is None else lifted[0])
+
+    def _result(self) -> Buffer:
         try:
-            raw = self._call.result()
+            return self._call.result()
         except grpc.FutureCancelledError:
             raise InferenceCancelled from None
         except grpc.RpcError as error:
             raise _error_of(error, self._limit) from None
-        response = service_pb2.ModelInferResponse()
-        lifted = _parse(_INFERRED, raw, response)
-        yield _answer(response, response.raw_output_contents if lifted is None else lifted[0])
+
+
+class _Asked(_Unary):
+    """A question: one answer, which is not looked into."""
+
+    def answers(self) -> Iterator[Answer]:
+        yield Answer("", None, body=bytes(self._result()))
 
 
 class _Streamed(Inference):
@@ -178,7 +189,7 @@ class _Streamed(Inference):
             return Answer(self._model_version, None)
         contents = response.raw_output_contents if lifted is None else lifted[0]
         answer = _answer(response, contents)
-        return Answer(self._model_version, answer.outputs, final=final)
+        return Answer(self._model_version, answer.outputs, final=final, parameters=answer.parameters)
 
 
 def unary(call: UnaryCall, limit: TimeLimit) -> Inference:
@@ -189,6 +200,16 @@ def unary(call: UnaryCall, limit: TimeLimit) -> Inference:
         limit: the call's deadline, in words.
     """
     return _Unary(call, limit)
+
+
+def asked(call: UnaryCall, limit: TimeLimit) -> Inference:
+    """A question, by the method that the call is of.
+
+    Args:
+        call: for a serialized answer.
+        limit: the call's deadline, in words.
+    """
+    return _Asked(call, limit)
 
 
 def streamed(call: StreamCall, limit: TimeLimit, model_version: str) -> Inference:
@@ -213,10 +234,13 @@ def _answer(response: service_pb2.ModelInferResponse, contents: Sequence[Buffer]
     if len(contents) != len(response.outputs):
         raise InferenceFailed(f"Triton answered {len(response.outputs)} outputs with {len(contents)} contents")
     outputs = {
-        described.name: OutputTensor(described.datatype, tuple(described.shape), data)
+        described.name: OutputTensor(
+            described.datatype, tuple(described.shape), data, parameters.read(described.parameters)
+        )
         for described, data in zip(response.outputs, contents, strict=True)
     }
-    return Answer(response.model_version, outputs)
+    others = tuple(each for each in parameters.read(response.parameters) if each.name != _FINAL_RESPONSE)
+    return Answer(response.model_version, outputs, parameters=others)
 
 
 def _error_of(error: grpc.RpcError, limit: TimeLimit) -> InferenceFailed:

@@ -14,6 +14,7 @@ from tritonclient.grpc import service_pb2
 from mm_service.status import Code
 from proxy_testing.triton import LARGEST, LIMIT, TIMEOUT, StandIn, begin, connected, response, streamed
 from triton_proxy.inference.answer import Answer, InferenceCancelled, InferenceFailed, OutputTensor
+from triton_proxy.inference.parameters import Parameter, ParameterKind
 from triton_proxy.inference.request import TimeLimit
 from triton_proxy.triton import connection as connection_module
 from triton_proxy.triton.inference import Inference
@@ -91,7 +92,8 @@ def test_an_answer_without_outputs_has_none(size: int) -> None:
         made = response()
         made.parameters["note"].string_param = "n" * size
         stand_in.infer = lambda request, context: made.SerializeToString()
-        assert list(begin(triton, decoupled=False).answers()) == [Answer("3", {})]
+        note = Parameter("note", ParameterKind.STRING, "n" * size)
+        assert list(begin(triton, decoupled=False).answers()) == [Answer("3", {}, parameters=(note,))]
 
 
 def test_megabytes_are_not_copied() -> None:

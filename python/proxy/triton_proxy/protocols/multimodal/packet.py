@@ -5,11 +5,6 @@ The contract's rules in the contract's order; nothing here calls anybody. `tests
 
 from __future__ import annotations
 
-import contextlib
-import math
-import struct
-import threading
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -18,6 +13,7 @@ from google.protobuf.message import DecodeError
 from multimodal_contract import pb
 from multimodal_contract.dtypes import BY_NUMBER
 from multimodal_contract.wire import Buffer, EnvelopeTooLargeError, Lifter
+from triton_proxy.inference.elements import expected_size
 from triton_proxy.inference.request import InputTensor
 from triton_proxy.protocols.multimodal.control import Spec, check_control, check_repeats, known, specs
 from triton_proxy.protocols.multimodal.reasons import (
@@ -44,12 +40,6 @@ _TENSORS = Lifter(
     "video_chunk.data",
     "frame.data",
 )
-_LENGTH = struct.Struct("<I")
-# Of what has many elements so many are counted by one thread at a time, then by another, and all other threads run in
-# between: Python's one lock would otherwise be with those that count.
-_ELEMENTS_AT_ONCE = 10_000
-_COUNTED_ALONE_BYTES = 64 * 1024
-_COUNTING = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -169,29 +159,7 @@ def _input(spec: Spec, tensor: pb.Tensor, data: Buffer) -> InputTensor:
     if len(dims) != len(shape) or tuple(dims) != shape:
         sent = list(dims[: MAX_RANK + 1])
         raise InvalidPacket(Reason.SHAPE_MISMATCH, name=quoted(spec.name), got=sent, expected=list(shape))
-    elements = math.prod(shape)
-    if dtype.size is None:
-        problem = _bytes_problem(data, elements)
-        if problem is not None:
-            raise InvalidPacket(Reason.SIZE_MISMATCH, got=len(data), expected=problem)
-    elif len(data) != elements * dtype.size:
-        raise InvalidPacket(Reason.SIZE_MISMATCH, got=len(data), expected=elements * dtype.size)
+    expected = expected_size(dtype, shape, data)
+    if expected is not None:
+        raise InvalidPacket(Reason.SIZE_MISMATCH, got=len(data), expected=expected)
     return InputTensor(spec.name, dtype, shape, data)
-
-
-def _bytes_problem(data: Buffer, elements: int) -> str | None:
-    """What is wrong with BYTES data: elements of a 4-byte little-endian length and that many bytes each."""
-    expected = f"{elements} BYTES elements, each a 4-byte little-endian length and that many bytes"
-    size, position, length_at = len(data), 0, _LENGTH.unpack_from
-    alone = _COUNTING if size > _COUNTED_ALONE_BYTES else contextlib.nullcontext()
-    for first in range(0, elements, _ELEMENTS_AT_ONCE):
-        with alone:
-            # Ends with the data, however many elements the shape says there are.
-            for index in range(first, min(first + _ELEMENTS_AT_ONCE, elements)):
-                if position + 4 > size:
-                    return f"{expected}; the data ends before element {index}"
-                position += 4 + length_at(data, position)[0]
-                if position > size:
-                    return f"{expected}; element {index} reaches to byte {position}"
-        time.sleep(0)
-    return None if position == size else f"{expected}; they end at byte {position}"

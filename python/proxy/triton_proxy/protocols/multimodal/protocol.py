@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from mm_service.status import Code
 from multimodal_contract import pb
 from triton_proxy.inference.answer import Answer
+from triton_proxy.inference.query import MayUse
 from triton_proxy.inference.rejection import Rejection
 from triton_proxy.inference.request import InferenceRequest, SequenceEvent
 from triton_proxy.protocols.multimodal import packet as packets
@@ -38,7 +40,11 @@ class MultimodalMessage:
 
     Attributes:
         info: what observers may know of it.
+        inferable: whether it asks for an inference, well-formed.
+        query: asks for nothing else.
     """
+
+    query = None
 
     def __init__(self, outcome: packets.Accepted | packets.Noted | packets.Refused, size: int) -> None:
         """Made by `MultimodalProtocol.read`."""
@@ -86,8 +92,13 @@ class MultimodalMessage:
         """The Ack with what the model answered."""
         return self._acks.success(answer.model_version, answer.outputs, final=answer.final)
 
-    def failed(self, text: str, *, by_triton: bool, final: bool = True) -> Reply:
-        """The Ack that says why there is no inference."""
+    def described(self, body: bytes, may_use: MayUse) -> Reply:
+        """No packet asks for a description."""
+        raise NotImplementedError
+
+    def failed(self, text: str, *, by_triton: bool, final: bool = True, code: Code = Code.INTERNAL) -> Reply:
+        """The Ack that says why there is no inference; its status is INTERNAL whatever Triton's."""
+        del code
         return self._acks.failure(pb.INTERNAL, text, backend=by_triton, final=final)
 
 

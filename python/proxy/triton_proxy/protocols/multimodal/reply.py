@@ -29,10 +29,12 @@ class Reply:
     Attributes:
         ok: whether its status is OK.
         parts: pieces of the serialized Ack, in order.
+        status: an Ack says all that it has to.
     """
 
     ok: bool
     parts: Sequence[Buffer]
+    status: None = None
 
     def timed(self, timing: Timing) -> Reply:
         """The same Ack with how long it took, which is known when all else of it is there."""

@@ -1,0 +1,1 @@
+"""`inference.GRPCInferenceService`: KServe v2 with Triton's extensions, for stock clients."""
