@@ -159,7 +159,7 @@ def _check_no_shared_memory(
     described: service_pb2.ModelInferRequest.InferInputTensor
     | service_pb2.ModelInferRequest.InferRequestedOutputTensor,
 ) -> None:
-    for name in described.parameters:
+    for name in sorted(described.parameters):
         if name.startswith(_SHARED_MEMORY):
             raise InvalidRequest(Reason.SHARED_MEMORY, field=field, name=quoted(name))
 
