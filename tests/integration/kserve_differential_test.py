@@ -13,7 +13,7 @@ from typing import Any
 
 import grpc
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from tritonclient.grpc import service_pb2
 
@@ -131,6 +131,12 @@ DIFFERENCES = [
         lambda: typed("INT8", [300]),
     ),
     Difference(
+        r"INVALID_ARGUMENT: classification: Triton does not say what the outputs of model 'nope' are, ",
+        "NOT_FOUND: ",
+        "classes are asked for only of outputs that are known: those of texts end Triton",
+        lambda: _with(_with(request(), CHANGES["unknown-model"]), CHANGES["classes"]),
+    ),
+    Difference(
         "INVALID_ARGUMENT: (inputs|outputs|parameters) has .* entries; expected at most 256; send fewer",
         "OK: ",
         "what one message may hold beside its tensors has a bound",
@@ -193,6 +199,12 @@ def _streamed(channel: grpc.Channel, raw: bytes) -> Outcome:
         return Outcome(error.code().name, error.details() or "")
     # In a stream all errors are alike; the texts are those of unary calls.
     return Outcome("INVALID_ARGUMENT" if errors else "OK", "".join(errors), tuple(answers))
+
+
+def _ends_triton(made: Any) -> bool:
+    """Whether Triton 2.51 itself ends with a segmentation fault. The proxy passes none of these on: `kserve_test`."""
+    classes = any("classification" in output.parameters for output in made.outputs)
+    return classes and made.model_name == "identity_bytes"
 
 
 def explained(ours: Outcome, theirs: Outcome) -> bool:
@@ -291,6 +303,7 @@ def test_whatever_is_asked_comes_to_the_same(both: Both, given: tuple[Any, list[
     for change in changes:
         if made.inputs:
             CHANGES[change](made)
+    assume(not _ends_triton(made))
     ours, theirs = both.outcomes(made.SerializeToString(), stream=stream)
     assert explained(ours, theirs), f"\nours   {ours}\ntheirs {theirs}"
 

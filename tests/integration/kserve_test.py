@@ -206,6 +206,25 @@ def test_texts_and_classes(triton_client: Any) -> None:
     assert list(answer.as_numpy("OUTPUT0")) == [b"9.000000:1", b"5.000000:2"]
 
 
+def test_classes_of_texts_never_reach_triton(triton_client: Any, triton: Triton) -> None:
+    # Triton 2.51 ends with a segmentation fault of such a request, whatever the texts are.
+    before = triton.pid
+    classes = client.InferRequestedOutput("OUTPUT0", class_count=1)
+    for inputs in ([tensor("INPUT0", TEXTS, "BYTES")], [tensor("INPUT0", TEXTS[:0], "BYTES")]):
+        status, text = refusal(
+            partial(triton_client.infer, "identity_bytes", inputs, outputs=[classes], headers=HEADERS)
+        )
+        assert (status, text) == (
+            "StatusCode.INVALID_ARGUMENT",
+            (
+                "classification: model identity_bytes gives BYTES for 'OUTPUT0', which have no classes, the request "
+                "asks for them; ModelMetadata describes the model"
+            ),
+        )
+    assert triton_client.infer("identity_bytes", inputs, headers=HEADERS)
+    assert (triton.running, triton.pid) == (True, before)
+
+
 def test_many_at_once(triton_client: Any) -> None:
     answers: Answers = queue.SimpleQueue()
     for index in range(30):
@@ -248,7 +267,7 @@ def test_errors_have_a_status_and_words(triton_client: Any) -> None:
         "StatusCode.INVALID_ARGUMENT",
         (
             "dtype mismatch: model identity_int32 takes INT32 for 'INPUT0', the request says FP32; "
-            "ModelMetadata says what it takes"
+            "ModelMetadata describes the model"
         ),
     )
     shared = client.InferInput("INPUT0", [1], "FP32")

@@ -37,6 +37,7 @@ class Signature:
         versions: every version that is served, this one among them.
         sequence_id_datatype: as what the model gets the id of a sequence, such as "UINT32" or "STRING"; "UINT64", as
             which Triton keeps it, where the model does not ask for it.
+        text_outputs: the names of its outputs whose elements are BYTES.
     """
 
     model: str
@@ -47,3 +48,4 @@ class Signature:
     stateful: bool
     versions: tuple[str, ...]
     sequence_id_datatype: str = "UINT64"
+    text_outputs: frozenset[str] = frozenset()

@@ -149,7 +149,10 @@ class Planner:
             raise WouldBlock
         return self._fit(entry, request)
 
-    def _unknown(self, request: InferenceRequest) -> Plan:
+    def _unknown(self, request: InferenceRequest) -> Plan | Rejection:
+        problem = signature.classes_problem(None, request)
+        if problem is not None:
+            return Rejection(Unfit.MODEL_MISMATCH, request.model, problem)
         return self._verbatim(None, request) if request.verbatim else Plan()
 
     def _verbatim(self, entry: Entry | None, request: InferenceRequest) -> Plan:
@@ -225,6 +228,7 @@ class Planner:
 
     def _unfit(self, entry: Entry, request: InferenceRequest) -> Rejection | None:
         problem = signature.problem(entry.signature, request.inputs, described_by=request.described_by)
+        problem = problem or signature.classes_problem(entry.signature, request)
         if problem is not None:
             return Rejection(Unfit.MODEL_MISMATCH, request.model, problem)
         if request.verbatim:

@@ -7,11 +7,14 @@ from collections.abc import Collection, Sequence
 from typing import Protocol
 
 from multimodal_contract.dtypes import DType
+from triton_proxy.inference.request import InferenceRequest
 from triton_proxy.inference.signature import Signature
 
 # A caller's name may be as long as a packet.
 _NAMES = reprlib.Repr()
 _NAMES.maxstring = _NAMES.maxlist = 80
+# Triton's parameter of an output: the largest values and where they are, instead of the elements.
+_CLASSES = "classification"
 
 
 class Described(Protocol):
@@ -64,6 +67,33 @@ def problem(signature: Signature, inputs: Sequence[Described], *, described_by: 
         missing = [name for name, spec in specs.items() if not spec.optional and name not in given]
         return f"missing input: model {signature.model} takes {_listed(specs)}, {described_by} lacks {_listed(missing)}"
     return _batch_problem(signature, inputs, described_by) if signature.max_batch_size else None
+
+
+def classes_problem(signature: Signature | None, request: InferenceRequest) -> str | None:
+    """Why Triton must not be asked for the classes of these outputs, in words for the caller; None where it may be.
+
+    Triton 2.51 ends with a segmentation fault where the classes of BYTES are asked for: they may only be of what is
+    known to be something else.
+
+
+    Args:
+        signature: the model's; None where it is not known.
+        request: the request.
+    """
+    for name, parameters in zip(request.outputs, request.output_parameters, strict=False):
+        if all(parameter.name != _CLASSES for parameter in parameters):
+            continue
+        if signature is None or not signature.outputs:
+            return (
+                f"classification: Triton does not say what the outputs of model {_NAMES.repr(request.model)} are, "
+                f"{request.described_by} asks for the classes of {_NAMES.repr(name)}"
+            )
+        if name in signature.text_outputs:
+            return (
+                f"classification: model {signature.model} gives BYTES for {name!r}, which have no classes, "
+                f"{request.described_by} asks for them"
+            )
+    return None
 
 
 def wanted_outputs(signature: Signature, names: Collection[str]) -> tuple[str, ...] | None:

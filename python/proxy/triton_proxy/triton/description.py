@@ -6,6 +6,8 @@ from tritonclient.grpc import model_config_pb2, service_pb2
 
 from triton_proxy.inference.signature import Signature, TensorSpec
 
+_TEXT = "BYTES"
+
 
 class NotDescribed(Exception):  # noqa: N818 - what happened, not a fault
     """Triton does not describe a model.
@@ -47,6 +49,7 @@ def signature_of(metadata: service_pb2.ModelMetadataResponse, config: model_conf
         stateful=config.HasField("sequence_batching"),
         versions=tuple(metadata.versions),
         sequence_id_datatype=_sequence_id_datatype(config.sequence_batching),
+        text_outputs=frozenset(given.name for given in metadata.outputs if given.datatype == _TEXT),
     )
 
 

@@ -79,7 +79,7 @@ class InferMessage:
 
     def rejected(self, rejection: Rejection) -> Reply:
         """The answer where the model can't take it."""
-        return self._failed(f"{rejection.problem}; ModelMetadata says what it takes", Code.INVALID_ARGUMENT)
+        return self._failed(f"{rejection.problem}; ModelMetadata describes the model", Code.INVALID_ARGUMENT)
 
     def answered(self, answer: Answer) -> Reply | None:
         """The answer with what the model answered; None for an empty last one that the caller did not ask for."""

@@ -69,7 +69,7 @@ def test_what_the_model_can_not_take_is_refused(streamed: bool) -> None:
     reply = read(request(), streamed=streamed).rejected(Rejection(Unfit.MODEL_MISMATCH, "m", "shape mismatch: …"))
     assert error_of(reply, streamed=streamed) == (
         None if streamed else Code.INVALID_ARGUMENT,
-        "shape mismatch: …; ModelMetadata says what it takes",
+        "shape mismatch: …; ModelMetadata describes the model",
     )
 
 
