@@ -14,6 +14,7 @@ _INSIDE = Path(__file__).with_name("inside")
 _UNKNOWN = "Domino does not accept these credentials; check that the API key or token is current"
 _NO_KEY = "missing credentials: send metadata x-domino-api-key (a Domino API key) or authorization ('Bearer <token>')"
 _GRPC_WALL = "UNAVAILABLE: This protocol is restricted, expecting header 'triton-grpc-protocol-admin'"
+_REFUSED = "PERMISSION_DENIED: this proxy passes on, of inference.GRPCInferenceService, ServerLive,"
 _HTTP_WALL = """403 {"error":"This API is restricted, expecting header 'admin'"}"""
 
 
@@ -34,9 +35,12 @@ def through_the_proxy(kube: Kube) -> list[Claim]:
         same(group, "no key, bare call", f"UNAUTHENTICATED: {_NO_KEY}", found["bare_no_key"]),
         same(group, "good key, bare empty packet: lets in", "OK", found["bare_good_key"]),
     ]
+    group = "Triton's admin calls, through the proxy with a good key"
     for method, answer in found["admin"].items():
-        refused = f"UNIMPLEMENTED: this proxy does not serve /inference.GRPCInferenceService/{method}"
-        claims.append(same("Triton's admin calls, through the proxy with a good key", method, refused, answer))
+        claims.append(_begins(group, method, _REFUSED, answer))
+    # These two only read, and are passed on: Triton's own wall has them.
+    group = "calls that the proxy passes on, with a good key"
+    claims += [same(group, method, _GRPC_WALL, answer) for method, answer in found["restricted"].items()]
     return claims
 
 

@@ -75,7 +75,6 @@ def classes_problem(signature: Signature | None, request: InferenceRequest) -> s
     Triton 2.51 ends with a segmentation fault where the classes of BYTES are asked for: they may only be of what is
     known to be something else.
 
-
     Args:
         signature: the model's; None where it is not known.
         request: the request.

@@ -12,9 +12,11 @@ import grpc
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tritonclient.grpc import service_pb2
 
 from multimodal_contract import CHAT_METHOD, SEND_UNARY_METHOD, pb
 from proxy_testing.in_process import ANN, TIMEOUT, Served, packet, served
+from triton_proxy.protocols.kserve.methods import MODEL_INFER_METHOD, MODEL_STREAM_INFER_METHOD
 
 # What is known to differ: in words of grpc's on the left, and of the engine's, and why that may be.
 KNOWN = [
@@ -60,6 +62,9 @@ PACKETS = {
     "large": packet("m", 200_000).SerializeToString(),
     "over the limit": packet("m", (1 << 20) + 1000).SerializeToString(),
     FAR: packet("m", 3 << 20).SerializeToString(),
+    "request": service_pb2.ModelInferRequest(model_name="m", id="r").SerializeToString(),
+    "bad request": service_pb2.ModelInferRequest(model_name="m", id="b", raw_input_contents=[b""]).SerializeToString(),
+    "request for an unknown model": service_pb2.ModelInferRequest(model_name="unknown").SerializeToString(),
 }
 CREDENTIALS = st.sampled_from(
     [
@@ -89,7 +94,20 @@ HISTORIES = st.builds(
     lambda method, credentials, more, packets, compression, cancel_after: History(
         method, credentials + more, tuple(packets), compression, TIMEOUT, cancel_after
     ),
-    st.sampled_from([CHAT_METHOD, CHAT_METHOD, SEND_UNARY_METHOD, "/a.B/C", "/multimodal.MultimodalService/chat"]),
+    st.sampled_from(
+        [
+            CHAT_METHOD,
+            CHAT_METHOD,
+            SEND_UNARY_METHOD,
+            MODEL_INFER_METHOD,
+            MODEL_STREAM_INFER_METHOD,
+            "/inference.GRPCInferenceService/ServerReady",
+            "/inference.GRPCInferenceService/ModelReady",
+            "/inference.GRPCInferenceService/RepositoryModelLoad",
+            "/a.B/C",
+            "/multimodal.MultimodalService/chat",
+        ]
+    ),
     CREDENTIALS,
     MORE_METADATA,
     # One that is refused at its first bytes ends the call as soon as these come, whatever was sent before: alone.
@@ -117,9 +135,9 @@ def outcome(proxy: Served, history: History) -> dict[str, Any]:
                 call.cancel()
             packets.put(PACKETS[one])
             if one_by_one:
-                acks.append(plain(next(call)))
+                acks.append(plain(next(call), history.method))
         packets.put(None)
-        acks += [plain(ack) for ack in call]
+        acks += [plain(ack, history.method) for ack in call]
     except (grpc.RpcError, StopIteration):
         packets.put(None)
     return {
@@ -136,8 +154,12 @@ def in_words_of_the_engine(details: str) -> str:
     return details
 
 
-def plain(raw: bytes) -> dict[str, Any]:
-    """An Ack, without what differs from run to run."""
+def plain(raw: bytes, method: str) -> dict[str, Any]:
+    """An answer, without what differs from run to run."""
+    if method == MODEL_STREAM_INFER_METHOD:
+        return {"answer": str(service_pb2.ModelStreamInferResponse.FromString(raw))}
+    if method not in (CHAT_METHOD, SEND_UNARY_METHOD):
+        return {"answer": raw}
     ack = pb.Ack.FromString(raw)
     ack.ClearField("timing")
     return {"message": ack.message, "ack": ack.SerializeToString(deterministic=True)}

@@ -19,15 +19,14 @@ _TIMEOUT = 30
 _SEND_UNARY = "/multimodal.MultimodalService/SendUnary"
 _TRITON = "/inference.GRPCInferenceService/"
 _ADMIN = (
-    "RepositoryIndex",
     "RepositoryModelLoad",
     "RepositoryModelUnload",
     "SystemSharedMemoryRegister",
     "CudaSharedMemoryRegister",
     "TraceSetting",
     "LogSettings",
-    "ModelStatistics",
 )
+_RESTRICTED = ("RepositoryIndex", "ModelStatistics")
 
 
 def infer(address: str, key: str) -> str:
@@ -77,6 +76,7 @@ def main() -> None:
                 "bare_bad_key": call(service, _SEND_UNARY, ("x-domino-api-key", "s3cret-but-nobodys")),
                 "bare_no_key": call(service, _SEND_UNARY),
                 "admin": {name: call(service, _TRITON + name, ("x-domino-api-key", key)) for name in _ADMIN},
+                "restricted": {name: call(service, _TRITON + name, ("x-domino-api-key", key)) for name in _RESTRICTED},
             }
         )
     )
