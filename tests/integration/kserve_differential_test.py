@@ -191,9 +191,8 @@ def _streamed(channel: grpc.Channel, raw: bytes) -> Outcome:
             answer = service_pb2.ModelStreamInferResponse.FromString(one)
             if answer.error_message:
                 errors.append(answer.error_message)
-                # Of an error that the model itself makes, Triton also says whose it is.
-                answer.infer_response.parameters.pop("triton_final_response", None)
-                answer.infer_response.ClearField("model_name")
+                # Of an error that comes after the model was asked, Triton also says what there was to its answer.
+                answer.infer_response.CopyFrom(service_pb2.ModelInferResponse(id=answer.infer_response.id))
             answers.append(answer.SerializeToString(deterministic=True))
     except grpc.RpcError as error:
         return Outcome(error.code().name, error.details() or "")

@@ -6,6 +6,8 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+from google.protobuf.message import Message
+
 from domino_identity import Credential, NotAuthenticated, Principal
 from domino_identity.decisions import Decisions
 from mm_service.status import Status
@@ -23,6 +25,7 @@ from triton_proxy.inference.request import InputTensor, TimeLimit
 from triton_proxy.protocols.multimodal.protocol import MultimodalProtocol
 from triton_proxy.serving.active_call import ActiveCall
 from triton_proxy.serving.pipeline import Backend, CallLimits
+from triton_proxy.serving.protocol import WireProtocol
 from triton_proxy.telemetry.observer import CallInfo, PacketInfo
 from triton_proxy.triton.client import Step, Triton
 from triton_proxy.triton.inference import Inference
@@ -153,6 +156,7 @@ class MemoryServing:
         max_message_bytes: int = MB,
         in_flight: int = 1000,
         remembered: bool = True,
+        protocol: WireProtocol | None = None,
     ) -> None:
         """The call has begun, and its first message is asked for.
 
@@ -163,6 +167,7 @@ class MemoryServing:
             max_message_bytes: largest packet and answer.
             in_flight: packets of ann's under way.
             remembered: whether it is remembered for good that ann is known; otherwise each packet has it found out.
+            protocol: what its bytes mean; the multimodal contract where none is given.
         """
         self.identity = Identity()
         self.observer = Recorder()
@@ -185,7 +190,7 @@ class MemoryServing:
             most_calls=10,
         )
         self.backend = Backend(self.triton, self.described.models, limits)
-        protocol = MultimodalProtocol(require_model_version=False)
+        protocol = protocol or MultimodalProtocol(require_model_version=False)
         admitted = self.admission.admit(self.call.head, None)
         self.active = ActiveCall(self.call, protocol, admitted, self.backend, unary=unary)
         self.call.on_end(self.active.ended)
@@ -196,7 +201,7 @@ class MemoryServing:
         for model in models:
             self.described.models.get(model, "1", timeout_secs=30)
 
-    def send(self, packet: pb.DataPacket, *, steps: bool = True) -> None:
+    def send(self, packet: Message, *, steps: bool = True) -> None:
         """Delivers a packet.
 
         Args:

@@ -18,6 +18,7 @@ from proxy_testing.open_stream import OpenStream
 from proxy_testing.relay import Relay
 from service_testing.waiting import until
 from triton_proxy.app import Server
+from triton_proxy.protocols.kserve.methods import MODEL_INFER_METHOD, MODEL_STREAM_INFER_METHOD
 from triton_proxy.transports.http2.health import CHECK_METHOD, LIVENESS_SERVICE
 
 SECRET = "s3cret-of-nobody-else"  # noqa: S105
@@ -116,12 +117,20 @@ def test_nobody_gets_in_unknown(
 
 
 def test_every_method_the_server_has_refuses(server: Server, channel: grpc.Channel) -> None:
-    assert {CHAT_METHOD, SEND_UNARY_METHOD} <= server.methods
+    assert {CHAT_METHOD, SEND_UNARY_METHOD, MODEL_INFER_METHOD, MODEL_STREAM_INFER_METHOD} <= server.methods
     for method in server.methods | {CHECK_METHOD}:
         with pytest.raises(grpc.RpcError) as caught:
             # Bytes that no method can parse: a caller that is let in reads so, or that there is nothing of that name.
             channel.unary_unary(method, request_serializer=bytes)(b"\xff", timeout=30)
         assert caught.value.code() is grpc.StatusCode.UNAUTHENTICATED
+
+
+def test_what_changes_triton_is_forbidden_to_known_callers(channel: grpc.Channel) -> None:
+    method = "/inference.GRPCInferenceService/RepositoryModelLoad"
+    with pytest.raises(grpc.RpcError) as caught:
+        channel.unary_unary(method, request_serializer=bytes)(b"", metadata=GOOD, timeout=30)
+    assert caught.value.code() is grpc.StatusCode.PERMISSION_DENIED
+    assert (caught.value.details() or "").startswith("this proxy passes on, of inference.GRPCInferenceService, ")
 
 
 def test_an_unknown_method_is_named_to_known_callers(channel: grpc.Channel) -> None:
