@@ -103,7 +103,7 @@ def sequence(*, start: bool = False, sequence_id: int | None = NEVER_BEGUN) -> A
 # What the proxy finds wrong by itself, before it asks Triton.
 OURS = (
     "INVALID_ARGUMENT: (the request|model_name|inputs|outputs|parameters|raw_input_contents|size mismatch|"
-    "dtype mismatch|shape mismatch|unknown input|missing input|batch size mismatch)"
+    "dtype mismatch|shape mismatch|unknown input|missing input|batch size mismatch|classification)"
 )
 DIFFERENCES = [
     Difference(
@@ -131,7 +131,7 @@ DIFFERENCES = [
         lambda: typed("INT8", [300]),
     ),
     Difference(
-        r"INVALID_ARGUMENT: classification: Triton does not say what the outputs of model 'nope' are, ",
+        "INVALID_ARGUMENT: classification: Triton does not say what the outputs of model '\\w+' are, ",
         "NOT_FOUND: ",
         "classes are asked for only of outputs that are known: those of texts end Triton",
         lambda: _with(_with(request(), CHANGES["unknown-model"]), CHANGES["classes"]),

@@ -6,7 +6,7 @@ import itertools
 import time
 from collections.abc import Callable, Iterator
 
-from attacks import packets, ways
+from attacks import packets, stock_requests, ways
 from attacks.frames import INITIAL_WINDOW_SIZE, call_fields, message, reset
 from attacks.http2_client import Connection
 from attacks.strangers import Attack, connect
@@ -141,17 +141,18 @@ def read_decoupled_answers(target: Target, tally: Tally) -> None:
     ways.hold(tally, open_one, 4)
 
 
-def small_on_the_wire(make: Callable[[], bytes], *, together: int) -> Attack:
+def small_on_the_wire(make: Callable[[], bytes], *, together: int, method: str = SEND_UNARY_METHOD) -> Attack:
     """A packet that is small on the wire, again and again.
 
     Args:
         make: makes the packet as it is before gzip.
         together: how many calls at once.
+        method: of the calls.
     """
 
     def attack(target: Target, tally: Tally) -> None:
         body = message(packets.gzipped(make()), compressed=True)
-        block = _block(target, SEND_UNARY_METHOD, ("grpc-encoding", "gzip"))
+        block = _block(target, method, ("grpc-encoding", "gzip"))
 
         def once() -> None:
             with connect(target.callers, values=_LARGE_WINDOW, takes=True) as connection:
@@ -177,6 +178,21 @@ def control_characters() -> bytes:
 def tiny_elements() -> bytes:
     """Four million BYTES elements without a byte."""
     return packets.texts(4_000_000).SerializeToString()
+
+
+def typed_integers() -> bytes:
+    """A stock client's request of a million numbers of one byte each, eight as Triton takes them."""
+    return stock_requests.integers(1_000_000)
+
+
+def typed_texts() -> bytes:
+    """A stock client's request of half a million texts without a byte."""
+    return stock_requests.texts(500_000)
+
+
+def empty_contents() -> bytes:
+    """A stock client's request of eight million contents without a byte."""
+    return stock_requests.empty_contents(8_000_000)
 
 
 def _flood_of_packets(

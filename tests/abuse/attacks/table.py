@@ -10,6 +10,7 @@ from attacks.strangers import callers as on_callers
 from attacks.strangers import probes as on_probes
 from attacks.world import CHECK, MB
 from multimodal_contract import CHAT_METHOD, SEND_UNARY_METHOD
+from triton_proxy.protocols.kserve.methods import MODEL_INFER_METHOD
 
 STRANGER, CALLER = "a stranger", "a caller"
 # AUTH_CACHE_SECS, and a few more: the good caller is asked about once again meanwhile.
@@ -282,6 +283,24 @@ TABLE = (
         CALLER,
         "packets of four million empty BYTES elements",
         callers.small_on_the_wire(callers.tiny_elements, together=4),
+    ),
+    Row(
+        "typed-integers",
+        CALLER,
+        "ModelInfer with a million typed integers, eight times as large once they are read",
+        callers.small_on_the_wire(callers.typed_integers, together=4, method=MODEL_INFER_METHOD),
+    ),
+    Row(
+        "typed-texts",
+        CALLER,
+        "ModelInfer with half a million typed texts, all empty",
+        callers.small_on_the_wire(callers.typed_texts, together=4, method=MODEL_INFER_METHOD),
+    ),
+    Row(
+        "empty-contents",
+        CALLER,
+        "ModelInfer of 16 KiB that gunzips to 16 MiB of empty contents",
+        callers.small_on_the_wire(callers.empty_contents, together=4, method=MODEL_INFER_METHOD),
     ),
     Row("many-inputs", CALLER, "packets of 60 KB that describe 4,000 inputs", callers.many_inputs),
     Row("distinct-controls", CALLER, "controls of which each names another output", callers.distinct_controls),

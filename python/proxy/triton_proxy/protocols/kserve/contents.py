@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import struct
+from collections.abc import Sequence
+from functools import partial
 from typing import TypeAlias
 
 from google.protobuf.message import DecodeError
@@ -10,6 +13,7 @@ from tritonclient.grpc import service_pb2
 
 from multimodal_contract.dtypes import DType
 from multimodal_contract.wire import Buffer, EnvelopeTooLargeError, Lifter
+from triton_proxy.inference.elements import in_turn
 from triton_proxy.protocols.kserve.reasons import MAX_PARSED_CONTENTS_BYTES, InvalidRequest, Reason
 
 Contents: TypeAlias = memoryview | service_pb2.InferTensorContents
@@ -38,8 +42,6 @@ _FIELDS = {name: field for name, (field, _) in _INTEGERS.items()} | {
     "BYTES": _BYTES,
 }
 _ALL = tuple(field.name for field in service_pb2.InferTensorContents.DESCRIPTOR.fields)
-# Numbers that are packed before other threads may run.
-_AT_ONCE = 10_000
 _BOOLS = b"\x00\x01"
 
 
@@ -114,13 +116,11 @@ def _joined(index: int, dtype: DType, field: str, views: list[memoryview]) -> Bu
 
 def _written(index: int, dtype: DType, field: str, parsed: service_pb2.InferTensorContents) -> Buffer:
     values = getattr(parsed, field)
-    if field == _BYTES:
-        return b"".join(part for value in values for part in (struct.pack("<I", len(value)), value))
-    if dtype.name in _INTEGERS:
-        letter = _INTEGERS[dtype.name][1]
-        parts = (values[first : first + _AT_ONCE] for first in range(0, len(values), _AT_ONCE))
+    if field == _BYTES or dtype.name in _INTEGERS:
+        pack = _packed_texts if field == _BYTES else partial(_packed_integers, _INTEGERS[dtype.name][1])
         try:
-            return b"".join(struct.pack(f"<{len(part)}{letter}", *part) for part in parts)
+            with contextlib.closing(in_turn(len(values), parsed.ByteSize())) as parts:
+                return b"".join([pack(values[part.start : part.stop]) for part in parts])
         except struct.error:
             raise InvalidRequest(Reason.OUT_OF_RANGE, index=index, field=field, dtype=dtype.name) from None
     # This one field being all there is, what a serializer writes ends with its elements. By way of Python's numbers a
@@ -128,3 +128,11 @@ def _written(index: int, dtype: DType, field: str, parsed: service_pb2.InferTens
     parsed.DiscardUnknownFields()
     serialized = bytes(parsed.SerializeToString())
     return memoryview(serialized)[len(serialized) - len(values) * (dtype.size or 0) :]
+
+
+def _packed_texts(values: Sequence[bytes]) -> bytes:
+    return b"".join(part for value in values for part in (struct.pack("<I", len(value)), value))
+
+
+def _packed_integers(letter: str, values: Sequence[int]) -> bytes:
+    return struct.pack(f"<{len(values)}{letter}", *values)
