@@ -71,6 +71,9 @@ def test_a_signature_is_what_triton_says() -> None:
     assert signature_of(metadata, config).decoupled
     config.sequence_batching.SetInParent()
     assert signature_of(metadata, config).stateful
+    assert not signature_of(metadata, config).text_outputs
+    metadata.outputs[1].datatype = "BYTES"
+    assert signature_of(metadata, config).text_outputs == {"z"}
 
 
 @pytest.mark.parametrize("datatype", ["UINT64", "INT64", "UINT32", "INT32", "STRING"])
