@@ -12,7 +12,7 @@ from chart_checks.network_policy import End, Host, Network, Pod
 
 CHART = "domino-triton"
 TRITON_HTTP, TRITON_GRPC, TRITON_METRICS = 8000, 8001, 8002
-PROXY_GRPC, PROXY_HEALTH = 50051, 50052
+PROXY_GRPC, PROXY_HEALTH, PROXY_METRICS = 50051, 50052, 9090
 DNS, DNS_PROTOCOLS = 53, ("UDP", "TCP")
 # Nobody gets there, whatever network of the values holds them: metadata services, which hand out credentials, and
 # link-local addresses. Sources: the documents of AWS (IMDS, EKS Pod Identity), Google Cloud, Azure (WireServer) and
@@ -58,7 +58,11 @@ class Release:
         """A pod of a component, as the chart makes it."""
         ports = {
             "triton": {"http": ("TCP", TRITON_HTTP), "grpc": ("TCP", TRITON_GRPC), "metrics": ("TCP", TRITON_METRICS)},
-            "proxy": {"grpc": ("TCP", PROXY_GRPC), "health": ("TCP", PROXY_HEALTH)},
+            "proxy": {
+                "grpc": ("TCP", PROXY_GRPC),
+                "health": ("TCP", PROXY_HEALTH),
+                "metrics": ("TCP", PROXY_METRICS),
+            },
         }
         return Pod(self.namespace, self.labels(component), "10.244.9.9", ports.get(component, {}))
 
@@ -91,6 +95,11 @@ class Release:
         """Where the proxy's callers arrive, as a NetworkPolicy sees it."""
         return HBONE if self.mesh == "ambient" else PROXY_GRPC
 
+    @property
+    def metrics_port(self) -> int:
+        """Where those arrive that read the proxy's metrics, as a NetworkPolicy sees it."""
+        return HBONE if self.mesh == "ambient" else PROXY_METRICS
+
 
 def _has(pod: Pod, namespace: str, labels: Mapping[str, str]) -> bool:
     return pod.namespace == namespace and labels.items() <= pod.labels.items()
@@ -121,7 +130,7 @@ def triton_accepts(release: Release, source: End, port: int, protocol: str) -> b
         return False
     if port == TRITON_GRPC:
         return release.is_component(source, "proxy")
-    return port == TRITON_METRICS and _is_peer(source, release.policy["monitoring"])
+    return port == TRITON_METRICS and reads_metrics(release, source)
 
 
 def calls_the_proxy(release: Release, source: End) -> bool:
@@ -130,12 +139,19 @@ def calls_the_proxy(release: Release, source: End) -> bool:
     return publisher or _is_peer(source, release.policy["clients"])
 
 
+def reads_metrics(release: Release, source: End) -> bool:
+    """Whether somebody is of those that may read the proxy's metrics and Triton's."""
+    return _is_peer(source, release.policy["monitoring"])
+
+
 def proxy_accepts(release: Release, source: End, port: int, protocol: str) -> bool:
-    """Its callers on 50051, or on HBONE's port in an ambient mesh, where kubelet's probes have their own address."""
+    """Its callers on 50051 and monitoring on 9090; in an ambient mesh both on HBONE's port, and kubelet's probes."""
     if protocol != "TCP":
         return False
     if release.mesh == "ambient" and port == PROXY_HEALTH:
         return source.ip in PROBE_ADDRESSES
+    if port == release.metrics_port and reads_metrics(release, source):
+        return True
     return port == release.callers_port and calls_the_proxy(release, source)
 
 

@@ -9,18 +9,34 @@ from typing import Any
 from chart_checks.claims import (
     PROXY_GRPC,
     PROXY_HEALTH,
+    PROXY_METRICS,
     TRITON_GRPC,
     TRITON_METRICS,
     Release,
     calls_the_proxy,
     proxy_accepts,
+    reads_metrics,
     triton_accepts,
 )
 from chart_checks.mesh import WAYS, Call, DataPlane, Mesh, Way, data_plane
 from chart_checks.network_policy import End, Pod
 from chart_checks.pods import pods
 
-PORTS = (22, 8000, TRITON_GRPC, TRITON_METRICS, 15000, 15008, 15012, 15020, 15021, 15090, PROXY_GRPC, PROXY_HEALTH)
+PORTS = (
+    22,
+    8000,
+    TRITON_GRPC,
+    TRITON_METRICS,
+    15000,
+    15008,
+    15012,
+    15020,
+    15021,
+    15090,
+    PROXY_GRPC,
+    PROXY_HEALTH,
+    PROXY_METRICS,
+)
 NAMESPACES: tuple[Mapping[str, str], ...] = (
     {},
     {"istio-injection": "enabled"},
@@ -50,8 +66,9 @@ def principal(release: Release, end: End, account: str = "") -> str:
 def accepts(release: Release, component: str, call: Call) -> bool:
     """Whether a component may be reached by a call.
 
-    In a mesh the proxy is reached through it only, on 50051 only, by its callers with certificates of their own: a pod
-    with the publisher's labels still lacks its ServiceAccount. kubelet's probes reach the health port.
+    In a mesh the proxy is reached through it only, with certificates: on 50051 by its callers, where a pod with the
+    publisher's labels still lacks its ServiceAccount, and on 9090 by monitoring. kubelet's probes reach the health
+    port.
     """
     if component == "triton":
         return triton_accepts(release, call.source, call.port, "TCP")
@@ -65,7 +82,21 @@ def accepts(release: Release, component: str, call: Call) -> bool:
         return plane is DataPlane.AMBIENT and call.port == PROXY_HEALTH and proxy_accepts(
             release, call.source, PROXY_HEALTH, "TCP"
         )  # fmt: skip
-    return call.port == PROXY_GRPC and calls_the_proxy(release, call.source) and _is_caller(release, call.principal)
+    # In an ambient mesh NetworkPolicies can't tell the two apart: what comes by HBONE has one port for all.
+    one_port = plane is DataPlane.AMBIENT
+    calls = calls_the_proxy(release, call.source) or (one_port and reads_metrics(release, call.source))
+    reads = reads_metrics(release, call.source) or (one_port and calls_the_proxy(release, call.source))
+    return (calls and _is_allowed(release, call.principal, call.port) and call.port == PROXY_GRPC) or (
+        reads and _is_allowed(release, call.principal, call.port) and call.port == PROXY_METRICS
+    )
+
+
+def _is_allowed(release: Release, shown: str, port: int) -> bool:
+    """Whether a certificate opens a port, whatever NetworkPolicies say."""
+    if port == PROXY_METRICS:
+        trust = release.values["mesh"]["trustDomain"]
+        return shown.startswith(tuple(f"{trust}/ns/{peer['namespace']}/sa/" for peer in release.policy["monitoring"]))
+    return port == PROXY_GRPC and _is_caller(release, shown)
 
 
 def _is_caller(release: Release, shown: str) -> bool:
@@ -120,7 +151,7 @@ class MeshClaims:
                 raise AssertionError(f"the proxy takes plaintext on {port}")
         for shown, port in itertools.product(principals, PORTS):
             observed = self._mesh.allows(proxy, shown, port)
-            if observed != (port == PROXY_GRPC and _is_caller(self._release, shown)):
+            if observed != _is_allowed(self._release, shown, port):
                 raise AssertionError(f"{shown or 'nobody by name'} is {'' if observed else 'not '}allowed on {port}")
 
     def check_call(self, component: str, call: Call) -> None:

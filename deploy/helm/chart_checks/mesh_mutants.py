@@ -81,6 +81,13 @@ _BOTH: dict[str, Mutation] = {
     "AuthorizationPolicy removed": _without(_POLICY),
     "a rule for everybody": _edited(_POLICY, lambda spec: spec["rules"].append({})),
     "ports dropped": _edited(_POLICY, lambda spec: _rule(spec).pop("to")),
+    "the metrics' port for callers, too": _edited(
+        _POLICY, lambda spec: _rule(spec)["to"][0]["operation"]["ports"].append("9090")
+    ),
+    "the callers' port for monitoring, too": _edited(
+        _POLICY, lambda spec: spec["rules"][-1]["to"][0]["operation"]["ports"].append("50051")
+    ),
+    "metrics permissive": _edited(_PEER, lambda spec: spec.update(portLevelMtls={"9090": {"mode": "PERMISSIVE"}})),
     "the health port, too": _edited(
         _POLICY, lambda spec: _rule(spec)["to"][0]["operation"]["ports"].append("50052")
     ),

@@ -131,6 +131,18 @@ def _dns_cache(spec: Manifest) -> Manifest:
 
 # Mistakes in renders of other value sets, which no cluster of the end-to-end suite has.
 MUTANTS_OF: dict[str, dict[str, Mutation]] = {
+    "everything": {
+        "metrics opened to clients": _edited(
+            _PROXY, lambda spec: spec["ingress"][0]["ports"].append({"protocol": "TCP", "port": 9090})
+        ),
+        "calls opened to monitoring": _edited(
+            _PROXY, lambda spec: spec["ingress"][-1]["ports"].append({"protocol": "TCP", "port": 50051})
+        ),
+        "metrics opened to all of monitoring's namespace": _edited(
+            _PROXY, lambda spec: spec["ingress"][-1]["from"][0].pop("podSelector")
+        ),
+        "metrics opened to everybody": _edited(_PROXY, lambda spec: spec["ingress"][-1].pop("from")),
+    },
     "ipv6": {
         "a metadata service not cut out": _edited(
             _PROXY, lambda spec: [block.pop("except", None) for block in _blocks(spec)]

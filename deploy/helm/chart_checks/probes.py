@@ -16,7 +16,7 @@ from chart_checks.mesh import PROBE_ADDRESSES
 from chart_checks.network_policy import End, Host, Pod
 
 Labels = dict[str, str]
-_PORTS = (53, 80, 443, 5353, 8000, 8001, 8002, 8003, 8080, 8443, 9000, 15008, 15012, 50050, 50051, 50052)
+_PORTS = (53, 80, 443, 5353, 8000, 8001, 8002, 8003, 8080, 8443, 9000, 9090, 15008, 15012, 50050, 50051, 50052)
 _PROTOCOLS = ("TCP", "UDP", "SCTP")
 _KEYS = ("app.kubernetes.io/name", "app.kubernetes.io/instance", "app.kubernetes.io/component", "k8s-app", "app")
 _VALUES = ("", "domino-triton", "mm", "triton", "proxy", "publisher", "network", "kube-dns", "prometheus", "true")
@@ -122,6 +122,7 @@ def _allowed(release: Release) -> Iterable[Probe]:
     yield Probe(proxy, triton, TRITON_GRPC, "TCP")
     for peer in policy["monitoring"]:
         yield Probe(_pod(peer), triton, TRITON_METRICS, "TCP")
+        yield Probe(_pod(peer), proxy, release.metrics_port, "TCP")
     for peer in policy["clients"]:
         yield Probe(_pod(peer), proxy, release.callers_port, "TCP")
     if release.mesh == "ambient":

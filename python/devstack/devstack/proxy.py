@@ -50,13 +50,18 @@ class Proxy:
     ) -> None:
         self._settings = {"DRAIN_SECS": "2", **(settings or {}), "TRITON_URL": triton_url, "DOMINO_HOST": domino_host}
         self._log = log
-        self._port = self._health_port = 0
+        self._port = self._health_port = self._metrics_port = 0
         self._child: Child | None = None
 
     @property
     def addr(self) -> str:
         """What MM_ADDR is to be, such as "127.0.0.1:50051"."""
         return f"{ADDRESS}:{self._port}"
+
+    @property
+    def metrics_url(self) -> str:
+        """Where its metrics are."""
+        return f"http://{ADDRESS}:{self._metrics_port}/metrics"
 
     @property
     def running(self) -> bool:
@@ -74,7 +79,7 @@ class Proxy:
         """
         deadline = time.monotonic() + timeout
         for _ in range(_PORT_ATTEMPTS):
-            self._port, self._health_port = free_ports([0, 0])
+            self._port, self._health_port, self._metrics_port = free_ports([0, 0, 0])
             self._child = Child(
                 [sys.executable, "-P", "-m", "triton_proxy"],
                 env={
@@ -82,6 +87,7 @@ class Proxy:
                     **self._settings,
                     "LISTEN_ADDR": self.addr,
                     "HEALTH_LISTEN_ADDR": f"{ADDRESS}:{self._health_port}",
+                    "METRICS_LISTEN_ADDR": f"{ADDRESS}:{self._metrics_port}",
                 },
                 log=self._log,
             )

@@ -20,8 +20,8 @@ FAILED = 1
 _LOOK_SECONDS = 0.5
 _EXAMPLES = """
 Prints lines "export NAME=value" for another terminal and then "ready"; Ctrl-C takes everything down.
-MM_ADDR is the proxy, DOMINO_USER_API_KEY a key that it lets in, DOMINO_HOST the Domino stand-in; TRITON_URL is
-Triton itself, for looking behind the wall.
+MM_ADDR is the proxy, DOMINO_USER_API_KEY a key that it lets in, DOMINO_HOST the Domino stand-in, MM_METRICS_URL the
+proxy's metrics; TRITON_URL is Triton itself, for looking behind the wall.
 
 examples:
   ./bazelw run //:up
@@ -80,6 +80,7 @@ def _keep(stack: Stack, folder: Path) -> int:
         ("DOMINO_USER_API_KEY", stack.api_key),
         ("DOMINO_HOST", stack.domino.url),
         ("TRITON_URL", stack.triton.grpc_url),
+        ("MM_METRICS_URL", stack.proxy.metrics_url),
     ):
         print(f"export {name}={shlex.quote(value)}")
     print("ready", flush=True)

@@ -72,7 +72,7 @@ def test_it_serves_what_it_prints_until_it_is_interrupted(tmp_path: Path) -> Non
         lines = _read_until(process, "ready")
         exports = dict(line.removeprefix("export ").split("=", 1) for line in lines if line.startswith("export "))
         values = {name: shlex.split(value)[0] for name, value in exports.items()}
-        assert list(values) == ["MM_ADDR", "DOMINO_USER_API_KEY", "DOMINO_HOST", "TRITON_URL"]
+        assert list(values) == ["MM_ADDR", "DOMINO_USER_API_KEY", "DOMINO_HOST", "TRITON_URL", "MM_METRICS_URL"]
         with TritonClient(values["MM_ADDR"], credentials=ApiKey(values["DOMINO_USER_API_KEY"])) as client:
             one = np.ones(1, np.float32)
             result = client.infer("identity_fp32", {"INPUT0": one}, outputs=["OUTPUT0"], model_version="1")

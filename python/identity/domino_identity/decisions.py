@@ -8,8 +8,9 @@ import logging
 import secrets
 import threading
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 
 from domino_identity import Authenticator, CutShort, IdentityUnavailable, Kind, NotAuthenticated, Principal
 from domino_identity.credential import Credential
@@ -51,6 +52,24 @@ class Decision:
     valid_until: float
 
 
+class Source(enum.Enum):
+    """Where a decision comes from."""
+
+    # It was taken before, and stands.
+    MEMORY = "memory"
+    # It was taken now, for this caller or for another that asked the same.
+    ASKED = "asked"
+
+
+class Outcome(enum.Enum):
+    """What a decision says."""
+
+    YES = "yes"
+    NO = "no"
+    # Nobody could say.
+    UNDECIDED = "undecided"
+
+
 @dataclass(frozen=True)
 class DecisionsStatistics:
     """What is remembered, and what is being found out.
@@ -63,6 +82,7 @@ class DecisionsStatistics:
         refused: callers that were refused so far because too many strangers were asked about at once.
         stale_answers: times so far that a decision was prolonged since nobody could decide.
         evicted: decisions that were forgotten so far to make room for others.
+        decided: decisions that callers got so far, by the kind of the credential, their source and their outcome.
     """
 
     remembered_yes: int
@@ -72,6 +92,7 @@ class DecisionsStatistics:
     refused: int
     stale_answers: int
     evicted: int
+    decided: Mapping[tuple[Kind, Source, Outcome], int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -157,6 +178,7 @@ class Decisions:
             for known in (False, True)
         }
         self._stale_answers = 0
+        self._decided: Counter[tuple[Kind, Source, Outcome]] = Counter()
 
     def decide(self, credential: Credential, deadline: float) -> Decision:
         """The decision about a credential, remembered or new.
@@ -173,10 +195,21 @@ class Decisions:
         with self._lock:
             remembered = self._known(digest)
             limit = self._limits[credential.kind, digest in self._yes]
+            self._count_remembered(credential.kind, remembered)
         if remembered is not None:
             return _decision(remembered)
-        with limit.caller():
-            return self._find_out(digest, credential, deadline, limit)
+        outcome = Outcome.UNDECIDED
+        try:
+            with limit.caller():
+                decision = self._find_out(digest, credential, deadline, limit)
+            outcome = Outcome.YES
+            return decision
+        except NotAuthenticated:
+            outcome = Outcome.NO
+            raise
+        finally:
+            with self._lock:
+                self._decided[credential.kind, Source.ASKED, outcome] += 1
 
     def statistics(self) -> DecisionsStatistics:
         """What is remembered, and what is being found out, at this moment."""
@@ -190,7 +223,12 @@ class Decisions:
                 refused=sum(one.refused for one in limits),
                 stale_answers=self._stale_answers,
                 evicted=self._yes.statistics().evicted + self._no.statistics().evicted,
+                decided=dict(self._decided),
             )
+
+    def _count_remembered(self, kind: Kind, outcome: _Yes | _No | None) -> None:
+        if outcome is not None:
+            self._decided[kind, Source.MEMORY, Outcome.YES if isinstance(outcome, _Yes) else Outcome.NO] += 1
 
     def _find_out(self, digest: bytes, credential: Credential, deadline: float, limit: QuestionLimit) -> Decision:
         while True:
@@ -226,6 +264,7 @@ class Decisions:
         with self._lock:
             known = self._known(digest)
             limit = self._limits[credential.kind, digest in self._yes]
+            self._count_remembered(credential.kind, known)
         if known is not None:
             return _decision(known)
         limit.refuse_if_full()

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 import pytest
 
 from domino_identity import Credential, CutShort, IdentityUnavailable, Kind, NotAuthenticated, Principal
-from domino_identity.decisions import Decisions, DecisionsStatistics
+from domino_identity.decisions import Decisions, Outcome, Source
 
 ANN = Principal("ann", admin=False)
 
@@ -158,9 +158,30 @@ def test_unknown_keys_push_no_known_one_out() -> None:
     for number in range(50):
         case.ask(f"unknown-{number}")
     assert case.ask("known") == "ann"
-    assert case.decisions.statistics() == DecisionsStatistics(
-        remembered_yes=1, remembered_no=3, asking=0, waiting=0, refused=0, stale_answers=0, evicted=47
-    )
+    now = case.decisions.statistics()
+    assert (now.remembered_yes, now.remembered_no, now.evicted) == (1, 3, 47)
+    assert (now.asking, now.waiting, now.refused, now.stale_answers) == (0, 0, 0, 0)
+
+
+def test_decisions_are_counted_by_kind_source_and_outcome() -> None:
+    case = Case()
+    for _ in range(3):
+        case.ask("good")
+    assert case.decisions.recall(Credential(Kind.API_KEY, "good")) is not None
+    assert case.decisions.recall(Credential(Kind.API_KEY, "never seen")) is None
+    case.domino.answer = NotAuthenticated("no")
+    for _ in range(2):
+        case.ask("bad", Kind.TOKEN)
+    case.domino.answer = IdentityUnavailable("down")
+    for _ in range(2):
+        case.ask("other")
+    assert case.decisions.statistics().decided == {
+        (Kind.API_KEY, Source.ASKED, Outcome.YES): 1,
+        (Kind.API_KEY, Source.MEMORY, Outcome.YES): 3,
+        (Kind.TOKEN, Source.ASKED, Outcome.NO): 1,
+        (Kind.TOKEN, Source.MEMORY, Outcome.NO): 1,
+        (Kind.API_KEY, Source.ASKED, Outcome.UNDECIDED): 2,
+    }
 
 
 def test_a_credential_is_known_from_the_first_yes_to_the_next_no() -> None:

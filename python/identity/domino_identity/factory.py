@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
 
-from domino_identity import Authenticator
-from domino_identity.breaker import Breaker
+from domino_identity import Authenticator, Credential, Principal
+from domino_identity.breaker import Breaker, BreakerStatistics
 from domino_identity.decisions import Decisions
 from domino_identity.domino import DominoPrincipal
-from domino_identity.http import Client
+from domino_identity.http import Asked, Client, Timed
 from domino_identity.jwks import Keys
 from domino_identity.keycloak import KeycloakTokens
 from domino_identity.settings import IdentitySettings
@@ -19,21 +21,53 @@ _LOG = logging.getLogger(__name__)
 _KEYS_PATH = "/protocol/openid-connect/certs"
 
 
-def authenticator_for(settings: IdentitySettings, *, connections: int) -> Authenticator:
+@dataclass(frozen=True)
+class AuthenticatorStatistics:
+    """How the authenticators stand.
+
+    Attributes:
+        breaker: the one in front of Domino; None where Domino is not asked.
+    """
+
+    breaker: BreakerStatistics | None
+
+
+class ConfiguredAuthenticator:
+    """The authenticators that the settings ask for, as one."""
+
+    def __init__(self, authenticators: Sequence[Authenticator], breaker: Breaker | None) -> None:
+        """Made by `authenticator_for`."""
+        self._authenticator = AnyOf(authenticators) if authenticators else Deny()
+        self._breaker = breaker
+
+    def authenticate(self, credential: Credential, deadline: float, *, known: bool = False) -> Principal:
+        """Names the principal; see `Authenticator`."""
+        return self._authenticator.authenticate(credential, deadline, known=known)
+
+    def statistics(self) -> AuthenticatorStatistics:
+        """How they stand at this moment."""
+        return AuthenticatorStatistics(self._breaker.statistics() if self._breaker else None)
+
+
+def authenticator_for(
+    settings: IdentitySettings, *, connections: int, asked: Asked | None = None
+) -> ConfiguredAuthenticator:
     """The authenticators that the settings ask for; where they ask for none, nobody gets in.
 
     Args:
         settings: say where Domino and Keycloak are.
         connections: how many connections to one of them may be kept, such as one for each call served at once.
+        asked: hears of each question to `domino` and `keycloak`, by these names.
     """
     client = Client(connections=connections, ca_bundle=settings.domino_ca_file or None)
     tree: list[Authenticator] = []
+    breaker: Breaker | None = None
     if settings.keycloak_issuer:
         url = settings.keycloak_jwks_url or settings.keycloak_issuer + _KEYS_PATH
         tree.append(
             KeycloakTokens(
                 (settings.keycloak_issuer, *settings.keycloak_issuer_aliases),
-                Keys(url, client),
+                Keys(url, Timed(client, "keycloak", asked)),
                 audience=settings.jwt_audience or None,
                 authorized_parties=settings.jwt_authorized_parties,
                 leeway_secs=settings.jwt_leeway_secs,
@@ -41,13 +75,14 @@ def authenticator_for(settings: IdentitySettings, *, connections: int) -> Authen
         )
         _LOG.info("tokens of %s are verified with the keys at %s", settings.keycloak_issuer, url)
     if settings.domino_host:
-        domino = DominoPrincipal(settings.domino_host, client, timeout_secs=settings.auth_timeout_secs)
-        tree.append(Breaker(domino, domino.answers))
+        timed = Timed(client, "domino", asked)
+        domino = DominoPrincipal(settings.domino_host, timed, timeout_secs=settings.auth_timeout_secs)
+        breaker = Breaker(domino, domino.answers)
+        tree.append(breaker)
         _LOG.info("API keys, and tokens not verified here, are asked about at %s", settings.domino_host)
     if not tree:
         _LOG.warning("neither DOMINO_HOST nor KEYCLOAK_ISSUER is set: nobody gets in")
-        return Deny()
-    return AnyOf(tree)
+    return ConfiguredAuthenticator(tree, breaker)
 
 
 def decisions_for(settings: IdentitySettings, authenticator: Authenticator, *, calls: int) -> Decisions:

@@ -39,6 +39,47 @@ class Get(Protocol):
         ...
 
 
+class Asked(Protocol):
+    """Hears of questions to servers; may be called from any thread, and must not wait."""
+
+    def __call__(self, server: str, secs: float, *, answered: bool) -> None:
+        """A question is over.
+
+        Args:
+            server: which one was asked, by a name of ours.
+            secs: how long that took.
+            answered: whether there was a whole answer that is no error of the server's own (HTTP 5xx).
+        """
+
+
+class Timed:
+    """Asks by another `Get`, and tells how long that takes."""
+
+    def __init__(self, inner: Get, server: str, asked: Asked | None) -> None:
+        """Asks nothing yet.
+
+        Args:
+            inner: asks.
+            server: which server that is, by a name of ours.
+            asked: hears of it; None where nobody wants to.
+        """
+        self._inner = inner
+        self._server = server
+        self._asked = asked
+
+    def get(self, url: str, headers: Mapping[str, str], *, timeout_secs: float) -> tuple[int, bytes]:
+        """Status and body; raises NoAnswer."""
+        if self._asked is None:
+            return self._inner.get(url, headers, timeout_secs=timeout_secs)
+        began, answered = time.perf_counter(), False
+        try:
+            status, body = self._inner.get(url, headers, timeout_secs=timeout_secs)
+            answered = status < 500
+            return status, body
+        finally:
+            self._asked(self._server, time.perf_counter() - began, answered=answered)
+
+
 def warn_of_plaintext(what: str, url: str) -> None:
     """Logs a warning, once for each server that is asked, where that is not over TLS.
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from domino_identity.http import Client, NoAnswer, _end
+from domino_identity.http import Client, NoAnswer, Timed, _end
 from identity_testing.raw_server import RawServer, http_response, tls_of
 from mm_service.tls import CertificateError
 from service_testing.authority import Authority
@@ -42,6 +42,21 @@ def test_the_right_authority(ours: Tls) -> None:
     with RawServer(OK, tls=ours.server) as server:
         client = Client(connections=1, ca_bundle=ours.ca_file)
         assert client.get(server.url, {}, timeout_secs=5) == (200, b"{}")
+
+
+@pytest.mark.parametrize(("status", "answered"), [("200 OK", True), ("401 Unauthorized", True), ("502 Bad", False)])
+def test_who_wants_to_hear_of_questions_hears_of_each(status: str, answered: bool) -> None:
+    heard: list[tuple[str, bool, bool]] = []
+
+    def asked(server: str, secs: float, *, answered: bool) -> None:
+        heard.append((server, 0 < secs < 60, answered))
+
+    with RawServer(http_response(status, b"{}")) as server:
+        Timed(Client(connections=1), "domino", asked).get(server.url, {}, timeout_secs=5)
+        Timed(Client(connections=1), "domino", None).get(server.url, {}, timeout_secs=5)
+    with pytest.raises(NoAnswer):
+        Timed(Client(connections=1), "keycloak", asked).get(server.url, {}, timeout_secs=5)
+    assert heard == [("domino", True, answered), ("keycloak", True, False)]
 
 
 @pytest.mark.parametrize("variable", ["REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"])

@@ -7,7 +7,7 @@ import queue
 import socket
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +18,9 @@ from domino_identity import Authenticator, Credential, NotAuthenticated, Princip
 from multimodal_contract import SEND_UNARY_METHOD, pb, pb_grpc
 from proxy_testing.triton import StandIn, triton_stand_in
 from triton_proxy.app import Server, authenticator_for
+from triton_proxy.server_metrics import ServerMetrics
 from triton_proxy.settings import load
+from triton_proxy.telemetry.metrics import Metrics
 from triton_proxy.transports.http2.health import CHECK_METHOD
 
 TIMEOUT = 30
@@ -40,10 +42,12 @@ class Proxy:
     Attributes:
         server: the proxy.
         channel: to it.
+        metrics_port: where its metrics are; 0 where they are nowhere.
     """
 
     server: Server
     channel: grpc.Channel
+    metrics_port: int
 
     def healthy(self, service: str = "") -> bool:
         """What the port for probes says of a service: whether it is serving.
@@ -70,23 +74,32 @@ def in_process(
     """A proxy that serves until the block is left, and is drained then.
 
     Args:
-        environment: the settings, beside those that any proxy needs; without TRITON_URL, its Triton is away, and
-            without GRPC_SERVER and TRITON_CALLS, the test run's environment says what serves callers and calls Triton.
+        environment: the settings, beside those that any proxy needs; without TRITON_URL, its Triton is away, without
+            METRICS_LISTEN_ADDR its metrics are nowhere, and without GRPC_SERVER and TRITON_CALLS, the test run's
+            environment says what serves callers and calls Triton.
         authenticator: says who is calling; None for what the settings ask for.
         options: of the channel.
     """
     with socket.socket() as nobody:
         nobody.bind(("127.0.0.1", 0))
         needed = {"TRITON_URL": f"127.0.0.1:{nobody.getsockname()[1]}", "LISTEN_ADDR": "127.0.0.1:0"}
+        needed["METRICS_LISTEN_ADDR"] = "off"
         needed |= {name: os.environ[name] for name in ("GRPC_SERVER", "TRITON_CALLS") if name in os.environ}
         settings = load(needed | {name: str(value) for name, value in environment.items()})
-        server = Server(settings, authenticator or authenticator_for(settings))
-        server.start()
-        try:
-            with grpc.insecure_channel(f"127.0.0.1:{server.port}", options=options) as channel:
-                yield Proxy(server, channel)
-        finally:
-            server.drain()
+        metrics = Metrics() if settings.metrics_listen_addr else None
+        asked = metrics.identity_asked if metrics else None
+        server = Server(settings, authenticator or authenticator_for(settings, asked), metrics)
+        with ExitStack() as stack:
+            stack.callback(server.drain)
+            port = 0
+            if metrics is not None:
+                scraped = ServerMetrics(server, settings, metrics)
+                stack.callback(scraped.close)
+                scraped.start()
+                port = scraped.port
+            server.start()
+            channel = stack.enter_context(grpc.insecure_channel(f"127.0.0.1:{server.port}", options=options))
+            yield Proxy(server, channel, port)
 
 
 @contextmanager
@@ -215,7 +228,7 @@ def served(**environment: object) -> Iterator[Served]:
         needed = {"TRITON_URL": triton.url, "HEALTH_LISTEN_ADDR": "127.0.0.1:0", "DRAIN_SECS": "1"}
         with in_process({**needed, **environment}, domino) as proxy:
             try:
-                yield Served(proxy.server, proxy.channel, domino, triton)
+                yield Served(proxy.server, proxy.channel, proxy.metrics_port, domino, triton)
             finally:
                 domino.may_answer.set()
                 triton.finish.set()

@@ -106,7 +106,9 @@ class Recorder:
         """See `CallObserver`."""
         self.rejected.append(status)
 
-    def packet_answered(self, packet: PacketInfo, size: int, timing: Timing | None, *, ok: bool) -> None:
+    def packet_answered(
+        self, packet: PacketInfo, size: int, timing: Timing | None, *, ok: bool, failure: str = ""
+    ) -> None:
         """See `CallObserver`."""
         self.answered.append((packet.correlation_id, ok))
 

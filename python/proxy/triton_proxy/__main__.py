@@ -17,7 +17,9 @@ from multimodal_contract.allocator import keep_freed_memory
 from triton_proxy import check_policy
 from triton_proxy.access.policy_yaml import PolicyError
 from triton_proxy.app import Server, authenticator_for
+from triton_proxy.server_metrics import ServerMetrics
 from triton_proxy.settings import Settings
+from triton_proxy.telemetry.metrics import Metrics
 
 # Large enough for what a busy proxy frees between two packets; MAX_MB_IN_FLIGHT bounds what it holds.
 _KEPT_BYTES = 256 * 1024 * 1024
@@ -59,7 +61,10 @@ def main() -> int:
     # Before the server: a signal during the start must not be lost.
     terminated = supervisor.TerminationSignal()
     try:
-        server = Server(loaded, authenticator_for(loaded))
+        metrics = Metrics() if loaded.metrics_listen_addr else None
+        asked = metrics.identity_asked if metrics else None
+        server = Server(loaded, authenticator_for(loaded, asked), metrics)
+        scraped = ServerMetrics(server, loaded, metrics) if metrics else None
     except PolicyError as error:
         sys.stderr.write(f"triton_proxy: {error}\n")
         return 2
@@ -70,9 +75,13 @@ def main() -> int:
     gc.collect()
     gc.freeze()
     server.start()
+    if scraped is not None:
+        scraped.start()
     terminated.wait()
     supervisor.end_within(loaded.drain_secs + DRAIN_HANGS_SECS)
     server.drain()
+    if scraped is not None:
+        scraped.close()
     return 0
 
 

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 from domino_identity import Authenticator, factory
 from domino_identity.decisions import DecisionsStatistics
+from domino_identity.factory import AuthenticatorStatistics, ConfiguredAuthenticator
+from domino_identity.http import Asked
 from mm_service import tls
 from mm_service.line_sink import LineSink, LineSinkStatistics
 from mm_service.watched_file import WatchedFileStatistics
@@ -29,7 +31,8 @@ from triton_proxy.serving.pipeline import Backend, CallLimits
 from triton_proxy.serving.router import Method, Router, RouterStatistics
 from triton_proxy.settings import Settings
 from triton_proxy.telemetry.audit import Audit
-from triton_proxy.telemetry.observer import Observer
+from triton_proxy.telemetry.metrics import Metrics
+from triton_proxy.telemetry.observer import Observer, Observers
 from triton_proxy.transports.grpc.server import GrpcServer
 from triton_proxy.transports.http2.health import Health, HealthListener, HealthStatistics, ProbeStatistics
 from triton_proxy.transports.http2.server import EngineServer
@@ -59,6 +62,9 @@ class ServerStatistics:
         listener: connections of callers; None before the start, and on grpcio, which tells nothing.
         loop: how promptly the engine's loop does what is due; None where nothing is on the engine.
         certificates: the listener's; None for plaintext.
+        listener_certificate_ends_at: when it ends, in seconds since the epoch; None for plaintext.
+        triton_certificate_ends_at: the same of the one that is shown to Triton; None where there is none.
+        authenticators: who is asked about callers; None where a test says who is calling.
         router: calls whose callers are not known yet.
         decisions: what is known of callers.
         calls: those that have a place.
@@ -75,6 +81,9 @@ class ServerStatistics:
     listener: Counters | None
     loop: LoopStatistics | None
     certificates: WatchedFileStatistics | None
+    listener_certificate_ends_at: float | None
+    triton_certificate_ends_at: float | None
+    authenticators: AuthenticatorStatistics | None
     router: RouterStatistics
     decisions: DecisionsStatistics
     calls: CallStatistics
@@ -91,12 +100,13 @@ class ServerStatistics:
 class Server:
     """The proxy as a running server."""
 
-    def __init__(self, settings: Settings, authenticator: Authenticator) -> None:
+    def __init__(self, settings: Settings, authenticator: Authenticator, metrics: Metrics | None = None) -> None:
         """Binds the port, but serves nothing yet.
 
         Args:
             settings: what to run with.
             authenticator: says who is calling.
+            metrics: counts; None where nobody wants to know.
 
         Raises:
             RuntimeError: the address can't be bound; as `CertificateError` where a certificate's files can't be used.
@@ -120,9 +130,13 @@ class Server:
         self._models = Models(self._triton.describe)
         self._calls = ActiveCalls(Backend(self._triton, self._models, _limits(settings)))
         self._audit = Audit(LineSink("audit"))
-        self._admission = admission_for(settings, authenticator, self._audit)
+        observer = self._audit if metrics is None else Observers([self._audit, metrics])
+        self._authenticator = authenticator
+        self._admission = admission_for(settings, authenticator, observer)
         self._own_call = OwnCall() if settings.health_listen_addr else None
         self._router = Router(self._admission, self._calls, _methods(settings), kserve.forbidden)
+        if metrics is not None:
+            metrics.serve(self._router.methods, self._models.describes)
         self._draining, self._drained = threading.Lock(), False
         # The connection to Triton is looked after in any case.
         self._health = Health(self._triton, self._own_call.answered if self._own_call else lambda _: True)
@@ -172,10 +186,14 @@ class Server:
 
     def statistics(self) -> ServerStatistics:
         """What the proxy is at work on at this moment."""
+        authenticator = self._authenticator
         return ServerStatistics(
             listener=self._listener.statistics() if isinstance(self._listener, EngineServer) else None,
             loop=self._loop.statistics() if self._loop else None,
             certificates=self._certificates.statistics() if self._certificates else None,
+            listener_certificate_ends_at=self._certificates.ends_at if self._certificates else None,
+            triton_certificate_ends_at=self._triton_certificates.ends_at if self._triton_certificates else None,
+            authenticators=authenticator.statistics() if isinstance(authenticator, ConfiguredAuthenticator) else None,
             router=self._router.statistics(),
             decisions=self._admission.decisions.statistics(),
             calls=self._calls.statistics(),
@@ -255,6 +273,11 @@ def _limits(settings: Settings) -> CallLimits:
     )
 
 
-def authenticator_for(settings: Settings) -> Authenticator:
-    """The authenticators that the settings ask for; where they ask for none, nobody gets in."""
-    return factory.authenticator_for(settings, connections=settings.max_calls)
+def authenticator_for(settings: Settings, asked: Asked | None = None) -> Authenticator:
+    """The authenticators that the settings ask for; where they ask for none, nobody gets in.
+
+    Args:
+        settings: what to run with.
+        asked: hears of each question about who is calling.
+    """
+    return factory.authenticator_for(settings, connections=settings.max_calls, asked=asked)

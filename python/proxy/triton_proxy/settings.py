@@ -63,6 +63,11 @@ class Settings(IdentitySettings, TlsSettings, TritonSettings):
         parse.optional(parse.address),
         "A second place with grpc.health.v1 and nothing else, always plaintext, for Kubernetes' gRPC probes.",
     )
+    metrics_listen_addr: str = setting(
+        "[::]:9090",
+        parse.unless_off(parse.address),
+        "Where Prometheus finds GET /metrics, always plaintext; off for nowhere, and nothing is counted then.",
+    )
     max_message_mb: int = setting(
         "64",
         parse.integer(1, 1024),

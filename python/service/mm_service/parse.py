@@ -102,6 +102,18 @@ def optional(parse: Callable[[str], Any]) -> Callable[[str], Any]:
     return lambda text: parse(text) if text else ""
 
 
+def unless_off(parse: Callable[[str], Any]) -> Callable[[str], Any]:
+    """Parser that takes "off" for nothing, where what is not set has a default."""
+
+    def parse_unless_off(text: str) -> Any:
+        try:
+            return "" if text == "off" else parse(text)
+        except ValueError as error:
+            raise ValueError(f"{error}, or off") from None
+
+    return parse_unless_off
+
+
 def listed(parse: Callable[[str], str]) -> Callable[[str], tuple[str, ...]]:
     """Parser of a list with commas between its items; "" is an empty list."""
 

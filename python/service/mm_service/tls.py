@@ -135,6 +135,12 @@ class Certificates:
         """What the files held when they were last looked at and could be used."""
         return self._file.current[0]
 
+    @property
+    def ends_at(self) -> float | None:
+        """When our certificate ends, in seconds since the epoch; None where there is none."""
+        certificate = self.current.certificate
+        return x509.load_pem_x509_certificates(certificate)[0].not_valid_after_utc.timestamp() if certificate else None
+
     def renewed(self) -> Pem | None:
         """Looks at the files again.
 

@@ -36,6 +36,10 @@ def listener(volume: SecretVolume, *, mutual: bool = False) -> Certificates:
     return certificates
 
 
+def end_of(pair: Pair) -> float:
+    return x509.load_pem_x509_certificate(pair.certificate).not_valid_after_utc.timestamp()
+
+
 def shown(pem: Pem, client: ssl.SSLContext) -> int | None:
     """Serial number of the certificate that a client accepts; None where one end refuses the other."""
     with socket.create_server((HOST, 0)) as server, ThreadPoolExecutor(1) as pool:
@@ -103,14 +107,16 @@ def test_without_a_certificate_a_listener_speaks_plaintext() -> None:
 
 
 def test_renewed_files_are_given_once_and_broken_ones_never(volume: SecretVolume) -> None:
-    before, after = OURS.issue(HOST), OURS.issue(HOST)
+    before, after = OURS.issue(HOST), OURS.issue(HOST, lasts=datetime.timedelta(days=9))
     volume.put(before)
     certificates = listener(volume)
     assert certificates.renewed() is None
+    assert certificates.ends_at == end_of(before)
     volume.put(after)
     renewed = certificates.renewed()
     assert renewed is not None
     assert (renewed, renewed.certificate) == (certificates.current, after.certificate)
+    assert certificates.ends_at == end_of(after)
     assert certificates.renewed() is None
     volume.put(Pair(after.certificate, before.key))
     assert certificates.renewed() is None

@@ -55,6 +55,7 @@ class ProxyProcess:
         settings: what it runs with.
         callers: address of the callers' listener.
         probes: address of the probes' listener.
+        metrics: address of the metrics' listener.
         pid: process id.
         log: what it wrote, audit lines included.
 
@@ -72,14 +73,16 @@ class ProxyProcess:
         self._upstream = {_port(triton_url), _port(domino_host)}
         deadline = time.monotonic() + _START_SECS
         for _ in range(_PORT_ATTEMPTS):
-            ports = free_ports([0, 0])
+            ports = free_ports([0, 0, 0])
             self.callers: Address = (ADDRESS, ports[0])
             self.probes: Address = (ADDRESS, ports[1])
+            self.metrics: Address = (ADDRESS, ports[2])
             environment = {
                 "TRITON_URL": triton_url,
                 "DOMINO_HOST": domino_host,
                 "LISTEN_ADDR": f"{ADDRESS}:{ports[0]}",
                 "HEALTH_LISTEN_ADDR": f"{ADDRESS}:{ports[1]}",
+                "METRICS_LISTEN_ADDR": f"{ADDRESS}:{ports[2]}",
             }
             self.settings = proxy_settings.load(environment)
             self._child = Child(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from attacks import callers, connections, strangers
+from attacks import callers, connections, scrapes, strangers
 from attacks.strangers import Attack
 from attacks.strangers import callers as on_callers
 from attacks.strangers import probes as on_probes
@@ -168,6 +168,20 @@ TABLE = (
     Row(
         "silent-connections-probes", STRANGER, "the same on the probes' port", connections.idle(on_probes, greets=False)
     ),
+    Row(
+        "silent-connections-metrics",
+        STRANGER,
+        "the same on the metrics' port",
+        connections.idle(scrapes.metrics, greets=False),
+    ),
+    Row(
+        "scrapes",
+        STRANGER,
+        "GET /metrics on new connections, at full speed",
+        scrapes.at_full_speed,
+        drained_in_ci=True,
+    ),
+    Row("unread-scrapes", STRANGER, "300 connections that ask for the metrics and read nothing", scrapes.unread),
     Row(
         "connection-flood",
         STRANGER,

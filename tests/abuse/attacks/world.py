@@ -32,6 +32,7 @@ class Target:
     Attributes:
         callers: address of the callers' listener.
         probes: address of the probes' listener.
+        metrics: address of the metrics' listener.
         key: an API key of the attacker's own principal, which only attacks of callers use.
         seconds: how long the attack lasts, if nobody ends it before.
         full: whether it is as large as an attack of the long run.
@@ -39,6 +40,7 @@ class Target:
 
     callers: Address
     probes: Address
+    metrics: Address
     key: str
     seconds: float
     full: bool
@@ -51,7 +53,7 @@ class Target:
     def decode(text: str) -> Target:
         """What `encode` wrote."""
         values = json.loads(text)
-        return Target(**{**values, "callers": tuple(values["callers"]), "probes": tuple(values["probes"])})
+        return Target(**{**values, **{name: tuple(values[name]) for name in ("callers", "probes", "metrics")}})
 
     def count(self, most: int) -> int:
         """How many of something: a third of what the long run has, in the short one.

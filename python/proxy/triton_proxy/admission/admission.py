@@ -303,7 +303,9 @@ class AdmittedCall:
         """
         self._observer.packet_rejected(packet, status, latency_secs)
 
-    def packet_answered(self, packet: PacketInfo, size: int, timing: Timing | None, *, ok: bool) -> None:
+    def packet_answered(
+        self, packet: PacketInfo, size: int, timing: Timing | None, *, ok: bool, failure: str = ""
+    ) -> None:
         """A packet that was accepted has all its answers.
 
         Args:
@@ -311,9 +313,10 @@ class AdmittedCall:
             size: bytes of its answers.
             timing: of the last one.
             ok: whether none says that something went wrong.
+            failure: what went wrong; see `CallObserver`.
         """
         self._quota.release()
-        self._observer.packet_answered(packet, size, timing, ok=ok)
+        self._observer.packet_answered(packet, size, timing, ok=ok, failure=failure)
 
     def finish(self) -> None:
         """Ends the waiting in `reserve`, and reserves nothing any more."""

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+_LIMITS = ("MAX_CALLS_PER_PRINCIPAL", "MAX_IN_FLIGHT_PER_PRINCIPAL", "MAX_REQUESTS_PER_SEC_PER_PRINCIPAL")
 # How long an inference usually takes is not known here; a second is soon, and no storm.
 _RETRY_SECS = 1.0
 
@@ -32,11 +33,13 @@ class QuotaStatistics:
         principals: how many the table holds.
         calls: open calls of each principal that has one.
         in_flight: packets under way of each principal that has a call open.
+        exceeded: how often each limit was exceeded so far, by the setting's name.
     """
 
     principals: int
     calls: Mapping[str, int]
     in_flight: Mapping[str, int]
+    exceeded: Mapping[str, int] = field(default_factory=dict)
 
 
 class _Usage:
@@ -84,6 +87,7 @@ class Quotas:
         self._lock = threading.Lock()
         self._busy: dict[str, _Usage] = {}
         self._idle: OrderedDict[str, _Usage] = OrderedDict()
+        self._exceeded = Counter(dict.fromkeys(_LIMITS, 0))
 
     def call(self, principal: str) -> Quota:
         """The allowance of one call of a principal; close it when the call ends.
@@ -98,6 +102,7 @@ class Quotas:
             self._forget_idle()
             usage = self._busy.get(principal)
             if usage is not None and usage.calls >= self._calls:
+                self._exceeded["MAX_CALLS_PER_PRINCIPAL"] += 1
                 raise LimitExceeded(
                     f"{usage.calls} calls of {principal} are open already, as many as "
                     f"MAX_CALLS_PER_PRINCIPAL={self._calls} allows; end one, or send more packets on a stream",
@@ -117,6 +122,7 @@ class Quotas:
                 principals=len(self._busy) + len(self._idle),
                 calls={name: usage.calls for name, usage in self._busy.items()},
                 in_flight={name: usage.in_flight for name, usage in self._busy.items()},
+                exceeded=dict(self._exceeded),
             )
 
     def _admit(self, quota: Quota) -> None:
@@ -125,6 +131,7 @@ class Quotas:
             if quota.closed:
                 return
             if usage.in_flight >= self._in_flight:
+                self._exceeded["MAX_IN_FLIGHT_PER_PRINCIPAL"] += 1
                 raise LimitExceeded(
                     f"{usage.in_flight} packets of {quota.principal} are under way already, as many as "
                     f"MAX_IN_FLIGHT_PER_PRINCIPAL={self._in_flight} allows on all calls together; "
@@ -142,6 +149,7 @@ class Quotas:
         usage.tokens = min(self._burst, usage.tokens + (now - usage.filled_at) * self._per_sec)
         usage.filled_at = now
         if usage.tokens < 1:
+            self._exceeded["MAX_REQUESTS_PER_SEC_PER_PRINCIPAL"] += 1
             raise LimitExceeded(
                 f"{quota.principal} sends more than MAX_REQUESTS_PER_SEC_PER_PRINCIPAL={self._per_sec:g} packets per "
                 "second on all calls together; send fewer",

@@ -272,3 +272,21 @@ def test_whoever_heeds_the_hint_gets_in(pauses: list[float], per_sec: float) -> 
             assert exceeded.retry_after_secs is not None
             clock.now += exceeded.retry_after_secs + 1e-9
             call.admit()
+
+
+def test_limits_that_were_exceeded_are_counted_by_their_settings() -> None:
+    table = limits(calls=1, in_flight=1, per_sec=1)
+    assert set(table.statistics().exceeded.values()) == {0}
+    call = table.call("ann")
+    for _ in range(2):
+        with pytest.raises(LimitExceeded):
+            table.call("ann")
+    call.admit()
+    assert refusal(call) is not None
+    call.release()
+    assert refusal(call) is not None
+    assert table.statistics().exceeded == {
+        "MAX_CALLS_PER_PRINCIPAL": 2,
+        "MAX_IN_FLIGHT_PER_PRINCIPAL": 1,
+        "MAX_REQUESTS_PER_SEC_PER_PRINCIPAL": 1,
+    }

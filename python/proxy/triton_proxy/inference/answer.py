@@ -72,9 +72,13 @@ class Timing:
         infer_ms: until Triton had answered; 0 where it was not asked.
         encode_ms: since then.
         total_ms: since the message's arrival.
+        auth_ms: of decode_ms, for making sure that the caller is still who it was.
+        queue_ms: of decode_ms, waiting for a thread and for memory.
     """
 
     decode_ms: float
     infer_ms: float
     encode_ms: float
     total_ms: float
+    auth_ms: float = 0.0
+    queue_ms: float = 0.0

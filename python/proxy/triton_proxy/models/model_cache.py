@@ -182,6 +182,17 @@ class Models:
                 # Asked before the contradiction was seen.
                 self._questions.pop(key, None)
 
+    def describes(self, model: str, model_version: str) -> bool:
+        """Whether Triton said that it serves a version of a model, in its own spelling; asks nobody.
+
+        Args:
+            model: name, as a caller gave it.
+            model_version: a version, as a caller gave it; "" for Triton's choice.
+        """
+        with self._lock:
+            entry = self._known.peek((model, model_version))
+        return entry is not None and (not model_version or model_version in entry.signature.versions)
+
     def answer_size(self, entry: Entry) -> int:
         """Bytes that a model's answer is expected to have; 0 before its first.
 

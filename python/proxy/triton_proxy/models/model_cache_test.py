@@ -44,6 +44,16 @@ def test_a_model_is_asked_for_once_and_then_known() -> None:
         assert asked.keys == [("m", "1"), ("m", "")]
 
 
+def test_a_version_is_described_in_tritons_spelling_only_and_nobody_is_asked() -> None:
+    with cached() as (models, asked):
+        assert not models.describes("m", "1")
+        assert asked.keys == []
+        for version in ("1", "", "01"):
+            get(models, version=version)
+        described = {version: models.describes("m", version) for version in ("1", "", "01", "2")}
+        assert described == {"1": True, "": True, "01": False, "2": False}
+
+
 def test_what_is_known_is_recalled_and_what_is_not_is_not_asked_for() -> None:
     with cached() as (models, asked):
         assert models.recall("m", "1") is None

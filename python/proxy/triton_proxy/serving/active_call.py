@@ -271,7 +271,13 @@ class ActiveCall:
         exchange.reservation.close()
         if self.unary:
             self._result = self._refusal or OK
-        self.admitted.packet_answered(exchange.message.info, self._sent_bytes, exchange.timing, ok=not exchange.failed)
+        self.admitted.packet_answered(
+            exchange.message.info,
+            self._sent_bytes,
+            exchange.timing,
+            ok=not exchange.failed,
+            failure=exchange.failure,
+        )
         # What one packet held must not stay while the next is waited for.
         self._current, self._replies = None, iter(())
         if self._window.release():

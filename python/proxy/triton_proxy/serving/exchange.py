@@ -12,6 +12,7 @@ from triton_proxy.inference.query import MayUse
 from triton_proxy.inference.rejection import Rejection
 from triton_proxy.models.planner import Plan, Planner
 from triton_proxy.serving.protocol import Message, Reply
+from triton_proxy.telemetry.observer import ANSWER_TOO_LARGE, INVALID, MODEL_ERROR, RIGHTS_ENDED
 from triton_proxy.triton.inference import Inference
 
 # What is larger takes its time to read or to write: not where all messages and all answers arrive.
@@ -26,21 +27,33 @@ class Exchange:
         reservation: what it has of the memory.
         inference: what was asked of Triton; None where nothing is.
         failed: whether one of its answers so far says that something went wrong.
+        failure: what went wrong first, as observers hear of it; "" where nothing did.
         timing: of its latest answer; None before the first.
     """
 
-    def __init__(self, message: Message, reservation: Reservation, arrived: float) -> None:
+    def __init__(
+        self,
+        message: Message,
+        reservation: Reservation,
+        arrived: float,
+        *,
+        auth_secs: float = 0.0,
+        queue_secs: float = 0.0,
+    ) -> None:
         """Nothing was asked of Triton yet.
 
         Args:
             message: the packet.
             reservation: what it has of the memory.
             arrived: when it came, by `time.perf_counter`.
+            auth_secs: of the time since, for making sure who its caller is.
+            queue_secs: of the time since, waiting for its turn and for memory.
         """
         self.message = message
         self.reservation = reservation
         self.inference: Inference | None = None
         self.failed = False
+        self.failure = ""
         self.timing: Timing | None = None
         self._rejection: Rejection | None = None
         self._plan: Plan | None = None
@@ -48,6 +61,7 @@ class Exchange:
         self._may_use: MayUse = _nothing_may_be_used
         self._arrived = arrived
         self._decode_ms = _milliseconds_since(arrived)
+        self._auth_ms, self._queue_ms = auth_secs * 1000, queue_secs * 1000
         self._answer_bytes = 0
         self._cut = ""
 
@@ -124,9 +138,9 @@ class Exchange:
         if self.inference is not None:
             yield from self._inferred(self.inference, largest)
         elif self._rejection is not None:
-            yield self._timed(self.message.rejected(self._rejection))
+            yield self._timed(self.message.rejected(self._rejection), self._rejection.unfit.name.lower())
         else:
-            yield self._timed(self.message.reply())
+            yield self._timed(self.message.reply(), INVALID)
 
     def _inferred(self, inference: Inference, largest: int) -> Iterator[Reply]:
         try:
@@ -134,15 +148,16 @@ class Exchange:
                 answered = time.perf_counter()
                 reply = self._reply(answer)
                 if reply is not None:
-                    yield self._bounded(reply, largest, inference, answered, final=answer.final)
+                    yield self._bounded(reply, largest, inference, MODEL_ERROR, answered, final=answer.final)
         except InferenceCancelled:
             if not self._cut:
                 raise
-            yield self._timed(self.message.failed(self._cut, by_triton=False), inference)
+            yield self._timed(self.message.failed(self._cut, by_triton=False), RIGHTS_ENDED, inference)
         except InferenceFailed as error:
             if self._planner is not None and self._plan is not None:
                 self._planner.contradicted(self._plan, error)
-            yield self._bounded(self.message.failed(str(error), by_triton=True, code=error.code), largest, inference)
+            failed = self.message.failed(str(error), by_triton=True, code=error.code)
+            yield self._bounded(failed, largest, inference, error.code.name.lower())
 
     def _reply(self, answer: Answer) -> Reply | None:
         if answer.body is not None:
@@ -152,23 +167,35 @@ class Exchange:
         return self.message.answered(answer)
 
     def _bounded(
-        self, reply: Reply, largest: int, inference: Inference, answered: float | None = None, *, final: bool = True
+        self,
+        reply: Reply,
+        largest: int,
+        inference: Inference,
+        failure: str,
+        answered: float | None = None,
+        *,
+        final: bool = True,
     ) -> Reply:
         """The answer, or one that says that it would be too large."""
-        timed = self._timed(reply, inference, answered)
+        timed = self._timed(reply, failure, inference, answered)
         if timed.size <= largest:
             return timed
         text = too_large("answer", timed.size, largest)
-        failed = self.message.failed(text, by_triton=True, final=final, code=Code.RESOURCE_EXHAUSTED)
-        return self._timed(failed, inference, answered)
+        too_big = self.message.failed(text, by_triton=True, final=final, code=Code.RESOURCE_EXHAUSTED)
+        return self._timed(too_big, ANSWER_TOO_LARGE, inference, answered)
 
-    def _timed(self, reply: Reply, inference: Inference | None = None, answered: float | None = None) -> Reply:
-        self.failed = self.failed or not reply.ok
+    def _timed(
+        self, reply: Reply, failure: str, inference: Inference | None = None, answered: float | None = None
+    ) -> Reply:
+        if not reply.ok:
+            self.failed, self.failure = True, self.failure or failure
         self.timing = Timing(
             decode_ms=self._decode_ms,
             infer_ms=0.0 if inference is None else inference.milliseconds,
             encode_ms=0.0 if answered is None else _milliseconds_since(answered),
             total_ms=_milliseconds_since(self._arrived),
+            auth_ms=self._auth_ms,
+            queue_ms=self._queue_ms,
         )
         return reply.timed(self.timing)
 

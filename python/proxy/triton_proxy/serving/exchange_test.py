@@ -82,7 +82,7 @@ def test_a_refusal_has_its_status_and_text() -> None:
     (ack,) = acks_of(exchange)
     assert described([ack]) == [(pb.BAD_REQUEST, True, Reason.NO_SEQUENCE.text.format(model="m"))]
     assert "backend" not in json.loads(ack.message)
-    assert exchange.failed
+    assert (exchange.failed, exchange.failure) == (True, "no_sequence")
     assert ack.HasField("timing")
 
 
@@ -110,6 +110,7 @@ def test_one_ack_that_is_an_error_makes_the_packet_failed() -> None:
     exchange = asked(FIRST, ERROR, LAST)
     failed = [(reply.ok, exchange.failed) for reply in exchange.replies(MB)]
     assert failed == [(True, False), (False, True), (True, True)]
+    assert exchange.failure == "model_error"
 
 
 def test_what_triton_said_instead_is_passed_on() -> None:
@@ -122,7 +123,31 @@ def test_what_triton_said_instead_is_passed_on() -> None:
     assert described(acks) == [(pb.OK, False, None), (pb.INTERNAL, True, "no such model")]
     assert json.loads(acks[1].message)["backend"] == "triton"
     assert acks[1].timing.triton_infer_ms == 12.5
-    assert exchange.failed
+    assert (exchange.failed, exchange.failure) == (True, "not_found")
+
+
+def test_what_went_wrong_first_is_what_observers_hear() -> None:
+    for exchange, failure in (
+        (exchange_of(pb.DataPacket()), "invalid"),
+        (exchange_of(EVENT), ""),
+        (asked(LAST), ""),
+        (asked(ERROR, InferenceFailed("too late", Code.DEADLINE_EXCEEDED)), "model_error"),
+        (asked(Answer("1", {"y": LARGE})), "answer_too_large"),
+    ):
+        acks_of(exchange)
+        assert (exchange.failed, exchange.failure) == (failure != "", failure)
+
+
+def test_of_the_time_until_a_packet_is_read_observers_hear_what_was_waited() -> None:
+    raw = PACKET.SerializeToString()
+    reservation = Budget(1, 1).share("ann").reserve(len(raw))
+    arrived = time.perf_counter() - 2
+    exchange = Exchange(PROTOCOL.read(raw), reservation, arrived, auth_secs=0.5, queue_secs=1.25)
+    exchange.rejected(Rejection(Unfit.NO_SEQUENCE, "m"))
+    acks_of(exchange)
+    assert exchange.timing is not None
+    assert (exchange.timing.auth_ms, exchange.timing.queue_ms) == (500, 1250)
+    assert exchange.timing.decode_ms >= 2000
 
 
 def test_errors_in_the_middle_contradict_nothing() -> None:

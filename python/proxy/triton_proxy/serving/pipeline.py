@@ -125,7 +125,7 @@ class Pipeline:
         reserve: Callable[[int], Reservation],
         use: Callable[[str, str], None],
     ) -> Exchange:
-        size = len(raw)
+        began, size = time.perf_counter(), len(raw)
         # One that is refused before it is read is known by its size alone.
         info = PacketInfo(size)
         try:
@@ -133,7 +133,9 @@ class Pipeline:
                 text = too_large("packet", size, self._backend.limits.max_message_bytes)
                 raise CallRejected(Status(Code.RESOURCE_EXHAUSTED, text))
             confirm()
+            confirmed = time.perf_counter()
             reservation = reserve(size)
+            reserved = time.perf_counter()
             message = self._protocol.read(raw)
             info = message.info
             if message.inferable or (message.query is not None and info.model):
@@ -141,7 +143,8 @@ class Pipeline:
         except CallRejected as rejection:
             self._admitted.packet_rejected(info, rejection.status, time.perf_counter() - arrived)
             raise
-        return Exchange(message, reservation, arrived)
+        waited_secs = began - arrived + reserved - confirmed
+        return Exchange(message, reservation, arrived, auth_secs=confirmed - began, queue_secs=waited_secs)
 
     def begin(self, exchange: Exchange) -> None:
         """Begins what there is to do for a packet that was accepted; waits for what Triton says of its model.

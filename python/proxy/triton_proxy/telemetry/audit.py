@@ -177,9 +177,11 @@ class CallRecord:
         with self._lock:
             self._line.received(packet)
 
-    def packet_answered(self, packet: PacketInfo, size: int, timing: Timing | None, *, ok: bool) -> None:
+    def packet_answered(
+        self, packet: PacketInfo, size: int, timing: Timing | None, *, ok: bool, failure: str = ""
+    ) -> None:
         """A packet has its answers; see `CallObserver`."""
-        del packet, timing
+        del packet, timing, failure
         with self._lock:
             self._line.ok += ok
             self._line.failed += not ok

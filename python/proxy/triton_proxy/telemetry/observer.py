@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from domino_identity import Kind, Principal
 from mm_service.status import Status
 from triton_proxy.inference.answer import Timing
+
+# What went wrong with a packet that was accepted, where neither the model's unfitness (`Unfit`, in lower case) nor
+# Triton's status (`Code`, in lower case) says it.
+INVALID = "invalid"
+MODEL_ERROR = "model_error"
+ANSWER_TOO_LARGE = "answer_too_large"
+RIGHTS_ENDED = "rights_ended"
 
 
 @dataclass(frozen=True)
@@ -61,7 +69,9 @@ class CallObserver(Protocol):
             latency_secs: how long it took to say so.
         """
 
-    def packet_answered(self, packet: PacketInfo, size: int, timing: Timing | None, *, ok: bool) -> None:
+    def packet_answered(
+        self, packet: PacketInfo, size: int, timing: Timing | None, *, ok: bool, failure: str = ""
+    ) -> None:
         """A packet that was accepted has all its answers.
 
         Args:
@@ -69,6 +79,8 @@ class CallObserver(Protocol):
             size: bytes of its answers.
             timing: of the last one.
             ok: whether none of them says that something went wrong.
+            failure: what went wrong first: one of the words above, or a name of `Unfit` or `Code` in lower case; ""
+                where nothing did. Never anything that a caller chose.
         """
 
     def call_ended(self, status: Status) -> None:
@@ -89,3 +101,45 @@ class Observer(Protocol):
 
     def call_started(self, call: CallInfo) -> CallObserver:
         """A call whose caller is known begins."""
+
+
+class Observers:
+    """Several observers as one, which hear of everything in their order."""
+
+    def __init__(self, observers: Sequence[Observer]) -> None:
+        """Tells these."""
+        self._observers = tuple(observers)
+
+    def call_rejected(self, call: CallInfo, status: Status, latency_secs: float) -> None:
+        """See `Observer`."""
+        for observer in self._observers:
+            observer.call_rejected(call, status, latency_secs)
+
+    def call_started(self, call: CallInfo) -> CallObserver:
+        """See `Observer`."""
+        return _CallObservers([observer.call_started(call) for observer in self._observers])
+
+
+class _CallObservers:
+    __slots__ = ("_observers",)
+
+    def __init__(self, observers: Sequence[CallObserver]) -> None:
+        self._observers = observers
+
+    def packet_admitted(self, packet: PacketInfo) -> None:
+        for observer in self._observers:
+            observer.packet_admitted(packet)
+
+    def packet_rejected(self, packet: PacketInfo, status: Status, latency_secs: float) -> None:
+        for observer in self._observers:
+            observer.packet_rejected(packet, status, latency_secs)
+
+    def packet_answered(
+        self, packet: PacketInfo, size: int, timing: Timing | None, *, ok: bool, failure: str = ""
+    ) -> None:
+        for observer in self._observers:
+            observer.packet_answered(packet, size, timing, ok=ok, failure=failure)
+
+    def call_ended(self, status: Status) -> None:
+        for observer in self._observers:
+            observer.call_ended(status)

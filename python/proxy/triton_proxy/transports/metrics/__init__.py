@@ -1,0 +1,1 @@
+"""The port of METRICS_LISTEN_ADDR, for Prometheus."""

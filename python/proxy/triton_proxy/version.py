@@ -1,0 +1,3 @@
+"""The version of what is running, that of bazel/version.bzl."""
+
+VERSION = "0.1.0"
