@@ -39,7 +39,7 @@ def _go_tool_impl(rctx):
     rctx.report_progress("building {}, minutes the first time".format(package))
     _run(
         rctx,
-        ["build", "-trimpath", "-buildvcs=false", "-ldflags", " ".join(["-s -w"] + stamps), "-o", "../bin/" + rctx.name, package],
+        ["build", "-trimpath", "-buildvcs=false", "-tags", ",".join(rctx.attr.build_tags), "-ldflags", " ".join(["-s -w"] + stamps), "-o", "../bin/" + rctx.name, package],
         "build " + package,
     )
     rctx.file("BUILD.bazel", _BUILD.format(name = rctx.name), executable = False)
@@ -50,6 +50,7 @@ go_tool = repository_rule(
         "go_mod": attr.label(mandatory = True, allow_single_file = True, doc = "Module that pins the versions."),
         "go_sum": attr.label(allow_single_file = True, doc = "Its hashes; left out where it needs no other module."),
         "package": attr.string(mandatory = True, doc = "Import path of the main package."),
+        "build_tags": attr.string_list(doc = "Go's build tags, by which a program leaves parts of itself out."),
         "stamps": attr.string_dict(doc = "String variables of the program that get a module's version: variable to module."),
         "srcs": attr.label_list(allow_files = [".go"], doc = "Sources beside go.mod, where the program is our own and `package` is `.`."),
         "_go": attr.label(default = "@go_sdk//:go/bin/go"),

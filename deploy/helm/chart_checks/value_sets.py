@@ -14,6 +14,9 @@ VALUE_SETS = {
     "openshift": f"# from: values-openshift.yaml\n{_INSTALLED}",
     "kind": "# from: values-kind.yaml\n{}\n",
     "everything": """
+monitoring:
+  podMonitor: {enabled: true, labels: {release: kube-prometheus-stack}, interval: 15s}
+  prometheusRule: {enabled: true, labels: {release: kube-prometheus-stack}, latencySecs: 0.25}
 imagePullSecrets: [registry, {name: registry-2}]
 triton:
   image: {digest: "sha256:0000000000000000000000000000000000000000000000000000000000000000"}
