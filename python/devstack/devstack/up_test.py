@@ -2,11 +2,13 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shlex
 import signal
 import socket
 import subprocess
 import sys
+import urllib.request
 from pathlib import Path
 
 import numpy as np
@@ -77,6 +79,8 @@ def test_it_serves_what_it_prints_until_it_is_interrupted(tmp_path: Path) -> Non
             one = np.ones(1, np.float32)
             result = client.infer("identity_fp32", {"INPUT0": one}, outputs=["OUTPUT0"], model_version="1")
             assert result.outputs["OUTPUT0"].tolist() == [1]
+        with urllib.request.urlopen(values["MM_METRICS_URL"], timeout=30) as answer:  # noqa: S310 - of this machine
+            assert re.search(r'requests_total{.*model="identity_fp32",outcome="ok",.*} 1\.0', answer.read().decode())
         ports = [int(values[name].rpartition(":")[2]) for name in ("MM_ADDR", "DOMINO_HOST", "TRITON_URL")]
         assert _listening(ports) == ports
         process.send_signal(signal.SIGINT)

@@ -68,7 +68,7 @@ PROBERS = (
 _HTTP, _GRPC, _METRICS = "Triton 8000 (HTTP)", "Triton 8001 (gRPC)", "Triton 8002 (metrics)"
 TRITON_PORTS = {_HTTP: (8000, "http", "/v2", '200 {"name":"triton"'), _GRPC: (8001, "grpc", "", "triton"),
                 _METRICS: (8002, "http", "/metrics", "200 # HELP nv_")}  # fmt: skip
-CALLS, HEALTH = "the proxy's 50051 (calls)", "the proxy's 50052 (health)"
+CALLS, HEALTH, COUNTS = "the proxy's 50051 (calls)", "the proxy's 50052 (health)", "the proxy's 9090 (metrics)"
 DOMINO, DOMINO_OTHER = "Domino's front end", "Domino's front end, another port"
 WORKSPACE, BEACON_POD = "a client's pod", "a pod in another namespace"
 API, KUBELET, DNS_POD = "the API server", "the node's kubelet", "a CoreDNS pod, not on 53"
@@ -122,7 +122,11 @@ def _proxy(at: Addresses) -> list[Target]:
     hosts = {"pod IP": at.proxy, "Service IP": at.proxy_service, "DNS name": dns(PROXY, INFERENCE)}
     # Without a credential it lets nobody in; its health service knows no such method.
     calls = [Target(CALLS, way, f"grpc://{host}:50051", "grpc-status 16 ") for way, host in hosts.items()]
-    return [*calls, Target(HEALTH, "pod IP", f"grpc://{at.proxy}:50052", "grpc-status 12 ")]
+    return [
+        *calls,
+        Target(HEALTH, "pod IP", f"grpc://{at.proxy}:50052", "grpc-status 12 "),
+        Target(COUNTS, "pod IP", f"http://{at.proxy}:9090/metrics", "200 # HELP triton_proxy_"),
+    ]
 
 
 def _beacon(at: Addresses) -> list[Target]:
@@ -167,11 +171,13 @@ def _lets_out(prober: Prober, target: Target) -> bool:
 
 
 def _lets_in(prober: Prober, target: Target) -> bool:
-    """Triton lets in the proxy on 8001, monitoring on 8002; the proxy lets in Domino's users on 50051."""
+    """Triton lets in the proxy on 8001, monitoring on 8002; the proxy Domino's users on 50051, monitoring on 9090."""
+    monitoring = prober.namespace == MONITORING
     if target.name in TRITON_PORTS:
         proxy = prober.namespace == INFERENCE and prober.component == "proxy"
-        monitoring = prober.namespace == MONITORING
         return (proxy and target.name == _GRPC) or (monitoring and target.name == _METRICS)
     if target.name in (CALLS, HEALTH):
         return prober.namespace == COMPUTE and target.name == CALLS
+    if target.name == COUNTS:
+        return monitoring
     return True

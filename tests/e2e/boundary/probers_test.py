@@ -65,11 +65,13 @@ def release() -> promised.Release:
 def test_what_is_expected_is_what_the_chart_promises(prober: Prober) -> None:
     labels = prober.labels or (names.labels(prober.component) if prober.component else {})
     source = Pod(prober.namespace, labels, "10.244.0.99")
-    triton = release().pod("triton")
+    ports = {name: ("triton", port) for name, (port, *_) in probers.TRITON_PORTS.items()}
+    ports |= {probers.CALLS: ("proxy", 50051), probers.HEALTH: ("proxy", 50052), probers.COUNTS: ("proxy", 9090)}
     for target in targets(prober, AT):
-        if target.name in probers.TRITON_PORTS and expected(prober, target) is not Expected.NO_DNS:
-            port = probers.TRITON_PORTS[target.name][0]
-            allowed = promised.accepts(release(), triton, source, port, "TCP") and promised.may_call(
-                release(), source, triton, port, "TCP"
+        if target.name in ports and expected(prober, target) is not Expected.NO_DNS:
+            component, port = ports[target.name]
+            called = release().pod(component)
+            allowed = promised.accepts(release(), called, source, port, "TCP") and promised.may_call(
+                release(), source, called, port, "TCP"
             )
             assert allowed is (expected(prober, target) is Expected.CONNECTED), target.name

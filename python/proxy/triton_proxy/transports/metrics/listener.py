@@ -137,7 +137,12 @@ class MetricsListener:
             value for name, _, value in (f.partition(":") for f in fields.split("\r\n")) if name.lower() == "accept"
         ]
         content_type = OPEN_METRICS if any("application/openmetrics-text" in value for value in accepts) else PLAIN
-        return _response("200 OK", self._rendered_now(content_type), content_type=content_type), True
+        try:
+            rendered = self._rendered_now(content_type)
+        except Exception:  # noqa: BLE001 - a mistake of ours: who scrapes has to see it, and the next may do better
+            _LOG.exception("the metrics can't be written")
+            return _response("500 Internal Server Error", "the proxy can't write its metrics; see its log\n"), False
+        return _response("200 OK", rendered, content_type=content_type), True
 
     def _rendered_now(self, content_type: str) -> bytes:
         until, rendered = self._rendered.get(content_type, (0.0, b""))

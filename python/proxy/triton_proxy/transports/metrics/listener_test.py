@@ -18,13 +18,15 @@ GET = b"GET /metrics HTTP/1.1\r\nHost: p\r\n\r\n"
 
 @dataclass
 class Port:
-    """The port, and what it was asked to write."""
+    """The port, and what it was asked to write; None for what fails."""
 
-    body: bytes = b"up 1\n"
+    body: bytes | None = b"up 1\n"
     written: list[str] = field(default_factory=list)
 
     def render(self, content_type: str) -> bytes:
         self.written.append(content_type)
+        if self.body is None:
+            raise ValueError
         return self.body
 
     def start(self, connection_secs: float = 1000) -> MetricsListener:
@@ -112,6 +114,17 @@ def test_everything_else_is_refused_and_writes_no_metrics(port: Port, request_: 
     assert port.ask(request_)[0] == f"HTTP/1.1 {status}"
     until(lambda: port.listener.refused == 1)
     assert port.written == []
+
+
+def test_metrics_that_cannot_be_written_are_an_error_and_the_next_scrape_tries_anew(
+    port: Port, caplog: pytest.LogCaptureFixture
+) -> None:
+    body, port.body = port.body, None
+    status, _, text = port.ask(GET)
+    assert (status, text) == ("HTTP/1.1 500 Internal Server Error", b"the proxy can't write its metrics; see its log\n")
+    assert "the metrics can't be written" in caplog.text
+    port.body = body
+    assert port.ask(GET)[2] == body
 
 
 def test_what_was_written_is_good_for_a_moment(port: Port) -> None:
