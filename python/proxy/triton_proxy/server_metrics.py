@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import platform
-import time
 from collections.abc import Iterable, Iterator, Sequence
 
 from prometheus_client import CollectorRegistry, GCCollector, ProcessCollector, exposition
@@ -70,8 +69,6 @@ class ServerMetrics:
         """What there is at this moment."""
         for metric, series in self._series():
             yield family(metric, series)
-            # Calls go on meanwhile: the interpreter's lock is free for them.
-            time.sleep(0)
 
     def _render(self, content_type: str) -> bytes:
         write = openmetrics.generate_latest if content_type == OPEN_METRICS else exposition.generate_latest

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 PREFIX = "triton_proxy_"
 # Seconds. An inference takes milliseconds, one that waits takes as long as it may.
 LATENCY = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
-STAGE = (0.0001, 0.0005, *LATENCY)
+# Five for each model: no more of them than say where the time goes.
+STAGE = (0.0005, 0.0025, 0.01, 0.05, 0.25, 1.0, 5.0, 30.0)
 _CALL = (0.01, 0.1, 1.0, 10.0, 60.0, 300.0, 1800.0, 3600.0, 14400.0, 86400.0)
 _PACKETS = (1.0, 2.0, 5.0, 10.0, 50.0, 100.0, 500.0, 1000.0, 10_000.0, 100_000.0)
 

@@ -9,15 +9,30 @@ from __future__ import annotations
 import math
 import time
 from bisect import bisect_left
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.metrics_core import Metric as Family
-from prometheus_client.samples import Exemplar
+from prometheus_client.samples import Exemplar, Sample
 
 from triton_proxy.telemetry.metrics_table import Metric, Type
 
 Labels = tuple[str, ...]
+# Half a millisecond's worth of writing.
+_SAMPLES_AT_ONCE = 64
+_SERIES_AT_ONCE = 4
+# Shorter, and it is over before a thread that waits for the lock has woken up.
+_PAUSE_SECS = 0.0001
+
+
+class _Samples(list[Sample]):
+    """A family's samples, which lets calls have the interpreter's lock now and then while it is written."""
+
+    def __iter__(self) -> Iterator[Sample]:
+        for index, sample in enumerate(super().__iter__()):
+            if index % _SAMPLES_AT_ONCE == 0:
+                time.sleep(_PAUSE_SECS)
+            yield sample
 
 
 class Distribution:
@@ -78,6 +93,7 @@ def family(metric: Metric, series: Iterable[tuple[Sequence[str], float]]) -> Fam
     """
     of_type = CounterMetricFamily if metric.type is Type.COUNTER else GaugeMetricFamily
     made = of_type(metric.name, metric.help, labels=metric.labels)
+    made.samples = _Samples()
     for labels, value in series:
         made.add_metric(labels, value)
     return made
@@ -91,6 +107,9 @@ def histogram(metric: Metric, series: Iterable[tuple[Labels, Distribution]]) -> 
         series: label values and what was observed, of each series.
     """
     made = HistogramMetricFamily(metric.name, metric.help, labels=metric.labels)
-    for labels, distribution in series:
+    made.samples = _Samples()
+    for index, (labels, distribution) in enumerate(series):
+        if index % _SERIES_AT_ONCE == 0:
+            time.sleep(_PAUSE_SECS)
         distribution.add_to(made, labels)
     return made

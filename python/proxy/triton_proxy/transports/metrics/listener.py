@@ -1,7 +1,7 @@
 """A port with GET /metrics and nothing else, and with a bound for each thing that a stranger in the network can do.
 
-It has a loop of its own in a thread of its own. What it takes from calls is the interpreter's lock, for as long as an
-exposition takes to write, once a second at most.
+It has a loop of its own in a thread of its own. What it takes from calls is the interpreter's lock while an exposition
+is written, half a millisecond at a time, and no more than a tenth of the time for each of the two formats.
 """
 
 from __future__ import annotations
@@ -30,8 +30,9 @@ _HEAD_BYTES = 8 * 1024
 _CONNECTIONS = Rate(50, 50)
 _BACKLOG = 64
 _PAUSE_SECS = 0.02
-# Two Prometheus servers that ask at the same time get the same.
+# Two Prometheus servers that ask at the same time get the same; what took long to write is good for longer.
 _FRESH_SECS = 1.0
+_FRESH_TIMES = 10
 
 
 class MetricsListener:
@@ -42,7 +43,12 @@ class MetricsListener:
     """
 
     def __init__(
-        self, address: str, render: Callable[[str], bytes], *, connection_secs: float = _CONNECTION_SECS
+        self,
+        address: str,
+        render: Callable[[str], bytes],
+        *,
+        connection_secs: float = _CONNECTION_SECS,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Binds the port, but serves nothing yet.
 
@@ -50,12 +56,14 @@ class MetricsListener:
             address: HOST:PORT; port 0 takes a free one.
             render: writes all metrics, as `PLAIN` or as `OPEN_METRICS`.
             connection_secs: longest life of a connection.
+            clock: the time in seconds, for how long what was written is good.
 
         Raises:
             RuntimeError: the address can't be bound.
         """
         self._render = render
         self._connection_secs = connection_secs
+        self._clock = clock
         self._listener = listen(address, "METRICS_LISTEN_ADDR")
         self._listener.listen(_BACKLOG)
         self._listener.setblocking(False)
@@ -146,9 +154,11 @@ class MetricsListener:
 
     def _rendered_now(self, content_type: str) -> bytes:
         until, rendered = self._rendered.get(content_type, (0.0, b""))
-        if time.monotonic() >= until:
+        began = self._clock()
+        if began >= until:
             rendered = self._render(content_type)
-            self._rendered[content_type] = time.monotonic() + _FRESH_SECS, rendered
+            done = self._clock()
+            self._rendered[content_type] = done + max(_FRESH_SECS, _FRESH_TIMES * (done - began)), rendered
         return rendered
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from service_testing.waiting import until
+from service_testing.waiting import Clock, until
 from triton_proxy.transports.metrics.listener import OPEN_METRICS, PLAIN, MetricsListener
 
 TIMEOUT = 30
@@ -22,15 +22,18 @@ class Port:
 
     body: bytes | None = b"up 1\n"
     written: list[str] = field(default_factory=list)
+    clock: Clock = field(default_factory=Clock)
+    slow_secs: float = 0
 
     def render(self, content_type: str) -> bytes:
         self.written.append(content_type)
+        self.clock.now += self.slow_secs
         if self.body is None:
             raise ValueError
         return self.body
 
     def start(self, connection_secs: float = 1000) -> MetricsListener:
-        self.listener = MetricsListener("127.0.0.1:0", self.render, connection_secs=connection_secs)
+        self.listener = MetricsListener("127.0.0.1:0", self.render, connection_secs=connection_secs, clock=self.clock)
         self.listener.start()
         return self.listener
 
@@ -127,11 +130,15 @@ def test_metrics_that_cannot_be_written_are_an_error_and_the_next_scrape_tries_a
     assert port.ask(GET)[2] == body
 
 
-def test_what_was_written_is_good_for_a_moment(port: Port) -> None:
-    for _ in range(5):
+def test_what_was_written_is_good_for_a_moment_and_what_took_long_for_longer(port: Port) -> None:
+    for later, slow_secs, written in ((0, 0, 1), (0.9, 0, 1), (0.1, 0, 2), (1, 2, 3), (19, 0, 3), (1, 0, 4)):
+        port.clock.now += later
+        port.slow_secs = slow_secs
         port.ask(GET)
-    # A busy machine may take longer for five than that moment.
-    assert len(port.written) < 5
+        assert len(port.written) == written
+    # Each format is written for itself.
+    port.ask(GET[:-2] + b"Accept: application/openmetrics-text\r\n\r\n")
+    assert port.written[4:] == [OPEN_METRICS]
 
 
 def test_the_oldest_connection_gives_its_place(port: Port) -> None:
