@@ -1,7 +1,7 @@
 """Counting for Prometheus, as cheap as a packet's path needs it: ADR 30 has the figures.
 
-prometheus-client's own counters take a lock and three microseconds for each observation, and a packet has nine. These
-take a tenth, and leave the lock to their user. prometheus-client writes what is exposed.
+prometheus-client's own counters take a lock for each observation, and a packet has nine. These take a third of the
+time, and leave the lock to their user. prometheus-client writes what is exposed.
 """
 
 from __future__ import annotations
