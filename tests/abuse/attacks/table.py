@@ -168,12 +168,7 @@ TABLE = (
     Row(
         "silent-connections-probes", STRANGER, "the same on the probes' port", connections.idle(on_probes, greets=False)
     ),
-    Row(
-        "silent-connections-metrics",
-        STRANGER,
-        "the same on the metrics' port",
-        connections.idle(scrapes.metrics, greets=False),
-    ),
+    Row("silent-connections-metrics", STRANGER, "300 connections to the metrics' port without a byte", scrapes.silent),
     Row(
         "scrapes",
         STRANGER,
