@@ -39,6 +39,24 @@ class NotMine(Exception):  # noqa: N818 - never leaves the tree
 
 
 @dataclass(frozen=True)
+class Role:
+    """A role that Keycloak gives to a user.
+
+    Attributes:
+        client: the client of the realm that the role belongs to; None for a role of the realm itself. A name with a
+            slash in it can't be taken for another: the two are compared as a pair.
+        name: the role's name.
+    """
+
+    client: str | None
+    name: str
+
+    def __str__(self) -> str:
+        """The role in words."""
+        return f"the realm's role {self.name}" if self.client is None else f"role {self.name} of client {self.client}"
+
+
+@dataclass(frozen=True)
 class Principal:
     """Who is calling.
 
@@ -48,12 +66,14 @@ class Principal:
         groups: full paths of the user's groups, from the claim `user_groups` of a token that was verified here;
             Domino's principal call tells none.
         expires_at: when the credential itself ends, in seconds since the epoch; None where it does not say.
+        roles: roles of the realm (claim `realm_access`) and of its clients (`resource_access`), from such tokens too.
     """
 
     name: str
     admin: bool
     groups: tuple[str, ...] = ()
     expires_at: float | None = None
+    roles: tuple[Role, ...] = ()
 
 
 class Authenticator(Protocol):
@@ -85,4 +105,5 @@ __all__ = [
     "NotAuthenticated",
     "NotMine",
     "Principal",
+    "Role",
 ]

@@ -7,12 +7,12 @@ from typing import cast
 
 import jwt
 
-from domino_identity import NotAuthenticated, NotMine, Principal
+from domino_identity import NotAuthenticated, NotMine, Principal, Role
 from domino_identity.credential import Credential, Kind
 from domino_identity.jwks import ALGORITHMS, Keys
 from domino_identity.names import UnusableName, principal_name, shown
 
-# Domino's roles are groups: realm_access.roles does not hold them.
+# Domino's own roles are groups: realm_access.roles does not hold them.
 _GROUPS_CLAIM = "user_groups"
 _ADMIN_GROUP = "/roles/SysAdmin"
 _NAMES = ("preferred_username", "sub")
@@ -144,4 +144,18 @@ def _principal(claims: Mapping[str, object]) -> Principal:
         raise NotAuthenticated("the token names nobody")
     listed = claims.get(_GROUPS_CLAIM)
     groups = tuple(group for group in listed if isinstance(group, str)) if isinstance(listed, list) else ()
-    return Principal(name, _ADMIN_GROUP in groups, groups, float(cast("float", claims["exp"])))
+    return Principal(name, _ADMIN_GROUP in groups, groups, float(cast("float", claims["exp"])), _roles(claims))
+
+
+def _roles(claims: Mapping[str, object]) -> tuple[Role, ...]:
+    """Roles as Keycloak's mappers write them: of the realm, and of each client. What has another form gives none."""
+    found = [Role(None, name) for name in _role_names(claims.get("realm_access"))]
+    clients = claims.get("resource_access")
+    for client, access in clients.items() if isinstance(clients, dict) else ():
+        found += [Role(client, name) for name in _role_names(access)]
+    return tuple(found)
+
+
+def _role_names(access: object) -> list[str]:
+    names = access.get("roles") if isinstance(access, dict) else None
+    return [name for name in names if isinstance(name, str)] if isinstance(names, list) else []

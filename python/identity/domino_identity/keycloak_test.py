@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from domino_identity import Credential, IdentityUnavailable, Kind, NotAuthenticated, NotMine, Principal
+from domino_identity import Credential, IdentityUnavailable, Kind, NotAuthenticated, NotMine, Principal, Role
 from domino_identity.http import Client
 from domino_identity.jwks import Keys
 from domino_identity.keycloak import KeycloakTokens
@@ -61,6 +61,30 @@ def test_a_good_token_names_user_groups_and_end(ask: Ask) -> None:
     assert ask(KEY.token(claims(exp=end))) == expected
     for key in (CURVE, *EDWARDS):
         assert ask(key.token(claims(exp=end))) == expected
+
+
+@pytest.mark.parametrize(
+    ("changes", "roles"),
+    [
+        ({}, ()),
+        ({"realm_access": {"roles": ["scaler", "user"]}}, (Role(None, "scaler"), Role(None, "user"))),
+        (
+            {"resource_access": {"triton": {"roles": ["admin"]}, "account": {"roles": ["view"]}}},
+            (Role("triton", "admin"), Role("account", "view")),
+        ),
+        ({"realm_access": ["scaler"], "resource_access": ["admin"]}, ()),
+        ({"realm_access": {"roles": "scaler"}, "resource_access": {"triton": {"roles": {"admin": 1}}}}, ()),
+        (
+            {"realm_access": {"roles": [7, None, "scaler"]}, "resource_access": {"triton": "admin"}},
+            (Role(None, "scaler"),),
+        ),
+        ({"roles": ["admin"], "triton": {"roles": ["admin"]}}, ()),
+    ],
+)
+def test_a_token_brings_the_roles_of_the_realm_and_its_clients(
+    ask: Ask, changes: dict[str, object], roles: tuple[Role, ...]
+) -> None:
+    assert ask(KEY.token(claims(**changes))).roles == roles
 
 
 @pytest.mark.parametrize(

@@ -13,9 +13,9 @@ import sys
 os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 
 from mm_service import settings, supervisor
+from mm_service.policy_yaml import PolicyError
 from multimodal_contract.allocator import keep_freed_memory
 from triton_proxy import check_policy
-from triton_proxy.access.policy_yaml import PolicyError
 from triton_proxy.app import Server, authenticator_for
 from triton_proxy.server_metrics import ServerMetrics
 from triton_proxy.settings import Settings

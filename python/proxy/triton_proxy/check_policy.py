@@ -7,8 +7,9 @@ import sys
 from collections.abc import Sequence
 
 from domino_identity import Principal
-from triton_proxy.access.access import read_policy
-from triton_proxy.access.policy_yaml import PolicyError
+from mm_service.policy_file import read_policy
+from mm_service.policy_yaml import PolicyError
+from triton_proxy.access.policy import Policy
 
 _EPILOG = """
 examples:
@@ -35,7 +36,7 @@ def main(argv: Sequence[str]) -> int:
     """
     arguments = _parser().parse_args(argv)
     try:
-        policy = read_policy(arguments.file)
+        policy = read_policy(arguments.file, Policy.parse)
     except PolicyError as error:
         sys.stderr.write(f"triton_proxy check-policy: {arguments.file} can't be used\n{error}\n")
         return 2

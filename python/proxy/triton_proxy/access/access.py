@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import logging
-import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from domino_identity import Principal
+from mm_service.policy_file import watched_policy
 from mm_service.watched_file import WatchedFile, WatchedFileStatistics
 from triton_proxy.access.policy import Policy
-from triton_proxy.access.policy_yaml import MAX_BYTES, PolicyError
-
-_LOG = logging.getLogger(__name__)
-_LOOK_EVERY_SECS = 1.0
 
 
 class Denied(Exception):  # noqa: N818 - named after the gRPC status it becomes
@@ -88,49 +83,4 @@ def policy_file(path: str, clock: Callable[[], float] = time.monotonic) -> Watch
     Raises:
         PolicyError: it can't be used; the text names the file.
     """
-    try:
-        file = WatchedFile(
-            [path],
-            lambda: (_read(path),),
-            lambda contents: _parsed(*contents),
-            error=PolicyError,
-            changed=lambda policy: _LOG.info("access policy %s has changed: %d rules", path, len(policy.rules)),
-            failed=lambda text: _LOG.error(
-                "access policy %s can't be used; the one before stays in force: %s", path, text
-            ),
-            look_every_secs=_LOOK_EVERY_SECS,
-            clock=clock,
-        )
-    except PolicyError as error:
-        raise PolicyError(f"access policy {path} can't be used:\n{error}") from None
-    _LOG.info("access policy %s: %d rules", path, len(file.current.rules))
-    return file
-
-
-def read_policy(path: str) -> Policy:
-    """Reads a policy from a file.
-
-    Args:
-        path: of the file.
-
-    Raises:
-        PolicyError: it can't be read or used.
-    """
-    return _parsed(_read(path))
-
-
-def _read(path: str) -> bytes:
-    try:
-        # Without O_NONBLOCK, a pipe in the file's place would hold its reader up.
-        with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
-            return file.read(MAX_BYTES + 1)
-    except OSError as error:
-        raise PolicyError(f"{path} can't be read ({error.strerror})") from None
-
-
-def _parsed(raw: bytes) -> Policy:
-    try:
-        return Policy.parse(raw.decode())
-    except UnicodeDecodeError as error:
-        line = raw.count(b"\n", 0, error.start) + 1
-        raise PolicyError(f"line {line}: not UTF-8 text") from None
+    return watched_policy("access policy", path, Policy.parse, clock)

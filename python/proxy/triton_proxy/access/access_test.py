@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from domino_identity import Principal
+from mm_service.policy_yaml import PolicyError
 from mm_service.watched_file import WatchedFileStatistics
 from service_testing.waiting import Clock
 from triton_proxy.access.access import Access, AccessStatistics, Denied, policy_file
 from triton_proxy.access.policy import Policy
-from triton_proxy.access.policy_yaml import PolicyError
 
 ANN = Principal("ann", admin=False)
 BEN = Principal("ben", admin=False)

@@ -5,11 +5,14 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 from domino_identity import Principal
-from triton_proxy.access import policy_yaml as access_yaml
-from triton_proxy.access.globs import NameGlob, PathGlob
+from domino_identity.allow import Allow
+from mm_service.globs import NameGlob
+from mm_service.policy_yaml import PolicyReader
 
+READER = PolicyReader.of(__package__)
 # Longest name of a folder, and with it of a model in Triton's repository.
 _LONGEST_MODEL = 255
 _LONGEST_VERSION = 18  # Digits that surely fit the 64 bits that Triton reads a version into.
@@ -28,10 +31,7 @@ class Rule:
         description: what its author says about it; may be empty.
         models: names and globs, of which one must match.
         versions: the same for versions; `*` is the only one that holds for a version that Triton is to choose.
-        users: names of the users that it allows it.
-        groups: groups whose members it allows it.
-        admins: whether it allows it to Domino's administrators.
-        authenticated: whether it allows it to every valid principal.
+        allow: the principals that it allows it.
     """
 
     index: int
@@ -39,10 +39,7 @@ class Rule:
     description: str
     models: tuple[NameGlob, ...]
     versions: tuple[NameGlob, ...]
-    users: frozenset[str]
-    groups: tuple[PathGlob, ...]
-    admins: bool
-    authenticated: bool
+    allow: Allow
 
     def __str__(self) -> str:
         """The rule in words: its place, its line and its description."""
@@ -61,27 +58,6 @@ class Rule:
         if _is_version(version):
             return _any_matches(self.versions, version)
         return any(glob.text == "*" for glob in self.versions)
-
-    def admits(self, principal: Principal) -> str | None:
-        """By what it admits the principal, in words; None where it does not."""
-        if self.authenticated:
-            return "every authenticated principal"
-        if principal.name in self.users:
-            return f"user {principal.name}"
-        for glob in self.groups:
-            for group in principal.groups:
-                if glob.matches(group):
-                    return f"group {group}" + (f" (by {glob.text})" if glob.text != group else "")
-        if self.admins and principal.admin:
-            return "administrators"
-        return None
-
-    def allowed(self) -> str:
-        """The principals that it allows its models, in words."""
-        parts = ["every authenticated principal"] if self.authenticated else []
-        parts += [f"user {user}" for user in sorted(self.users)]
-        parts += [f"group {glob.text}" for glob in self.groups]
-        return ", ".join([*parts, "administrators"] if self.admins else parts)
 
 
 @dataclass(frozen=True)
@@ -118,7 +94,7 @@ class Policy:
         Raises:
             PolicyError: it can't be used; the text tells each mistake with its line.
         """
-        document, lines = access_yaml.read(text)
+        document, lines = READER.read(text)
         return cls(tuple(_rule(index, lines["rules", index], entry) for index, entry in enumerate(document["rules"])))
 
     def allows(self, principal: Principal, model: str, version: str) -> bool:
@@ -143,13 +119,13 @@ class Policy:
             for rule in self.rules
             if any(glob.wild and glob.matches(model) for glob in rule.models) and rule.covers_version(version)
         ]
-        groups = list(dict.fromkeys(glob.text for rule in named for glob in rule.groups))
+        groups = list(dict.fromkeys(glob.text for rule in named for glob in rule.allow.groups))
         needed = []
         if groups:
             more = " or others" if len(groups) > _MOST_GROUPS_TOLD else ""
             patterns = " or ".join(_short(group) for group in groups[:_MOST_GROUPS_TOLD])
             needed.append(f"membership in a group matching {patterns}{more}")
-        if any(rule.admins for rule in named):
+        if any(rule.allow.admins for rule in named):
             needed.append("being an administrator of Domino")
         return needed
 
@@ -165,26 +141,18 @@ class Policy:
 
     def _decide(self, name: str, admin: bool, groups: tuple[str, ...], model: str, version: str) -> bool:
         principal = Principal(name, admin, groups)
-        return any(rule.covers(model, version) and rule.admits(principal) for rule in self.rules)
+        return any(rule.covers(model, version) and rule.allow.admits(principal) for rule in self.rules)
 
 
-def _rule(index: int, line: int, entry: dict[str, object]) -> Rule:
-    def texts(mapping: object, key: str) -> list[str]:
-        # The schema has seen to the kinds.
-        found = mapping.get(key, []) if isinstance(mapping, dict) else []
-        return found if isinstance(found, list) else []
-
-    allow = entry["allow"] if isinstance(entry["allow"], dict) else {}
+def _rule(index: int, line: int, entry: dict[str, Any]) -> Rule:
+    # The schema has seen to the kinds.
     return Rule(
         index=index,
         line=line,
-        description=str(entry.get("description", "")),
-        models=tuple(map(NameGlob, texts(entry, "models"))),
-        versions=tuple(map(NameGlob, texts(entry, "versions") or ["*"])),
-        users=frozenset(texts(allow, "users")),
-        groups=tuple(map(PathGlob, texts(allow, "groups"))),
-        admins="admins" in allow,
-        authenticated="authenticated" in allow,
+        description=entry.get("description", ""),
+        models=tuple(map(NameGlob, entry["models"])),
+        versions=tuple(map(NameGlob, entry.get("versions", ["*"]))),
+        allow=Allow.of(entry["allow"]),
     )
 
 
@@ -196,9 +164,9 @@ def _verdict(rule: Rule, principal: Principal, model: str, version: str) -> Verd
     if not rule.covers_version(version):
         why = "" if _is_version(version) else '; only "*" holds for a version that Triton is to choose'
         return Verdict(rule, False, f"is about other versions: {_listed(rule.versions)}{why}")
-    admitted = rule.admits(principal)
+    admitted = rule.allow.admits(principal)
     if admitted is None:
-        return Verdict(rule, False, f"allows it to others: {rule.allowed()}")
+        return Verdict(rule, False, f"allows it to others: {rule.allow}")
     return Verdict(rule, True, f"allows it to {admitted}")
 
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from triton_proxy.access.globs import NameGlob, PathGlob
+from mm_service.globs import NameGlob, PathGlob
 
 
 @pytest.mark.parametrize(

@@ -6,13 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from triton_proxy.access.policy_yaml import MAX_BYTES, PolicyError, read
+from mm_service.policy_yaml import MAX_BYTES, PolicyError
+from triton_proxy.access.policy import READER
 
 GOOD = "rules:\n  - models: [a]\n    allow: {admins: true}\n"
 
 
 def test_lines_of_everything() -> None:
-    document, lines = read(GOOD)
+    document, lines = READER.read(GOOD)
     assert document == {"rules": [{"models": ["a"], "allow": {"admins": True}}]}
     assert lines == {
         (): 1,
@@ -99,7 +100,7 @@ def rule(models: str = "[a]", allow: str = "{admins: true}", more: str = "") -> 
 )
 def test_mistakes_are_told(text: str, reported: str) -> None:
     with pytest.raises(PolicyError) as caught:
-        read(text)
+        READER.read(text)
     assert reported in str(caught.value)
     assert all(len(line) < 400 for line in str(caught.value).splitlines())
 
@@ -107,7 +108,7 @@ def test_mistakes_are_told(text: str, reported: str) -> None:
 def test_all_mistakes_at_once_by_line_and_bounded() -> None:
     bad = "\n".join(f"  - {{models: [], allow: {{}}, key{index}: x}}" for index in range(8))
     with pytest.raises(PolicyError) as caught:
-        read("rules:\n" + bad)
+        READER.read("rules:\n" + bad)
     lines = str(caught.value).splitlines()
     assert len(lines) == 11
     assert lines[0].startswith("line 2: ")
@@ -119,21 +120,21 @@ def test_an_alias_bomb_costs_nothing() -> None:
     bomb = "a: &a [x,x]\n" + "\n".join(f"{c}: &{c} [*{p},*{p}]" for p, c in zip("abcdefgh", "bcdefghi", strict=True))
     begin = time.thread_time()
     with pytest.raises(PolicyError, match="line 1: anchors"):
-        read(bomb)
+        READER.read(bomb)
     assert time.thread_time() - begin < 1
 
 
 def test_deep_nesting_costs_nothing() -> None:
     begin = time.thread_time()
     with pytest.raises(PolicyError, match="nested more than"):
-        read("[" * (MAX_BYTES - 1))
+        READER.read("[" * (MAX_BYTES - 1))
     assert time.thread_time() - begin < 1
 
 
 @given(st.text(st.sampled_from("rules:modlaw \n-[]{}&*!'\"#|>%@`,?\t0\x00\ud800ä"), max_size=60))
 def test_any_text_is_read_or_told(text: str) -> None:
     try:
-        document, _ = read(text)
+        document, _ = READER.read(text)
     except PolicyError:
         return
     assert document["rules"]

@@ -1,4 +1,4 @@
-"""Wildcards of the access policy: `*` in names and versions, `*` and `**` in paths of groups.
+"""Wildcards of policies: `*` in names and versions, `*` and `**` in paths of groups.
 
 Both match in time bounded by the product of the lengths: no pattern makes a name from outside expensive.
 """

@@ -1,4 +1,4 @@
-"""Reading an access policy's text: a small part of YAML, checked against policy.schema.json.
+"""Reading a policy's text: a small part of YAML, checked against the JSON schema of that kind of policy.
 
 Each mistake is reported with its line. What YAML has beyond mappings, lists, texts and truth values is refused: none of
 it is needed here, and aliases, tags and numbers that look like names are where policies go wrong unseen.
@@ -7,7 +7,7 @@ it is needed here, and aliases, tags and numbers that look like names are where 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from importlib import resources
 from typing import Any
 
@@ -21,9 +21,6 @@ _LONGEST_VALUE = 80
 _QUOTE_STAR = 'put a text that begins with * or & in quotes, such as "*"'
 _TRUTH = yaml.SafeLoader.bool_values
 _YAML = "tag:yaml.org,2002:"
-
-_SCHEMA = json.loads(resources.files(__package__).joinpath("policy.schema.json").read_text("utf-8"))
-_VALIDATOR = jsonschema.Draft202012Validator(_SCHEMA)
 
 # Where in the document: keys and indexes from the root.
 Path = tuple[str | int, ...]
@@ -51,18 +48,53 @@ class _Loader(yaml.SafeLoader):
         return node
 
 
-def read(text: str) -> tuple[dict[str, Any], dict[Path, int]]:
-    """Reads and checks a policy.
+class PolicyReader:
+    """Reads policies of one kind."""
 
-    Args:
-        text: the YAML.
+    def __init__(self, schema: Mapping[str, Any]) -> None:
+        """Takes the kind's schema.
 
-    Returns:
-        The document, which fits the schema, and the line (from 1) of everything in it.
+        Args:
+            schema: JSON schema, draft 2020-12; each part has a `description` that says what is expected there.
+        """
+        self._validator = jsonschema.Draft202012Validator(schema)
 
-    Raises:
-        PolicyError: it is too large, no YAML, no YAML of the kind allowed here, or against the schema.
-    """
+    @classmethod
+    def of(cls, package: str) -> PolicyReader:
+        """The reader for the schema that a package has as `policy.schema.json`.
+
+        Args:
+            package: its full name.
+        """
+        return cls(json.loads(resources.files(package).joinpath("policy.schema.json").read_text("utf-8")))
+
+    def read(self, text: str) -> tuple[dict[str, Any], dict[Path, int]]:
+        """Reads and checks a policy.
+
+        Args:
+            text: the YAML.
+
+        Returns:
+            The document, which fits the schema, and the line (from 1) of everything in it.
+
+        Raises:
+            PolicyError: it is too large, no YAML, no YAML of the kind allowed here, or against the schema.
+        """
+        root = _root(text)
+        lines: dict[Path, int] = {}
+        document = _plain(root, (), lines)
+        mistakes = sorted(
+            {mistake for error in self._validator.iter_errors(document) for mistake in _mistakes(error, lines)}
+        )
+        if mistakes:
+            reported = [f"line {line}: {words}" for line, words in mistakes[:_MOST_MISTAKES]]
+            if len(mistakes) > _MOST_MISTAKES:
+                reported.append(f"and {len(mistakes) - _MOST_MISTAKES} more")
+            raise PolicyError("\n".join(reported))
+        return document, lines
+
+
+def _root(text: str) -> yaml.Node:
     # A character takes a byte at least, so that nothing huge is ever encoded.
     if len(text) > MAX_BYTES or len(text.encode("utf-8", "surrogatepass")) > MAX_BYTES:
         raise PolicyError(f"the policy is larger than {MAX_BYTES // 1024} KiB; use globs and groups instead of lists")
@@ -79,15 +111,7 @@ def read(text: str) -> tuple[dict[str, Any], dict[Path, int]]:
         raise PolicyError(f"line {line}: not YAML: the character {error.character!r} is not allowed in it") from None
     if root is None:
         raise PolicyError("the policy is empty; expected rules, of which at least one")
-    lines: dict[Path, int] = {}
-    document = _plain(root, (), lines)
-    mistakes = sorted({mistake for error in _VALIDATOR.iter_errors(document) for mistake in _mistakes(error, lines)})
-    if mistakes:
-        reported = [f"line {line}: {words}" for line, words in mistakes[:_MOST_MISTAKES]]
-        if len(mistakes) > _MOST_MISTAKES:
-            reported.append(f"and {len(mistakes) - _MOST_MISTAKES} more")
-        raise PolicyError("\n".join(reported))
-    return document, lines
+    return root
 
 
 def written(path: Path) -> str:
