@@ -1,0 +1,92 @@
+"""Putting the service together, and its life from start to drain."""
+
+from __future__ import annotations
+
+import logging
+
+from domino_identity import Authenticator, factory
+from mm_service import tls
+from mm_service.line_sink import LineSink
+from mm_service.policy_file import watched_policy
+from scale_service import cluster
+from scale_service.audit import Audit
+from scale_service.authentication import Authentication
+from scale_service.operations import Operations
+from scale_service.policy import Policy
+from scale_service.rest import RestServer, RestStatistics
+from scale_service.settings import Settings
+from scale_service.values import Target
+
+_LOG = logging.getLogger(__name__)
+_STDOUT = 1
+
+
+def authenticator_for(settings: Settings) -> Authenticator:
+    """The authenticators that the settings ask for."""
+    return factory.authenticator_for(settings, connections=settings.max_requests)
+
+
+class Server:
+    """The scale service as a running server.
+
+    Attributes:
+        port: where REST is served.
+    """
+
+    def __init__(self, settings: Settings, authenticator: Authenticator, *, audit_fd: int = _STDOUT) -> None:
+        """Binds its port, but serves nothing yet.
+
+        Args:
+            settings: what to run with.
+            authenticator: says who is calling.
+            audit_fd: where the audit log goes.
+
+        Raises:
+            PolicyError: the policy can't be used.
+            RuntimeError: the address can't be bound, there is no API server, or certificates can't be used.
+        """
+        self._settings = settings
+        policy = None
+        if settings.scale_policy_file:
+            policy = watched_policy("scale policy", settings.scale_policy_file, Policy.parse)
+        else:
+            _LOG.warning("SCALE_POLICY_FILE is not set: nobody may do anything")
+        configuration = cluster.at(settings.kubernetes_url) if settings.kubernetes_url else cluster.in_cluster()
+        api_server = cluster.Cluster(settings.namespace, configuration, timeout_secs=settings.kubernetes_timeout_secs)
+        certificates = tls.for_listener(settings)
+        self._audit = Audit(LineSink("audit", audit_fd))
+        operations = Operations(
+            api_server,
+            policy,
+            self._audit,
+            {
+                "inference-server": Target(settings.inference_server_deployment, "triton"),
+                "proxy": Target(settings.proxy_deployment, "proxy"),
+            },
+            stuck_after_secs=settings.stuck_after_secs,
+        )
+        decisions = factory.decisions_for(settings, authenticator, calls=settings.max_requests)
+        self._rest = RestServer(
+            settings.listen_addr,
+            operations,
+            Authentication(decisions),
+            certificates,
+            max_requests=settings.max_requests,
+            max_progress_streams=settings.max_progress_streams,
+            progress_every_secs=settings.progress_every_secs,
+        )
+        self.port = self._rest.port
+
+    def start(self) -> None:
+        """Begins to serve."""
+        self._rest.start()
+        _LOG.info("serving REST on port %d", self.port)
+
+    def statistics(self) -> RestStatistics:
+        """What it is at work on at this moment."""
+        return self._rest.statistics()
+
+    def drain(self) -> None:
+        """Ends: what is under way is answered, for DRAIN_SECS at the longest."""
+        self._rest.drain(self._settings.drain_secs)
+        self._audit.close()
