@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-IMAGES = ("client", "proxy", "publisher", "triton_cpu")
+IMAGES = ("client", "proxy", "publisher", "scaler", "triton_cpu")
 _FOLDER = Path("deploy/images")
 
 

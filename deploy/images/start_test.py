@@ -172,6 +172,13 @@ def test_the_publisher_helps_and_finds_what_it_needs(start: Start) -> None:
     assert finished(start("publisher", command=["/usr/bin/python3.11", "-I", "-c", code]))[0] == 0
 
 
+def test_the_scale_service_helps_and_finds_what_it_needs(start: Start) -> None:
+    status, output = finished(start("scaler", "--help"))
+    assert (status, output.splitlines()[0]) == (0, "usage: scale_service [-h]")
+    code = "import kubernetes.client, aiohttp.web, scale_service.app"
+    assert finished(start("scaler", command=["/usr/bin/python3.11", "-I", "-c", code]))[0] == 0
+
+
 @pytest.mark.parametrize("name", IMAGES)
 def test_every_module_of_the_standard_library_finds_its_libraries(name: str, start: Start) -> None:
     code = (

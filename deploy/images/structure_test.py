@@ -25,6 +25,11 @@ STARTS: dict[str, dict[str, Any]] = {
         "ExposedPorts": {"50051/tcp": {}},
     },
     "publisher": {"Entrypoint": ["/usr/local/bin/mm-publish"], "Cmd": [], "ExposedPorts": {}},
+    "scaler": {
+        "Entrypoint": ["/usr/bin/python3.11", "-I", "-m", "scale_service"],
+        "Cmd": [],
+        "ExposedPorts": {"8000/tcp": {}},
+    },
     "triton_cpu": {
         "Entrypoint": [],
         "Cmd": [
@@ -42,6 +47,7 @@ OWN = {
     "client": ["domino-triton-client"],
     "proxy": ["triton_proxy"],
     "publisher": ["domino-triton-client", "domino-triton-publisher"],
+    "scaler": ["scale_service"],
     "triton_cpu": [],
 }
 

@@ -15,6 +15,7 @@ from chart_checks.helm import NAMESPACE, RELEASE, render
 from chart_checks.mesh_mutants import NETWORK_MUTANTS
 from chart_checks.mutants import MUTANTS, MUTANTS_OF, Mutation
 from chart_checks.network_policy import End, Host, Network, Pod
+from chart_checks.pods import COMPONENTS
 from chart_checks.probes import METADATA_SERVICES, Probe, crossings, probes
 from chart_checks.value_sets import VALUE_SETS
 
@@ -76,7 +77,7 @@ def test_what_has_to_work_works(name: str) -> None:
 def test_nobody_gets_a_credential_of_a_cloud(name: str) -> None:
     installed = release(VALUE_SETS[name])
     network = Network(render(VALUE_SETS[name]).manifests, {})
-    for component, ip, port in itertools.product(("triton", "proxy", "publisher"), METADATA_SERVICES, (80, 443, 9000)):
+    for component, ip, port in itertools.product(COMPONENTS, METADATA_SERVICES, (80, 443, 9000)):
         assert not network.allows(installed.pod(component), Host(ip), port)
 
 

@@ -13,6 +13,7 @@ from chart_checks.network_policy import End, Host, Network, Pod
 CHART = "domino-triton"
 TRITON_HTTP, TRITON_GRPC, TRITON_METRICS = 8000, 8001, 8002
 PROXY_GRPC, PROXY_HEALTH, PROXY_METRICS = 50051, 50052, 9090
+SCALER_HTTP = 8000
 DNS, DNS_PROTOCOLS = 53, ("UDP", "TCP")
 # Nobody gets there, whatever network of the values holds them: metadata services, which hand out credentials, and
 # link-local addresses. Sources: the documents of AWS (IMDS, EKS Pod Identity), Google Cloud, Azure (WireServer) and
@@ -63,6 +64,7 @@ class Release:
                 "health": ("TCP", PROXY_HEALTH),
                 "metrics": ("TCP", PROXY_METRICS),
             },
+            "scaler": {"http": ("TCP", SCALER_HTTP)},
         }
         return Pod(self.namespace, self.labels(component), "10.244.9.9", ports.get(component, {}))
 
@@ -194,12 +196,31 @@ def publisher_may_call(release: Release, destination: End, port: int, protocol: 
     return port == release.callers_port and release.is_component(destination, "proxy")
 
 
+def scaler_accepts(release: Release, source: End, port: int, protocol: str) -> bool:
+    """Clients' namespaces on 8000; only kubelet asks besides."""
+    return (protocol, port) == ("TCP", SCALER_HTTP) and _is_peer(source, release.policy["clients"])
+
+
+def scaler_may_call(release: Release, destination: End, port: int, protocol: str) -> bool:
+    """The API server, DNS, Domino and Keycloak where they are set; nothing of Triton and the proxy."""
+    if _asks_dns(release, destination, port, protocol):
+        return True
+    if protocol != "TCP":
+        return False
+    settings = release.values["scaler"]["settings"]
+    named = [("domino", "DOMINO_HOST"), ("keycloak", "KEYCLOAK_ISSUER")]
+    to = [release.policy["apiServer"], *(release.policy[key] for key, setting in named if settings.get(setting))]
+    return any(_is_destination(destination, port, each) for each in to)
+
+
 def accepts(release: Release, destination: Pod, source: End, port: int, protocol: str) -> bool:
     """Whether a pod of the release may be reached; True for all other pods, about which the chart says nothing."""
     if release.is_component(destination, "triton"):
         return triton_accepts(release, source, port, protocol)
     if release.is_component(destination, "proxy"):
         return proxy_accepts(release, source, port, protocol)
+    if release.values["scaler"]["enabled"] and release.is_component(destination, "scaler"):
+        return scaler_accepts(release, source, port, protocol)
     return not release.is_any_component(destination)
 
 
@@ -209,6 +230,8 @@ def may_call(release: Release, source: Pod, destination: End, port: int, protoco
         return proxy_may_call(release, destination, port, protocol)
     if release.values["publisher"]["enabled"] and release.is_component(source, "publisher"):
         return publisher_may_call(release, destination, port, protocol)
+    if release.values["scaler"]["enabled"] and release.is_component(source, "scaler"):
+        return scaler_may_call(release, destination, port, protocol)
     return not release.is_any_component(source)
 
 
@@ -232,7 +255,7 @@ def check(network: Network, release: Release, source: End, destination: End, por
 def _named(release: Release, end: End) -> str:
     if isinstance(end, Host):
         return f"host {end.ip}"
-    for component in ("triton", "proxy", "publisher"):
+    for component in ("triton", "proxy", "publisher", "scaler"):
         if release.is_component(end, component):
             return f"the {component}"
     ours = "a pod of the release" if release.is_any_component(end) else "a pod"

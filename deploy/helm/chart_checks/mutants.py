@@ -129,6 +129,8 @@ def _dns_cache(spec: Manifest) -> Manifest:
     return rule
 
 
+_SCALER = f"{NAME}-admin"
+
 # Mistakes in renders of other value sets, which no cluster of the end-to-end suite has.
 MUTANTS_OF: dict[str, dict[str, Mutation]] = {
     "everything": {
@@ -142,6 +144,32 @@ MUTANTS_OF: dict[str, dict[str, Mutation]] = {
             _PROXY, lambda spec: spec["ingress"][-1]["from"][0].pop("podSelector")
         ),
         "metrics opened to everybody": _edited(_PROXY, lambda spec: spec["ingress"][-1].pop("from")),
+    },
+    "scaler": {
+        "the scale service's policy removed": _without(_SCALER),
+        "the scale service may call everything": _edited(_SCALER, lambda spec: spec["egress"].append({})),
+        "the scale service may call Triton": _edited(
+            _SCALER,
+            lambda spec: spec["egress"].append(
+                {"to": [{"podSelector": {"matchLabels": {_COMPONENT: "triton"}}}], "ports": [{"port": 8001}]}
+            ),
+        ),
+        "Triton lets the scale service in": _edited(
+            _TRITON,
+            lambda spec: _proxy_rule(spec)["from"].append({"podSelector": {"matchLabels": {_COMPONENT: "scaler"}}}),
+        ),
+        "the API server on any port": _edited(_SCALER, lambda spec: spec["egress"][0].pop("ports")),
+        "the API server's network widened": _edited(_SCALER, lambda spec: _blocks(spec)[0].update(cidr="10.0.0.0/24")),
+        "any namespace may call the scale service": _edited(
+            _SCALER, lambda spec: spec["ingress"][0]["from"].append({"namespaceSelector": {}})
+        ),
+        "the release's pods may call the scale service": _edited(
+            _SCALER, lambda spec: spec["ingress"][0]["from"].append({"podSelector": {}})
+        ),
+        "the scale service on any port": _edited(_SCALER, lambda spec: spec["ingress"][0].pop("ports")),
+        "Keycloak for a scale service that asks Domino only": _edited(
+            _SCALER, lambda spec: spec["egress"][-1]["ports"].append({"protocol": "TCP", "port": 8443})
+        ),
     },
     "ipv6": {
         "a metadata service not cut out": _edited(

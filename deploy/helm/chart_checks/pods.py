@@ -11,7 +11,7 @@ from chart_checks.helm import RefusedError, render
 from chart_checks.value_sets import VALUE_SETS
 
 COMPONENT = "app.kubernetes.io/component"
-COMPONENTS = ("triton", "proxy", "publisher")
+COMPONENTS = ("triton", "proxy", "publisher", "scaler")
 
 
 def pods(manifests: Iterable[dict[str, Any]]) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -23,8 +23,12 @@ def pods(manifests: Iterable[dict[str, Any]]) -> Iterator[tuple[str, dict[str, A
 
 
 def values(text: str) -> str:
-    """Values that install all three components, and these on top; null stays, for helm itself to see it."""
-    enabled = {"publisher": {"enabled": True, "image": {"repository": "r/p"}}}
+    """Values that install all components, and these on top; null stays, for helm itself to see it."""
+    enabled = {
+        "publisher": {"enabled": True, "image": {"repository": "r/p"}},
+        "scaler": {"enabled": True, "image": {"repository": "r/s"}},
+        "networkPolicy": {"apiServer": {"cidrs": ["10.0.0.10/32"]}},
+    }
     return yaml.safe_dump(_over(_over(yaml.safe_load(VALUE_SETS["default"]), enabled), yaml.safe_load(text)))
 
 

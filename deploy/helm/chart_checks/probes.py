@@ -11,15 +11,27 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from chart_checks.claims import PROXY_HEALTH, TRITON_GRPC, TRITON_METRICS, Release
+from chart_checks.claims import PROXY_HEALTH, SCALER_HTTP, TRITON_GRPC, TRITON_METRICS, Release
 from chart_checks.mesh import PROBE_ADDRESSES
 from chart_checks.network_policy import End, Host, Pod
 
 Labels = dict[str, str]
-_PORTS = (53, 80, 443, 5353, 8000, 8001, 8002, 8003, 8080, 8443, 9000, 9090, 15008, 15012, 50050, 50051, 50052)
+_PORTS = (53, 80, 443, 5353, 6443, 8000, 8001, 8002, 8003, 8080, 8443, 9000, 9090, 15008, 15012, 50050, 50051, 50052)
 _PROTOCOLS = ("TCP", "UDP", "SCTP")
 _KEYS = ("app.kubernetes.io/name", "app.kubernetes.io/instance", "app.kubernetes.io/component", "k8s-app", "app")
-_VALUES = ("", "domino-triton", "mm", "triton", "proxy", "publisher", "network", "kube-dns", "prometheus", "true")
+_VALUES = (
+    "",
+    "domino-triton",
+    "mm",
+    "triton",
+    "proxy",
+    "publisher",
+    "scaler",
+    "network",
+    "kube-dns",
+    "prometheus",
+    "true",
+)
 _WORDS = st.text("abcxyz-", min_size=1, max_size=5)
 # What clouds answer on, and addresses beside them in networks that values may name.
 METADATA_SERVICES = ("169.254.169.254", "169.254.170.23", "100.100.100.200", "168.63.129.16", "fd00:ec2::254",
@@ -106,7 +118,7 @@ def _stepped(probe: Probe, steps: list[tuple[str, Any]], namespaces: Mapping[str
 
 def known(release: Release) -> list[End]:
     """The release's pods and every end that its values name, also elsewhere; and where clouds keep credentials."""
-    pods = [release.pod(component) for component in ("triton", "proxy", "publisher", "other")]
+    pods = [release.pod(component) for component in ("triton", "proxy", "publisher", "scaler", "other")]
     ends: list[End] = [end for probe in _allowed(release) for end in (probe.source, probe.destination)]
     namespaces = {end.namespace for end in ends if isinstance(end, Pod)} | {release.namespace + "-2"}
     ends += [dataclasses.replace(pod, namespace=namespace) for pod in pods for namespace in sorted(namespaces)]
@@ -132,6 +144,10 @@ def _allowed(release: Release) -> Iterable[Probe]:
         publisher = release.pod("publisher")
         yield Probe(publisher, proxy, release.callers_port, "TCP")
         callers.append((publisher, [policy["dns"], *release.values["publisher"]["egress"]]))
+    if release.values["scaler"]["enabled"]:
+        scaler = release.pod("scaler")
+        yield from (Probe(_pod(peer), scaler, SCALER_HTTP, "TCP") for peer in policy["clients"])
+        callers.append((scaler, [policy[key] for key in ("apiServer", "dns", "domino", "keycloak")]))
     for caller, destinations in callers:
         for destination in destinations:
             ends: list[End] = [_pod(peer) for peer in destination.get("peers", ())]
@@ -142,7 +158,7 @@ def _allowed(release: Release) -> Iterable[Probe]:
 
 def _cidrs(release: Release) -> Iterable[str]:
     destinations = [
-        *(release.policy[key] for key in ("dns", "domino", "keycloak")),
+        *(release.policy[key] for key in ("dns", "domino", "keycloak", "apiServer")),
         *release.values["publisher"]["egress"],
     ]
     return (cidr for destination in destinations for cidr in destination.get("cidrs", ()))

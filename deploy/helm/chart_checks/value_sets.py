@@ -86,6 +86,29 @@ networkPolicy:
     nodeLocalCache: [169.254.20.10]
   domino:
     cidrs: [10.20.30.0/24, 100.64.0.0/10]
+  apiServer: {cidrs: [10.0.0.10/32], ports: [443, 6443]}
+scaler:
+  enabled: true
+  image:
+    repository: registry.example.com/domino-triton-scaler
+    digest: "sha256:1111111111111111111111111111111111111111111111111111111111111111"
+  settings:
+    KEYCLOAK_ISSUER: https://domino.example.com/auth/realms/DominoRealm
+    JWT_AUTHORIZED_PARTIES: domino-play, domino-batch
+    STUCK_AFTER_SECS: 300
+    DRAIN_SECS: 2.5
+  policy:
+    rules:
+      - allow: {users: [ana], groups: ["/organizations/acme/**"], realm_roles: [scaler]}
+        deployments: [inference-server]
+        verbs: [view, scale]
+        replicas: {min: "1", max: "2"}
+  tls: {secretName: scaler-tls}
+  dominoCaConfigMap: domino-ca
+  podLabels: {example.com/cost-center: "4711"}
+  podAnnotations: {example.com/team: vision}
+  nodeSelector: {kubernetes.io/arch: amd64}
+  priorityClassName: serving
 publisher:
   enabled: true
   image: {repository: registry.example.com/domino-triton-publisher}
@@ -141,6 +164,21 @@ proxy:
 """
         for mode in ("sidecar", "ambient")
     },
+    "scaler": f"""{_INSTALLED}
+scaler:
+  enabled: true
+  image: {{repository: registry.example.com/domino-triton-scaler}}
+  policy:
+    rules:
+      - description: the platform team
+        allow: {{client_roles: [{{client: triton-inference-server, role: admin}}], admins: true}}
+        deployments: [inference-server, proxy]
+        verbs: [view, logs, scale, resources, restart]
+        replicas: {{max: "4"}}
+        resources: {{memory: {{max: 64Gi}}, gpu: {{max: "2"}}}}
+networkPolicy:
+  apiServer: {{cidrs: [10.0.0.10/32, 10.0.0.11/32], ports: [6443]}}
+""",
     "closed": f"""{_INSTALLED}
 networkPolicy: {{clients: [], monitoring: []}}
 """,
