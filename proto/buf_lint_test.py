@@ -1,4 +1,4 @@
-"""multimodal.proto against buf's rules, with the exceptions that buf.yaml names."""
+"""The contracts against buf's rules, with the exceptions that buf.yaml names."""
 
 from __future__ import annotations
 
@@ -11,15 +11,16 @@ BUF = Path("../buf/bin/buf").absolute()
 CONTRACT = Path("proto/multimodal.proto")
 
 
-def lint(folder: Path, contract: str) -> subprocess.CompletedProcess[str]:
+def lint(folder: Path, contract: str, name: str = CONTRACT.name) -> subprocess.CompletedProcess[str]:
     (folder / "buf.yaml").write_bytes(Path("proto/buf.yaml").read_bytes())
-    (folder / "multimodal.proto").write_text(contract)
+    (folder / name).write_text(contract)
     environment = {"BUF_CACHE_DIR": str(folder / "cache"), "HOME": str(folder)}
     return subprocess.run([BUF, "lint"], cwd=folder, env=environment, capture_output=True, text=True, check=False)
 
 
-def test_contract_is_clean(tmp_path: Path) -> None:
-    done = lint(tmp_path, CONTRACT.read_text())
+@pytest.mark.parametrize("name", ["multimodal.proto", "scaling.proto"])
+def test_contract_is_clean(tmp_path: Path, name: str) -> None:
+    done = lint(tmp_path, Path("proto", name).read_text(), name)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 

@@ -13,7 +13,7 @@ from chart_checks.network_policy import End, Host, Network, Pod
 CHART = "domino-triton"
 TRITON_HTTP, TRITON_GRPC, TRITON_METRICS = 8000, 8001, 8002
 PROXY_GRPC, PROXY_HEALTH, PROXY_METRICS = 50051, 50052, 9090
-SCALER_HTTP = 8000
+SCALER_HTTP, SCALER_GRPC = 8000, 50052
 DNS, DNS_PROTOCOLS = 53, ("UDP", "TCP")
 # Nobody gets there, whatever network of the values holds them: metadata services, which hand out credentials, and
 # link-local addresses. Sources: the documents of AWS (IMDS, EKS Pod Identity), Google Cloud, Azure (WireServer) and
@@ -64,7 +64,7 @@ class Release:
                 "health": ("TCP", PROXY_HEALTH),
                 "metrics": ("TCP", PROXY_METRICS),
             },
-            "scaler": {"http": ("TCP", SCALER_HTTP)},
+            "scaler": {"http": ("TCP", SCALER_HTTP), "grpc": ("TCP", SCALER_GRPC)},
         }
         return Pod(self.namespace, self.labels(component), "10.244.9.9", ports.get(component, {}))
 
@@ -197,8 +197,8 @@ def publisher_may_call(release: Release, destination: End, port: int, protocol: 
 
 
 def scaler_accepts(release: Release, source: End, port: int, protocol: str) -> bool:
-    """Clients' namespaces on 8000; only kubelet asks besides."""
-    return (protocol, port) == ("TCP", SCALER_HTTP) and _is_peer(source, release.policy["clients"])
+    """Clients' namespaces on 8000 and 50052; only kubelet asks besides."""
+    return protocol == "TCP" and port in (SCALER_HTTP, SCALER_GRPC) and _is_peer(source, release.policy["clients"])
 
 
 def scaler_may_call(release: Release, destination: End, port: int, protocol: str) -> bool:

@@ -11,7 +11,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from chart_checks.claims import PROXY_HEALTH, SCALER_HTTP, TRITON_GRPC, TRITON_METRICS, Release
+from chart_checks.claims import PROXY_HEALTH, SCALER_GRPC, SCALER_HTTP, TRITON_GRPC, TRITON_METRICS, Release
 from chart_checks.mesh import PROBE_ADDRESSES
 from chart_checks.network_policy import End, Host, Pod
 
@@ -146,7 +146,8 @@ def _allowed(release: Release) -> Iterable[Probe]:
         callers.append((publisher, [policy["dns"], *release.values["publisher"]["egress"]]))
     if release.values["scaler"]["enabled"]:
         scaler = release.pod("scaler")
-        yield from (Probe(_pod(peer), scaler, SCALER_HTTP, "TCP") for peer in policy["clients"])
+        for port in (SCALER_HTTP, SCALER_GRPC):
+            yield from (Probe(_pod(peer), scaler, port, "TCP") for peer in policy["clients"])
         callers.append((scaler, [policy[key] for key in ("apiServer", "dns", "domino", "keycloak")]))
     for caller, destinations in callers:
         for destination in destinations:

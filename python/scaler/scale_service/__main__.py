@@ -7,6 +7,9 @@ import logging
 import os
 import sys
 
+# The core of grpc logs a line for each malformed call, with pieces of it. It reads this when it is imported.
+os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+
 from mm_service import settings, supervisor
 from mm_service.policy_yaml import PolicyError
 from scale_service.app import Server, authenticator_for

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 
 from domino_identity import Authenticator, factory
 from mm_service import tls
@@ -11,6 +12,7 @@ from mm_service.policy_file import watched_policy
 from scale_service import cluster
 from scale_service.audit import Audit
 from scale_service.authentication import Authentication
+from scale_service.grpc_server import GrpcServer
 from scale_service.operations import Operations
 from scale_service.policy import Policy
 from scale_service.rest import RestServer, RestStatistics
@@ -23,7 +25,7 @@ _STDOUT = 1
 
 def authenticator_for(settings: Settings) -> Authenticator:
     """The authenticators that the settings ask for."""
-    return factory.authenticator_for(settings, connections=settings.max_requests)
+    return factory.authenticator_for(settings, connections=2 * settings.max_requests)
 
 
 class Server:
@@ -31,6 +33,7 @@ class Server:
 
     Attributes:
         port: where REST is served.
+        grpc_port: where gRPC is served.
     """
 
     def __init__(self, settings: Settings, authenticator: Authenticator, *, audit_fd: int = _STDOUT) -> None:
@@ -65,7 +68,7 @@ class Server:
             },
             stuck_after_secs=settings.stuck_after_secs,
         )
-        decisions = factory.decisions_for(settings, authenticator, calls=settings.max_requests)
+        decisions = factory.decisions_for(settings, authenticator, calls=2 * settings.max_requests)
         self._rest = RestServer(
             settings.listen_addr,
             operations,
@@ -76,11 +79,22 @@ class Server:
             progress_every_secs=settings.progress_every_secs,
         )
         self.port = self._rest.port
+        self._grpc = GrpcServer(
+            settings.grpc_listen_addr,
+            operations,
+            Authentication(decisions),
+            # Each looks for renewed files by itself.
+            tls.for_listener(settings),
+            max_requests=settings.max_requests,
+            progress_every_secs=settings.progress_every_secs,
+        )
+        self.grpc_port = self._grpc.port
 
     def start(self) -> None:
         """Begins to serve."""
         self._rest.start()
-        _LOG.info("serving REST on port %d", self.port)
+        self._grpc.start()
+        _LOG.info("serving REST on port %d, gRPC on port %d", self.port, self.grpc_port)
 
     def statistics(self) -> RestStatistics:
         """What it is at work on at this moment."""
@@ -88,5 +102,8 @@ class Server:
 
     def drain(self) -> None:
         """Ends: what is under way is answered, for DRAIN_SECS at the longest."""
+        grpc = threading.Thread(target=self._grpc.drain, args=[self._settings.drain_secs])
+        grpc.start()
         self._rest.drain(self._settings.drain_secs)
+        grpc.join()
         self._audit.close()

@@ -222,6 +222,7 @@ def test_the_program_serves_until_sigterm_and_says_what_is_wrong(api: ApiServer,
         "INFERENCE_SERVER_DEPLOYMENT": "triton-inference-server",
         "PROXY_DEPLOYMENT": "triton-inference-server-proxy",
         "LISTEN_ADDR": "127.0.0.1:0",
+        "GRPC_LISTEN_ADDR": "127.0.0.1:0",
     }
 
     def run(**changes: str) -> subprocess.Popen[str]:
@@ -237,6 +238,7 @@ def test_the_program_serves_until_sigterm_and_says_what_is_wrong(api: ApiServer,
         ({"SCALE_POLICY_FILE": str(policy)}, 2, "line 1: rules is []; expected a list of at least one rule"),
         ({}, 1, "this is no pod with a ServiceAccount's token"),
         ({"KUBERNETES_URL": api.url, "LISTEN_ADDR": "192.0.2.1:1"}, 1, "LISTEN_ADDR 192.0.2.1:1 can't be bound"),
+        ({"KUBERNETES_URL": api.url, "GRPC_LISTEN_ADDR": "192.0.2.1:1"}, 1, "GRPC_LISTEN_ADDR 192.0.2.1:1 can't"),
     ):
         failed = run(**changes)
         _, said = failed.communicate(timeout=TIMEOUT)

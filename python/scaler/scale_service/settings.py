@@ -43,13 +43,16 @@ class Settings(IdentitySettings, TlsSettings):
         "10", parse.seconds(0.1, 60), "Longest wait for one answer of the API server."
     )
     listen_addr: str = setting("[::]:8000", parse.address, "Where REST is served; port 0 takes a free one.")
+    grpc_listen_addr: str = setting("[::]:50052", parse.address, "Where gRPC is served; port 0 takes a free one.")
     max_requests: int = setting(
         "16",
         parse.integer(1, 256),
-        "Requests worked on at once, each by a thread; as many wait, and more are refused with 429.",
+        "Requests worked on at once, of REST and of gRPC each, by a thread each; as many wait, and more are refused.",
     )
     max_progress_streams: int = setting(
-        "32", parse.integer(1, 1000), "Callers that follow a rollout at once; more are refused with 429."
+        "32",
+        parse.integer(1, 1000),
+        "Callers that follow a rollout over REST at once; more are refused. Over gRPC it is half of MAX_REQUESTS.",
     )
     progress_every_secs: float = setting(
         "1", parse.seconds(0.05, 60), "How often the API server is asked for a caller that follows a rollout."

@@ -81,6 +81,7 @@ class Service:
 
     Attributes:
         port: where REST is served.
+        grpc_port: where gRPC is served.
         api: its API server.
         domino: knows its callers.
         policy: the policy's file.
@@ -99,6 +100,7 @@ class Service:
             "SCALE_POLICY_FILE": str(self.policy),
             "KUBERNETES_URL": api.url,
             "LISTEN_ADDR": "127.0.0.1:0",
+            "GRPC_LISTEN_ADDR": "127.0.0.1:0",
             "DOMINO_HOST": self.domino.url,
             "KEYCLOAK_ISSUER": ISSUER,
             "KEYCLOAK_JWKS_URL": f"{self.domino.url}/certs",
@@ -112,6 +114,7 @@ class Service:
         self._server = Server(loaded, authenticator_for(loaded), audit_fd=self._audit)
         self._server.start()
         self.port = self._server.port
+        self.grpc_port = self._server.grpc_port
         self._stopped = False
 
     def __enter__(self) -> Service:
