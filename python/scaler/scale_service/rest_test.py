@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import resource
 import signal
 import socket
 import ssl
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -125,6 +127,16 @@ def test_a_token_of_the_largest_size_is_taken(service: Service) -> None:
     assert service.call("GET", SCALE, headers).status == 200
 
 
+@pytest.fixture
+def many_files() -> Iterator[None]:
+    """Both ends of a thousand connections are in this process; where a shell starts it, 1024 files are usual."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@pytest.mark.usefixtures("many_files")
 def test_strangers_with_idle_connections_keep_nobody_out(service: Service) -> None:
     with contextlib.ExitStack() as idle:
         for _ in range(400):
@@ -132,6 +144,7 @@ def test_strangers_with_idle_connections_keep_nobody_out(service: Service) -> No
         assert service.call("GET", SCALE, ROOT).status == 200
 
 
+@pytest.mark.usefixtures("many_files")
 def test_one_connection_too_many_is_closed(service: Service) -> None:
     with contextlib.ExitStack() as idle:
         held = [idle.enter_context(socket.create_connection(("127.0.0.1", service.port), TIMEOUT)) for _ in range(520)]
