@@ -191,7 +191,11 @@ class ProxyProcess:
     def __init__(self, **environment: str) -> None:
         self.process = subprocess.Popen(
             [PROXY_BINARY],
-            env={**os.environ, "LISTEN_ADDR": "127.0.0.1:0", "METRICS_LISTEN_ADDR": "127.0.0.1:0", **environment},
+            env={
+                **os.environ,
+                **dict.fromkeys(("LISTEN_ADDR", "METRICS_LISTEN_ADDR", "HTTP_LISTEN_ADDR"), "127.0.0.1:0"),
+                **environment,
+            },
             stderr=subprocess.PIPE,
             text=True,
         )

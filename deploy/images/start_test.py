@@ -131,7 +131,7 @@ def test_the_proxy_explains_itself_and_asks_for_its_settings(start: Start) -> No
 
 def test_the_proxy_serves_and_ends_on_sigterm(start: Start) -> None:
     settings = {"TRITON_URL": "127.0.0.1:1", "DOMINO_HOST": "http://127.0.0.1:1"}
-    settings |= {"LISTEN_ADDR": "127.0.0.1:0", "METRICS_LISTEN_ADDR": "127.0.0.1:0"}
+    settings |= dict.fromkeys(("LISTEN_ADDR", "METRICS_LISTEN_ADDR", "HTTP_LISTEN_ADDR"), "127.0.0.1:0")
     process = start("proxy", env=settings)
     line = line_with(process, "serving on port ")
     port = line.split("serving on port ")[1].split(",")[0]

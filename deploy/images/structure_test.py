@@ -22,7 +22,7 @@ STARTS: dict[str, dict[str, Any]] = {
     "proxy": {
         "Entrypoint": ["/usr/bin/python3.11", "-I", "-m", "triton_proxy"],
         "Cmd": [],
-        "ExposedPorts": {"50051/tcp": {}},
+        "ExposedPorts": {"8080/tcp": {}, "50051/tcp": {}},
     },
     "publisher": {"Entrypoint": ["/usr/local/bin/mm-publish"], "Cmd": [], "ExposedPorts": {}},
     "scaler": {

@@ -12,7 +12,7 @@ from chart_checks.network_policy import End, Host, Network, Pod
 
 CHART = "domino-triton"
 TRITON_HTTP, TRITON_GRPC, TRITON_METRICS = 8000, 8001, 8002
-PROXY_GRPC, PROXY_HEALTH, PROXY_METRICS = 50051, 50052, 9090
+PROXY_GRPC, PROXY_HEALTH, PROXY_METRICS, PROXY_HTTP = 50051, 50052, 9090, 8080
 SCALER_HTTP, SCALER_GRPC = 8000, 50052
 DNS, DNS_PROTOCOLS = 53, ("UDP", "TCP")
 # Nobody gets there, whatever network of the values holds them: metadata services, which hand out credentials, and
@@ -63,6 +63,7 @@ class Release:
                 "grpc": ("TCP", PROXY_GRPC),
                 "health": ("TCP", PROXY_HEALTH),
                 "metrics": ("TCP", PROXY_METRICS),
+                "http": ("TCP", PROXY_HTTP),
             },
             "scaler": {"http": ("TCP", SCALER_HTTP), "grpc": ("TCP", SCALER_GRPC)},
         }
@@ -146,14 +147,22 @@ def reads_metrics(release: Release, source: End) -> bool:
     return _is_peer(source, release.policy["monitoring"])
 
 
+def calls_over_http(release: Release, source: End) -> bool:
+    """Clients' namespaces, where there is REST: the publisher has no use for it."""
+    enabled = bool(release.values["proxy"]["http"]["enabled"])
+    return enabled and _is_peer(source, release.policy["clients"])
+
+
 def proxy_accepts(release: Release, source: End, port: int, protocol: str) -> bool:
-    """Its callers on 50051 and monitoring on 9090; in an ambient mesh both on HBONE's port, and kubelet's probes."""
+    """Its callers on 50051 and 8080, monitoring on 9090; in an ambient mesh all on HBONE's port; kubelet's probes."""
     if protocol != "TCP":
         return False
     if release.mesh == "ambient" and port == PROXY_HEALTH:
         return source.ip in PROBE_ADDRESSES
     if port == release.metrics_port and reads_metrics(release, source):
         return True
+    if port == PROXY_HTTP:
+        return release.mesh != "ambient" and calls_over_http(release, source)
     return port == release.callers_port and calls_the_proxy(release, source)
 
 

@@ -9,10 +9,12 @@ from typing import Any
 from chart_checks.claims import (
     PROXY_GRPC,
     PROXY_HEALTH,
+    PROXY_HTTP,
     PROXY_METRICS,
     TRITON_GRPC,
     TRITON_METRICS,
     Release,
+    calls_over_http,
     calls_the_proxy,
     proxy_accepts,
     reads_metrics,
@@ -22,21 +24,8 @@ from chart_checks.mesh import WAYS, Call, DataPlane, Mesh, Way, data_plane
 from chart_checks.network_policy import End, Pod
 from chart_checks.pods import pods
 
-PORTS = (
-    22,
-    8000,
-    TRITON_GRPC,
-    TRITON_METRICS,
-    15000,
-    15008,
-    15012,
-    15020,
-    15021,
-    15090,
-    PROXY_GRPC,
-    PROXY_HEALTH,
-    PROXY_METRICS,
-)
+_PROXY = (PROXY_GRPC, PROXY_HEALTH, PROXY_METRICS, PROXY_HTTP)
+PORTS = (22, 8000, TRITON_GRPC, TRITON_METRICS, 15000, 15008, 15012, 15020, 15021, 15090, *_PROXY)
 NAMESPACES: tuple[Mapping[str, str], ...] = (
     {},
     {"istio-injection": "enabled"},
@@ -66,9 +55,9 @@ def principal(release: Release, end: End, account: str = "") -> str:
 def accepts(release: Release, component: str, call: Call) -> bool:
     """Whether a component may be reached by a call.
 
-    In a mesh the proxy is reached through it only, with certificates: on 50051 by its callers, where a pod with the
-    publisher's labels still lacks its ServiceAccount, and on 9090 by monitoring. kubelet's probes reach the health
-    port.
+    In a mesh the proxy is reached through it only, with certificates: on 50051 by its callers and on 8080 by clients,
+    where a pod with the publisher's labels still lacks its ServiceAccount, and on 9090 by monitoring. kubelet's probes
+    reach the health port.
     """
     if component == "triton":
         return triton_accepts(release, call.source, call.port, "TCP")
@@ -82,13 +71,14 @@ def accepts(release: Release, component: str, call: Call) -> bool:
         return plane is DataPlane.AMBIENT and call.port == PROXY_HEALTH and proxy_accepts(
             release, call.source, PROXY_HEALTH, "TCP"
         )  # fmt: skip
-    # In an ambient mesh NetworkPolicies can't tell the two apart: what comes by HBONE has one port for all.
-    one_port = plane is DataPlane.AMBIENT
-    calls = calls_the_proxy(release, call.source) or (one_port and reads_metrics(release, call.source))
-    reads = reads_metrics(release, call.source) or (one_port and calls_the_proxy(release, call.source))
-    return (calls and _is_allowed(release, call.principal, call.port) and call.port == PROXY_GRPC) or (
-        reads and _is_allowed(release, call.principal, call.port) and call.port == PROXY_METRICS
-    )
+    # In an ambient mesh NetworkPolicies can't tell ports apart: what comes by HBONE has one port for all.
+    comes = {
+        PROXY_GRPC: calls_the_proxy(release, call.source),
+        PROXY_HTTP: calls_over_http(release, call.source),
+        PROXY_METRICS: reads_metrics(release, call.source),
+    }
+    reaches = any(comes.values()) if plane is DataPlane.AMBIENT else comes.get(call.port, False)
+    return reaches and _is_allowed(release, call.principal, call.port)
 
 
 def _is_allowed(release: Release, shown: str, port: int) -> bool:
@@ -96,6 +86,8 @@ def _is_allowed(release: Release, shown: str, port: int) -> bool:
     if port == PROXY_METRICS:
         trust = release.values["mesh"]["trustDomain"]
         return shown.startswith(tuple(f"{trust}/ns/{peer['namespace']}/sa/" for peer in release.policy["monitoring"]))
+    if port == PROXY_HTTP:
+        return bool(release.values["proxy"]["http"]["enabled"]) and _is_client(release, shown)
     return port == PROXY_GRPC and _is_caller(release, shown)
 
 
@@ -103,8 +95,12 @@ def _is_caller(release: Release, shown: str) -> bool:
     """Whether the certificate is of a client's namespace, or the publisher's own."""
     trust = release.values["mesh"]["trustDomain"]
     own = f"{trust}/ns/{release.namespace}/sa/{release.values['name']}-publisher"
-    clients = tuple(f"{trust}/ns/{peer['namespace']}/sa/" for peer in release.policy["clients"])
-    return shown.startswith(clients) or (release.values["publisher"]["enabled"] and shown == own)
+    return _is_client(release, shown) or (release.values["publisher"]["enabled"] and shown == own)
+
+
+def _is_client(release: Release, shown: str) -> bool:
+    trust = release.values["mesh"]["trustDomain"]
+    return shown.startswith(tuple(f"{trust}/ns/{peer['namespace']}/sa/" for peer in release.policy["clients"]))
 
 
 class MeshClaims:

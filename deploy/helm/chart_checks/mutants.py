@@ -144,6 +144,13 @@ MUTANTS_OF: dict[str, dict[str, Mutation]] = {
             _PROXY, lambda spec: spec["ingress"][-1]["from"][0].pop("podSelector")
         ),
         "metrics opened to everybody": _edited(_PROXY, lambda spec: spec["ingress"][-1].pop("from")),
+        "REST opened to the publisher": _edited(
+            _PROXY, lambda spec: spec["ingress"][0]["ports"].append({"protocol": "TCP", "port": 8080})
+        ),
+        "REST opened to every namespace": _edited(
+            _PROXY, lambda spec: spec["ingress"][1]["from"].append({"namespaceSelector": {}})
+        ),
+        "REST forgotten": _edited(_PROXY, lambda spec: spec["ingress"].pop(1)),
     },
     "scaler": {
         "the scale service's policy removed": _without(_SCALER),
@@ -169,6 +176,11 @@ MUTANTS_OF: dict[str, dict[str, Mutation]] = {
         "the scale service on any port": _edited(_SCALER, lambda spec: spec["ingress"][0].pop("ports")),
         "Keycloak for a scale service that asks Domino only": _edited(
             _SCALER, lambda spec: spec["egress"][-1]["ports"].append({"protocol": "TCP", "port": 8443})
+        ),
+    },
+    "closed": {
+        "REST opened where it is off": _edited(
+            _PROXY, lambda spec: spec["ingress"].append({"ports": [{"protocol": "TCP", "port": 8080}]})
         ),
     },
     "ipv6": {

@@ -179,7 +179,9 @@ scaler:
 networkPolicy:
   apiServer: {{cidrs: [10.0.0.10/32, 10.0.0.11/32], ports: [6443]}}
 """,
-    "closed": f"""{_INSTALLED}
-networkPolicy: {{clients: [], monitoring: []}}
+    "closed": """
+proxy: {image: {repository: registry.example.com/domino-triton-proxy}, http: {enabled: false}}
+models: {s3: {bucket: acme-models, region: us-west-2}}
+networkPolicy: {clients: [], monitoring: []}
 """,
 }

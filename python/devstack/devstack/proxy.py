@@ -50,7 +50,7 @@ class Proxy:
     ) -> None:
         self._settings = {"DRAIN_SECS": "2", **(settings or {}), "TRITON_URL": triton_url, "DOMINO_HOST": domino_host}
         self._log = log
-        self._port = self._health_port = self._metrics_port = 0
+        self._port = self._health_port = self._metrics_port = self._http_port = 0
         self._child: Child | None = None
 
     @property
@@ -62,6 +62,11 @@ class Proxy:
     def metrics_url(self) -> str:
         """Where its metrics are."""
         return f"http://{ADDRESS}:{self._metrics_port}/metrics"
+
+    @property
+    def http_url(self) -> str:
+        """What MM_HTTP_URL is to be, such as "http://127.0.0.1:8080"."""
+        return f"http://{ADDRESS}:{self._http_port}"
 
     @property
     def running(self) -> bool:
@@ -79,7 +84,7 @@ class Proxy:
         """
         deadline = time.monotonic() + timeout
         for _ in range(_PORT_ATTEMPTS):
-            self._port, self._health_port, self._metrics_port = free_ports([0, 0, 0])
+            self._port, self._health_port, self._metrics_port, self._http_port = free_ports([0, 0, 0, 0])
             self._child = Child(
                 [sys.executable, "-P", "-m", "triton_proxy"],
                 env={
@@ -88,6 +93,7 @@ class Proxy:
                     "LISTEN_ADDR": self.addr,
                     "HEALTH_LISTEN_ADDR": f"{ADDRESS}:{self._health_port}",
                     "METRICS_LISTEN_ADDR": f"{ADDRESS}:{self._metrics_port}",
+                    "HTTP_LISTEN_ADDR": f"{ADDRESS}:{self._http_port}",
                 },
                 log=self._log,
             )

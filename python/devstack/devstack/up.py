@@ -20,8 +20,8 @@ FAILED = 1
 _LOOK_SECONDS = 0.5
 _EXAMPLES = """
 Prints lines "export NAME=value" for another terminal and then "ready"; Ctrl-C takes everything down.
-MM_ADDR is the proxy, DOMINO_USER_API_KEY a key that it lets in, DOMINO_HOST the Domino stand-in, MM_METRICS_URL the
-proxy's metrics; TRITON_URL is Triton itself, for looking behind the wall.
+MM_ADDR is the proxy, MM_HTTP_URL its REST, DOMINO_USER_API_KEY a key that it lets in, DOMINO_HOST the Domino stand-in,
+MM_METRICS_URL the proxy's metrics; TRITON_URL is Triton itself, for looking behind the wall.
 
 examples:
   ./bazelw run //:up
@@ -77,6 +77,7 @@ def _keep(stack: Stack, folder: Path) -> int:
     say(f"logs and, unless you gave yours, models are in {folder} until this ends")
     for name, value in (
         ("MM_ADDR", stack.proxy.addr),
+        ("MM_HTTP_URL", stack.proxy.http_url),
         ("DOMINO_USER_API_KEY", stack.api_key),
         ("DOMINO_HOST", stack.domino.url),
         ("TRITON_URL", stack.triton.grpc_url),

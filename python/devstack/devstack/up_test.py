@@ -74,14 +74,20 @@ def test_it_serves_what_it_prints_until_it_is_interrupted(tmp_path: Path) -> Non
         lines = _read_until(process, "ready")
         exports = dict(line.removeprefix("export ").split("=", 1) for line in lines if line.startswith("export "))
         values = {name: shlex.split(value)[0] for name, value in exports.items()}
-        assert list(values) == ["MM_ADDR", "DOMINO_USER_API_KEY", "DOMINO_HOST", "TRITON_URL", "MM_METRICS_URL"]
+        assert list(values) == [
+            "MM_ADDR", "MM_HTTP_URL", "DOMINO_USER_API_KEY", "DOMINO_HOST", "TRITON_URL", "MM_METRICS_URL",
+        ]  # fmt: skip
         with TritonClient(values["MM_ADDR"], credentials=ApiKey(values["DOMINO_USER_API_KEY"])) as client:
             one = np.ones(1, np.float32)
             result = client.infer("identity_fp32", {"INPUT0": one}, outputs=["OUTPUT0"], model_version="1")
             assert result.outputs["OUTPUT0"].tolist() == [1]
         with urllib.request.urlopen(values["MM_METRICS_URL"], timeout=30) as answer:  # noqa: S310 - of this machine
             assert re.search(r'requests_total{.*model="identity_fp32",outcome="ok",.*} 1\.0', answer.read().decode())
-        ports = [int(values[name].rpartition(":")[2]) for name in ("MM_ADDR", "DOMINO_HOST", "TRITON_URL")]
+        with urllib.request.urlopen(f"{values['MM_HTTP_URL']}/v2/health/ready", timeout=30) as answer:  # noqa: S310 - ours
+            assert answer.status == 200
+        ports = [
+            int(values[name].rpartition(":")[2]) for name in ("MM_ADDR", "MM_HTTP_URL", "DOMINO_HOST", "TRITON_URL")
+        ]
         assert _listening(ports) == ports
         process.send_signal(signal.SIGINT)
         assert process.wait(30) == 130

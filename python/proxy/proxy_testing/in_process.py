@@ -83,7 +83,7 @@ def in_process(
     with socket.socket() as nobody:
         nobody.bind(("127.0.0.1", 0))
         needed = {"TRITON_URL": f"127.0.0.1:{nobody.getsockname()[1]}", "LISTEN_ADDR": "127.0.0.1:0"}
-        needed["METRICS_LISTEN_ADDR"] = "off"
+        needed["METRICS_LISTEN_ADDR"], needed["HTTP_LISTEN_ADDR"] = "off", "127.0.0.1:0"
         needed |= {name: os.environ[name] for name in ("GRPC_SERVER", "TRITON_CALLS") if name in os.environ}
         settings = load(needed | {name: str(value) for name, value in environment.items()})
         metrics = Metrics() if settings.metrics_listen_addr else None

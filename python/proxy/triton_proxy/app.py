@@ -26,6 +26,7 @@ from triton_proxy.protocols.kserve import methods as kserve
 from triton_proxy.protocols.kserve.protocol import InferProtocol
 from triton_proxy.protocols.kserve.queries import QueryProtocol
 from triton_proxy.protocols.multimodal.protocol import MultimodalProtocol
+from triton_proxy.protocols.rest.routes import ROUTES
 from triton_proxy.serving.active_calls import ActiveCalls, CallStatistics
 from triton_proxy.serving.pipeline import Backend, CallLimits
 from triton_proxy.serving.router import Method, Router, RouterStatistics
@@ -33,8 +34,16 @@ from triton_proxy.settings import Settings
 from triton_proxy.telemetry.audit import Audit
 from triton_proxy.telemetry.metrics import Metrics
 from triton_proxy.telemetry.observer import Observer, Observers
+from triton_proxy.transports.call_threads import CallThreads
 from triton_proxy.transports.grpc.server import GrpcServer
-from triton_proxy.transports.http2.health import Health, HealthListener, HealthStatistics, ProbeStatistics
+from triton_proxy.transports.http.server import RestServer
+from triton_proxy.transports.http2.health import (
+    TRITON_SERVICE,
+    Health,
+    HealthListener,
+    HealthStatistics,
+    ProbeStatistics,
+)
 from triton_proxy.transports.http2.server import EngineServer
 from triton_proxy.transports.listener import ListenerOptions
 from triton_proxy.transports.own_call import OwnCall
@@ -60,6 +69,7 @@ class ServerStatistics:
 
     Attributes:
         listener: connections of callers; None before the start, and on grpcio, which tells nothing.
+        rest: those of callers over HTTP; None where there is no REST.
         loop: how promptly the engine's loop does what is due; None where nothing is on the engine.
         certificates: the listener's; None for plaintext.
         listener_certificate_ends_at: when it ends, in seconds since the epoch; None for plaintext.
@@ -79,6 +89,7 @@ class ServerStatistics:
     """
 
     listener: Counters | None
+    rest: Counters | None
     loop: LoopStatistics | None
     certificates: WatchedFileStatistics | None
     listener_certificate_ends_at: float | None
@@ -114,8 +125,9 @@ class Server:
         self._settings = settings
         self._certificates = tls.for_listener(settings)
         self._triton_certificates = certificates.for_triton(settings)
-        # Health is on the engine always.
-        engine = "http2" in (settings.grpc_server, settings.triton_calls) or settings.health_listen_addr
+        # Health and REST are on the engine's loop always.
+        http2 = "http2" in (settings.grpc_server, settings.triton_calls)
+        engine = http2 or settings.health_listen_addr or settings.http_listen_addr
         self._loop = LoopThread("http2") if engine else None
         connection = TritonConnection(
             settings.triton_url,
@@ -136,16 +148,24 @@ class Server:
         self._own_call = OwnCall() if settings.health_listen_addr else None
         self._router = Router(self._admission, self._calls, _methods(settings), kserve.forbidden)
         if metrics is not None:
-            metrics.serve(self._router.methods, self._models.describes)
+            metrics.serve((*self._router.methods, *(route.name for route in ROUTES)), self._models.describes)
         self._draining, self._drained = threading.Lock(), False
         # The connection to Triton is looked after in any case.
         self._health = Health(self._triton, self._own_call.answered if self._own_call else lambda _: True)
         self.health_listener: HealthListener | None = None
+        self._rest: RestServer | None = None
+        self._threads: CallThreads | None = None
         try:
+            if settings.grpc_server == "http2" or settings.http_listen_addr:
+                self._threads = CallThreads(settings.max_calls)
             self._listener = self._listen()
+            if self._loop is not None and self._threads is not None and settings.http_listen_addr:
+                self._rest = self._listen_for_rest(self._loop, self._threads)
             if self._loop is not None and settings.health_listen_addr:
                 self.health_listener = HealthListener(self._health, settings.health_listen_addr, self._loop)
         except BaseException:
+            if self._threads is not None:
+                self._threads.close()
             if self._loop is not None:
                 self._loop.close()
             raise
@@ -161,9 +181,27 @@ class Server:
             most_calls_per_principal=settings.max_calls_per_principal,
             own_call=self._own_call,
         )
-        if settings.grpc_server == "http2" and self._loop is not None:
-            return EngineServer(self._loop, self._router, options)
+        if settings.grpc_server == "http2" and self._loop is not None and self._threads is not None:
+            return EngineServer(self._loop, self._router, options, self._threads)
         return GrpcServer(self._router, options)
+
+    def _listen_for_rest(self, loop: LoopThread, threads: CallThreads) -> RestServer:
+        return RestServer(
+            loop,
+            self._router,
+            self._calls,
+            self._models,
+            self._settings.http_listen_addr,
+            certificates=self._certificates,
+            max_message_bytes=self._settings.max_message_bytes,
+            threads=threads,
+            ready=lambda: bool(self._health.serving("") and self._health.serving(TRITON_SERVICE)),
+        )
+
+    @property
+    def http_port(self) -> int | None:
+        """Where REST is served; None where it is off."""
+        return None if self._rest is None else self._rest.port
 
     @property
     def methods(self) -> frozenset[str]:
@@ -173,6 +211,8 @@ class Server:
     def start(self) -> None:
         """Serves from now on."""
         self._listener.start()
+        if self._rest is not None:
+            self._rest.start()
         self._health.start()
         if self.health_listener is not None:
             self.health_listener.start()
@@ -183,12 +223,15 @@ class Server:
             self._settings.triton_url,
             tls.mode(self._triton_certificates),
         )
+        if self._rest is not None:
+            _LOG.info("REST on port %d, likewise", self._rest.port)
 
     def statistics(self) -> ServerStatistics:
         """What the proxy is at work on at this moment."""
         authenticator = self._authenticator
         return ServerStatistics(
             listener=self._listener.statistics() if isinstance(self._listener, EngineServer) else None,
+            rest=self._rest.statistics() if self._rest else None,
             loop=self._loop.statistics() if self._loop else None,
             certificates=self._certificates.statistics() if self._certificates else None,
             listener_certificate_ends_at=self._certificates.ends_at if self._certificates else None,
@@ -218,15 +261,25 @@ class Server:
         _LOG.info("draining for at most %g s", self._settings.drain_secs)
         self._health.drain()
         self._calls.drain(min(_SETTLE_SECS, self._settings.drain_secs))
-        wait = self._listener.stop(self._settings.drain_secs + _HANG_UP_SECS)
+        waits = [
+            listener.stop(self._settings.drain_secs + _HANG_UP_SECS)
+            for listener in (self._listener, self._rest)
+            if listener is not None
+        ]
         self._calls.drain(self._settings.drain_secs - _SETTLE_SECS)
         # The calls are done but for their status.
-        wait(_HANG_UP_SECS)
+        for wait in waits:
+            wait(_HANG_UP_SECS)
         if self.health_listener is not None:
             self.health_listener.close()
         if self._own_call is not None:
             self._own_call.close()
-        self._listener.close()
+        if isinstance(self._listener, GrpcServer):
+            self._listener.close()
+        if self._rest is not None:
+            self._rest.close()
+        if self._threads is not None:
+            self._threads.close()
         self._calls.close()
         self._models.close()
         self._triton.close()

@@ -263,7 +263,10 @@ def test_what_is_at_work_can_be_asked(three_calls: Proxy) -> None:
     engine = now.listener is not None
     assert (now.calls.open, now.quotas.calls, now.decisions.remembered_yes) == (1, {"ann": 1}, 1)
     assert (now.models.unanswered.entries, now.triton.large is None, now.triton.small is None) == (1, False, not engine)
-    assert (now.loop is None, now.probes, now.certificates, now.access.policy) == (not engine, None, None, None)
+    # REST is on the loop, whatever serves gRPC's callers.
+    assert (now.loop is None, now.probes, now.certificates, now.access.policy) == (False, None, None, None)
+    assert now.rest is not None
+    assert now.rest.connections == 0
     assert now.health.serving >= {LIVENESS_SERVICE}
     if now.listener is not None and before.listener is not None:
         assert (now.listener.streams, now.listener.opened - before.listener.opened) == (1, 1)

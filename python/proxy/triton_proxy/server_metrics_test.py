@@ -74,6 +74,21 @@ def known(serving: Served) -> None:
         tensors.add(name=name, datatype="UINT8", shape=[2])
 
 
+def test_calls_over_rest_are_counted_by_their_routes() -> None:
+    with served(METRICS_LISTEN_ADDR=ON) as serving:
+        for path in ("v1/models", "v2/s3cret-path"):
+            asked = urllib.request.Request(
+                f"http://127.0.0.1:{serving.server.http_port}/{path}", headers={"x-domino-api-key": "s3cret"}
+            )
+            with pytest.raises(urllib.error.HTTPError, match="401"):
+                urllib.request.urlopen(asked, timeout=TIMEOUT)  # noqa: S310 - the test's own server
+        calls = values(scraped(serving), "calls_total", "protocol", "method", "code")
+    assert calls == {
+        ("REST", "GET /v1/models", "UNAUTHENTICATED"): 1,
+        ("unknown", "unknown", "UNAUTHENTICATED"): 1,
+    }
+
+
 def test_good_failed_and_refused_requests_are_found(tmp_path: Path) -> None:
     policy = tmp_path / "policy.yaml"
     policy.write_text(POLICY)

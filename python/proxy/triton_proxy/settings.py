@@ -52,6 +52,12 @@ class Settings(IdentitySettings, TlsSettings, TritonSettings):
     """What the proxy runs with."""
 
     listen_addr: str = setting("[::]:50051", parse.address, "Where the proxy listens; port 0 takes a free one.")
+    http_listen_addr: str = setting(
+        "[::]:8080",
+        parse.unless_off(parse.address),
+        "Where the proxy listens for REST v2 over HTTP/1.1, with the certificates of LISTEN_ADDR; port 0 takes a free"
+        " one, and off serves no REST.",
+    )
     grpc_server: str = setting(
         "http2",
         parse.one_of("http2", "grpcio"),

@@ -20,6 +20,7 @@ def test_defaults() -> None:
         triton_server_name="",
         triton_calls="http2",
         listen_addr="[::]:50051",
+        http_listen_addr="[::]:8080",
         grpc_server="http2",
         health_listen_addr="",
         metrics_listen_addr="[::]:9090",

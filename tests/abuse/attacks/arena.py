@@ -99,7 +99,8 @@ class Arena:
         return GoodCaller(proxy.callers, GOOD_KEY, self._pace.call_secs)
 
     def _target(self, proxy: ProxyProcess, seconds: float) -> Target:
-        return Target(proxy.callers, proxy.probes, proxy.metrics, ATTACKERS_KEY, seconds, self._pace.full)
+        at = (proxy.callers, proxy.probes, proxy.metrics, proxy.rest)
+        return Target(*at, ATTACKERS_KEY, seconds, self._pace.full)
 
     def _newcomer(self, proxy: ProxyProcess, timeout: float) -> str | None:
         key = newcomer_key(next(self._newcomers) % NEWCOMERS)

@@ -56,6 +56,7 @@ class ProxyProcess:
         callers: address of the callers' listener.
         probes: address of the probes' listener.
         metrics: address of the metrics' listener.
+        rest: address of the REST listener.
         pid: process id.
         log: what it wrote, audit lines included.
 
@@ -73,16 +74,18 @@ class ProxyProcess:
         self._upstream = {_port(triton_url), _port(domino_host)}
         deadline = time.monotonic() + _START_SECS
         for _ in range(_PORT_ATTEMPTS):
-            ports = free_ports([0, 0, 0])
+            ports = free_ports([0, 0, 0, 0])
             self.callers: Address = (ADDRESS, ports[0])
             self.probes: Address = (ADDRESS, ports[1])
             self.metrics: Address = (ADDRESS, ports[2])
+            self.rest: Address = (ADDRESS, ports[3])
             environment = {
                 "TRITON_URL": triton_url,
                 "DOMINO_HOST": domino_host,
                 "LISTEN_ADDR": f"{ADDRESS}:{ports[0]}",
                 "HEALTH_LISTEN_ADDR": f"{ADDRESS}:{ports[1]}",
                 "METRICS_LISTEN_ADDR": f"{ADDRESS}:{ports[2]}",
+                "HTTP_LISTEN_ADDR": f"{ADDRESS}:{ports[3]}",
             }
             self.settings = proxy_settings.load(environment)
             self._child = Child(
@@ -147,7 +150,7 @@ class ProxyProcess:
 
     def attackers_connections(self) -> int:
         """How many connections of attackers the kernel still holds for it."""
-        ports = {self.callers[1], self.probes[1]}
+        ports = {self.callers[1], self.probes[1], self.metrics[1], self.rest[1]}
         return sum(
             entry.port in ports and entry.peer == ATTACKERS_ADDRESS and entry.state in (_ESTABLISHED, _CLOSE_WAIT)
             for entry in _connections()

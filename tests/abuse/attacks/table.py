@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from attacks import callers, connections, scrapes, strangers
+from attacks import callers, connections, rest, scrapes, strangers
 from attacks.strangers import Attack
 from attacks.strangers import callers as on_callers
 from attacks.strangers import probes as on_probes
@@ -316,6 +316,31 @@ TABLE = (
     Row("distinct-models", CALLER, "packets of which each names another model or version", callers.distinct_models),
     Row("cancelled-packets", CALLER, "packets whose calls are cancelled at once", callers.cancelled_packets),
     Row("good-packets", CALLER, "good small packets, at full speed", callers.good_packets),
+    Row(
+        "rest-silent-connections",
+        STRANGER,
+        "connections to the REST port that say nothing",
+        connections.idle(rest.listener, greets=False),
+    ),
+    Row("rest-slow-heads", STRANGER, "requests of REST whose heads come a byte at a time", rest.slow_heads),
+    Row("rest-slow-bodies", STRANGER, "the same with bodies", rest.slow_bodies),
+    Row("rest-uploads", STRANGER, "bodies of 60 MiB to REST, at full speed", rest.uploads),
+    Row(
+        "rest-pipelined",
+        STRANGER,
+        "requests of REST, sent ahead of their answers",
+        rest.request_flood(rest.NO_CREDENTIAL, reads=True),
+    ),
+    Row(
+        "rest-unread-health",
+        STRANGER,
+        "the same for health, and no answer is read",
+        rest.request_flood(rest.HEALTH, reads=False),
+    ),
+    Row("rest-huge-heads", STRANGER, "heads of 40 KiB", rest.request_flood(rest.HUGE, reads=True)),
+    Row("rest-unfinished-bodies", CALLER, "bodies of 60 MiB to REST that never end", rest.unfinished_bodies),
+    Row("rest-worst-json", CALLER, "8 MiB of JSON that is nothing but empty objects", rest.WORST_JSON),
+    Row("rest-gzip-bombs", CALLER, "bodies of 64 KiB that gunzip to 63 MiB", rest.BOMB),
     Row(
         "triton-killed",
         CALLER,

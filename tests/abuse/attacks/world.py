@@ -33,6 +33,7 @@ class Target:
         callers: address of the callers' listener.
         probes: address of the probes' listener.
         metrics: address of the metrics' listener.
+        rest: address of the REST listener.
         key: an API key of the attacker's own principal, which only attacks of callers use.
         seconds: how long the attack lasts, if nobody ends it before.
         full: whether it is as large as an attack of the long run.
@@ -41,6 +42,7 @@ class Target:
     callers: Address
     probes: Address
     metrics: Address
+    rest: Address
     key: str
     seconds: float
     full: bool
@@ -53,7 +55,8 @@ class Target:
     def decode(text: str) -> Target:
         """What `encode` wrote."""
         values = json.loads(text)
-        return Target(**{**values, **{name: tuple(values[name]) for name in ("callers", "probes", "metrics")}})
+        addresses = ("callers", "probes", "metrics", "rest")
+        return Target(**{**values, **{name: tuple(values[name]) for name in addresses}})
 
     def count(self, most: int) -> int:
         """How many of something: a third of what the long run has, in the short one.

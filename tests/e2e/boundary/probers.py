@@ -69,6 +69,7 @@ _HTTP, _GRPC, _METRICS = "Triton 8000 (HTTP)", "Triton 8001 (gRPC)", "Triton 800
 TRITON_PORTS = {_HTTP: (8000, "http", "/v2", '200 {"name":"triton"'), _GRPC: (8001, "grpc", "", "triton"),
                 _METRICS: (8002, "http", "/metrics", "200 # HELP nv_")}  # fmt: skip
 CALLS, HEALTH, COUNTS = "the proxy's 50051 (calls)", "the proxy's 50052 (health)", "the proxy's 9090 (metrics)"
+REST = "the proxy's 8080 (REST)"
 DOMINO, DOMINO_OTHER = "Domino's front end", "Domino's front end, another port"
 WORKSPACE, BEACON_POD = "a client's pod", "a pod in another namespace"
 API, KUBELET, DNS_POD = "the API server", "the node's kubelet", "a CoreDNS pod, not on 53"
@@ -122,6 +123,9 @@ def _proxy(at: Addresses) -> list[Target]:
     hosts = {"pod IP": at.proxy, "Service IP": at.proxy_service, "DNS name": dns(PROXY, INFERENCE)}
     # Without a credential it lets nobody in; its health service knows no such method.
     calls = [Target(CALLS, way, f"grpc://{host}:50051", "grpc-status 16 ") for way, host in hosts.items()]
+    calls += [
+        Target(REST, way, f"http://{host}:8080/v2", '401 {"error":"missing credentials') for way, host in hosts.items()
+    ]
     return [
         *calls,
         Target(HEALTH, "pod IP", f"grpc://{at.proxy}:50052", "grpc-status 12 "),
@@ -171,13 +175,13 @@ def _lets_out(prober: Prober, target: Target) -> bool:
 
 
 def _lets_in(prober: Prober, target: Target) -> bool:
-    """Triton lets in the proxy on 8001, monitoring on 8002; the proxy Domino's users on 50051, monitoring on 9090."""
+    """Triton lets in the proxy on 8001, monitoring on 8002; the proxy lets in users on 50051 and 8080, it on 9090."""
     monitoring = prober.namespace == MONITORING
     if target.name in TRITON_PORTS:
         proxy = prober.namespace == INFERENCE and prober.component == "proxy"
         return (proxy and target.name == _GRPC) or (monitoring and target.name == _METRICS)
-    if target.name in (CALLS, HEALTH):
-        return prober.namespace == COMPUTE and target.name == CALLS
+    if target.name in (CALLS, REST, HEALTH):
+        return prober.namespace == COMPUTE and target.name != HEALTH
     if target.name == COUNTS:
         return monitoring
     return True

@@ -37,11 +37,13 @@ class CallHead:
         method: full name of the method, such as `/multimodal.MultimodalService/Chat`, as the caller gave it.
         headers: names in lower case, and values.
         peer: the transport's name of the other end.
+        noun: what the caller's protocol calls a header.
     """
 
     method: str
     headers: Headers
     peer: str
+    noun: str = "metadata"
 
 
 class CallRejected(Exception):  # noqa: N818 - says what it is about
@@ -143,7 +145,7 @@ class Admission:
         began = time.monotonic()
         kind: Kind | None = None
         try:
-            credential = from_headers(head.headers, noun="metadata")
+            credential = from_headers(head.headers, noun=head.noun)
             kind = credential.kind
             return credential, decide(credential)
         except Exception as error:  # noqa: BLE001 - whatever it is, it means no

@@ -57,7 +57,11 @@ class LoopThread:
         """Takes a step in the loop's thread; at once where this is it. Nothing happens once the loop is closed."""
         if threading.get_ident() == self._ident:
             step(*arguments)
-            return
+        else:
+            self.later(step, *arguments)
+
+    def later(self, step: Callable[..., object], *arguments: object) -> None:
+        """Takes a step in another turn of the loop. Nothing happens once the loop is closed."""
         try:
             self.loop.call_soon_threadsafe(step, *arguments)
         except RuntimeError:

@@ -17,6 +17,8 @@ from triton_proxy.serving.protocol import WireProtocol
 
 _CHANGED = Status(Code.UNAVAILABLE, "what is known of the caller has changed since the call came; try again")
 _KNOWN = (Standing.LAPSED, Standing.REMEMBERED)
+# Serves a call whose caller is known; what it does where the call names no method of the router's.
+Begin = Callable[[Call, AdmittedCall], None]
 
 
 @dataclass(frozen=True)
@@ -91,26 +93,31 @@ class Router:
         """
         return self._admission.standing(headers)
 
-    def route(self, call: Call) -> None:
-        """Serves a call; waits until its caller is known."""
+    def route(self, call: Call, begin: Begin | None = None) -> None:
+        """Serves a call; waits until its caller is known.
+
+        Args:
+            call: the call.
+            begin: serves it, where its transport knows what is asked for; None looks for its method.
+        """
         try:
             admitted = self._admission.admit(call.head, call.time_left())
         except CallRejected as rejection:
             # Nothing was read: whatever the client has sent may be sent again.
             call.finish(rejection.status, resend=True)
         else:
-            self._begin(call, admitted)
+            (begin or self._begin)(call, admitted)
 
-    def route_nowait(self, call: Call) -> None:
-        """Serves a call; where it is to be found out who is calling, that is submitted."""
+    def route_nowait(self, call: Call, begin: Begin | None = None) -> None:
+        """Serves a call, as `route`; where it is to be found out who is calling, that is submitted."""
         try:
             admitted = self._admission.admit_nowait(call.head)
         except CallRejected as rejection:
             call.finish(rejection.status, resend=True)
         except WouldBlock:
-            self._wait(call)
+            self._wait(call, begin)
         else:
-            self._begin(call, admitted)
+            (begin or self._begin)(call, admitted)
 
     def reject_nowait(self, call: Call) -> None:
         """Ends a call whose caller was refused when it came, with the reason as it is now."""
@@ -128,14 +135,14 @@ class Router:
         """Ends a call that can't wait until its caller is known, since too many do."""
         call.finish(self._admission.too_many_waiting(call.head).status, resend=True)
 
-    def _wait(self, call: Call) -> None:
+    def _wait(self, call: Call, begin: Begin | None) -> None:
         standing = Standing.LAPSED if self.standing(call.head.headers) in _KNOWN else Standing.STRANGER
         try:
             self.waiting.begin_nowait(standing)
         except WouldBlock:
             self.reject_waiting(call)
         else:
-            call.submit(partial(self.route, call), partial(self.waiting.end, standing))
+            call.submit(partial(self.route, call, begin), partial(self.waiting.end, standing))
 
     def _begin(self, call: Call, admitted: AdmittedCall) -> None:
         method = self._methods.get(call.head.method)

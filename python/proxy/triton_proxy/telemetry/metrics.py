@@ -68,12 +68,13 @@ class Metrics:
         """Says what there is to call; before any call.
 
         Args:
-            methods: full names of the methods, such as `/multimodal.MultimodalService/Chat`.
+            methods: as observers know them: gRPC's full names, such as `/multimodal.MultimodalService/Chat`, and REST's
+                routes, such as `POST /v2/models/{model}/infer`.
             described: whether Triton described a version of a model, as `Models.describes`.
         """
         for method in methods:
-            protocol, _, name = method.removeprefix("/").rpartition("/")
-            self._methods[method] = protocol, name
+            service, _, name = method.removeprefix("/").rpartition("/")
+            self._methods[method] = (service, name) if method.startswith("/") else ("REST", method)
         self._described = described
 
     # Observer.

@@ -6,13 +6,12 @@ import hmac
 from collections.abc import Callable
 from concurrent.futures import TimeoutError as NotWithin
 
-from mm_service.supervisor import Workers
-from triton_proxy.admission.waiting_calls import MOST_WAITING
 from triton_proxy.http2.limits import ConnectionLimits, Counters
 from triton_proxy.http2.loop_thread import LoopThread
 from triton_proxy.http2.server import Http2Server
 from triton_proxy.http2.server_stream import Stream
 from triton_proxy.serving.router import Router
+from triton_proxy.transports.call_threads import CallThreads
 from triton_proxy.transports.http2.engine_call import EngineCall
 from triton_proxy.transports.http2.listening import listen, listen_locally
 from triton_proxy.transports.http2.tls import ListenerTls
@@ -33,19 +32,20 @@ class EngineServer:
         port: where it listens.
     """
 
-    def __init__(self, loop: LoopThread, router: Router, options: ListenerOptions) -> None:
+    def __init__(self, loop: LoopThread, router: Router, options: ListenerOptions, threads: CallThreads) -> None:
         """Binds the port, but serves nothing yet.
 
         Args:
             loop: in which everything arrives and leaves.
             router: says who is calling, and where to.
             options: what it is to do.
+            threads: where calls wait and compute.
 
         Raises:
-            RuntimeError: the address can't be bound, or the machine does not give so many threads.
+            RuntimeError: the address can't be bound.
         """
         self._router = router
-        self._tls = None if options.certificates is None else ListenerTls(options.certificates)
+        self._tls = None if options.certificates is None else ListenerTls(options.certificates, "h2")
         own_call = options.own_call
         self._own_method = own_call.method.encode() if own_call else b""
         self._limits = ConnectionLimits(
@@ -58,9 +58,7 @@ class EngineServer:
         self._listener = listen(options.address, "LISTEN_ADDR")
         self._own_listener = listen_locally(own_call.path) if own_call else None
         self.port: int = self._listener.getsockname()[1]
-        self._waiting = Workers(MOST_WAITING, "identity", setting="MAX_CALLS")
-        # One for each call that is served: where it waits or computes.
-        self._working = Workers(options.most_calls, "call", setting="MAX_CALLS")
+        self._threads = threads
         self._loop = loop
         self._server: Http2Server | None = None
         self._own_server: Http2Server | None = None
@@ -92,16 +90,17 @@ class EngineServer:
 
         return wait
 
-    def close(self) -> None:
-        """Gives the threads back; call it when no call is left."""
-        self._waiting.shutdown(wait=False)
-        self._working.shutdown(wait=False)
-
     def _serve(self, stream: Stream) -> None:
         if self._own_method and hmac.compare_digest(stream.method.encode(), self._own_method):
             stream.answer(b"")
             return
-        call = EngineCall(stream, self._loop, waiting=self._waiting, working=self._working, window_bytes=_WINDOW_BYTES)
+        call = EngineCall(
+            stream,
+            self._loop,
+            waiting=self._threads.waiting,
+            working=self._threads.working,
+            window_bytes=_WINDOW_BYTES,
+        )
         self._router.route_nowait(call)
 
     async def _listen(self) -> None:

@@ -10,24 +10,25 @@ from mm_service.tls import Certificates, server_context
 class ListenerTls:
     """Contexts for TLS that follow their files."""
 
-    def __init__(self, certificates: Certificates) -> None:
+    def __init__(self, certificates: Certificates, speaks: str) -> None:
         """Takes what the files hold.
 
         Args:
             certificates: the listener's.
+            speaks: the protocol by its name for ALPN (RFC 7301), such as "h2".
         """
         self._certificates = certificates
-        self._context = _context(certificates)
+        self._speaks = speaks
+        self._context = self._made()
 
     def context(self) -> ssl.SSLContext:
         """For the next connection. Looks whether the files have changed: three calls of stat(2), files of a Secret."""
         if self._certificates.renewed() is not None:
-            self._context = _context(self._certificates)
+            self._context = self._made()
         return self._context
 
-
-def _context(certificates: Certificates) -> ssl.SSLContext:
-    context = server_context(certificates.current)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.set_alpn_protocols(["h2"])
-    return context
+    def _made(self) -> ssl.SSLContext:
+        context = server_context(self._certificates.current)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        context.set_alpn_protocols([self._speaks])
+        return context

