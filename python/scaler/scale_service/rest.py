@@ -11,7 +11,6 @@ import contextlib
 import json
 import logging
 import math
-import socket
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -27,6 +26,7 @@ from scale_service import openapi, rest_requests
 from scale_service.answers import described
 from scale_service.authentication import Authentication, KnownCaller
 from scale_service.errors import OperationError
+from scale_service.listening import Listener
 from scale_service.operations import Operations
 from scale_service.rollout import Rollout
 
@@ -35,7 +35,6 @@ T = TypeVar("T")
 _LARGEST_BODY = 64 * 1024
 # A token is 16 KiB at most; the rest of a request's head is small.
 _LARGEST_HEADER = 17 * 1024
-_MOST_CONNECTIONS = 512
 # To send a request's head, its body, or the next request.
 _PEER_SECS = 15.0
 _CERTIFICATES_EVERY_SECS = 5.0
@@ -69,14 +68,6 @@ class RestStatistics:
 
     requests: int
     streams: int
-
-
-class _Full(asyncio.Protocol):
-    """For one connection too many: there is no place to answer it in."""
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)  # noqa: S101 - for mypy: TCP has no other
-        transport.abort()
 
 
 class RestServer:
@@ -115,8 +106,8 @@ class RestServer:
         self._certificates = certificates
         self._most_waiting, self._most_streams = 2 * max_requests, max_progress_streams
         self._every_secs = progress_every_secs
-        self._socket = _bound(address)
-        self.port = int(self._socket.getsockname()[1])
+        self._listener = Listener(address)
+        self.port = self._listener.port
         self._workers = Workers(max_requests, "rest", setting="MAX_REQUESTS")
         self._loop = asyncio.new_event_loop()
         self._waiting = self._streams = 0
@@ -168,29 +159,17 @@ class RestServer:
             max_headers=64,
             auto_decompress=False,
         )
-        listening: asyncio.Server | None = None
         pem = self._certificates.current if self._certificates is not None else None
+        self._listener.context = tls.server_context(pem) if pem is not None else None
+        self._listener.listen(server, lambda: len(server.connections))
         while not self._draining.is_set():
-            if listening is None or pem is not None:
-                context = tls.server_context(pem) if pem is not None else None
-                before, listening = listening, await self._listen(server, context)
-                if before is not None:
-                    before.close()
             await self._wait_for(self._draining, _CERTIFICATES_EVERY_SECS)
-            pem = None
             if self._certificates is not None:
                 pem = await self._loop.run_in_executor(self._workers, self._certificates.renewed)
-        if listening is not None:
-            listening.close()
-        self._socket.close()
+                if pem is not None:
+                    self._listener.context = tls.server_context(pem)
+        self._listener.close()
         await server.shutdown(None)
-
-    async def _listen(self, server: web.Server, context: Any) -> asyncio.Server:
-        def protocol() -> asyncio.Protocol:
-            return _Full() if len(server.connections) >= _MOST_CONNECTIONS else server()
-
-        # A copy of the socket: with renewed certificates another one listens before this one ends.
-        return await self._loop.create_server(protocol, sock=self._socket.dup(), ssl=context)
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         try:
@@ -298,22 +277,6 @@ class RestServer:
             await asyncio.wait_for(event.wait(), secs)
         except TimeoutError:
             return
-
-
-def _bound(address: str) -> socket.socket:
-    host, _, port = address.rpartition(":")
-    host = host.strip("[]")
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    try:
-        # [::] takes IPv4 too, where the machine has both.
-        return socket.create_server(
-            (host, int(port)), family=family, backlog=1024, dualstack_ipv6=host == "::" and socket.has_dualstack_ipv6()
-        )
-    except OSError as error:
-        raise RuntimeError(
-            f"LISTEN_ADDR {address} can't be bound ({error.strerror}); expected a free port of this machine; give"
-            " another"
-        ) from None
 
 
 def _busy(what: str, most: int) -> Status:

@@ -147,7 +147,7 @@ def test_strangers_with_idle_connections_keep_nobody_out(service: Service) -> No
 @pytest.mark.usefixtures("many_files")
 def test_one_connection_too_many_is_closed(service: Service) -> None:
     with contextlib.ExitStack() as idle:
-        held = [idle.enter_context(socket.create_connection(("127.0.0.1", service.port), TIMEOUT)) for _ in range(520)]
+        held = [idle.enter_context(socket.create_connection(("127.0.0.1", service.port), TIMEOUT)) for _ in range(600)]
         # Its place is not there, whichever of them it is.
         closed = []
         for connection in held[::-1]:
