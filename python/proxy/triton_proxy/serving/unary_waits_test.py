@@ -185,6 +185,8 @@ def test_a_cancelled_call_has_its_place_for_as_long_as_it_has_a_thread(monkeypat
         assert refused(proxy)
         proxy.triton.finish.set()
         until(lambda: not refused(proxy))
+        # The call that asked has its own place until its status is sent.
+        until(lambda: proxy.server.statistics().calls.open == 0)
         proxy.triton.finish.clear()
         proxy.triton.begun.clear()
         waiting = proxy.begin(packet(SLOW))
