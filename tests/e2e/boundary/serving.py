@@ -13,6 +13,7 @@ from boundary.names import CALLER, COMPUTE, INFERENCE, PROXY, TRITON
 _INSIDE = Path(__file__).with_name("inside")
 _UNKNOWN = "Domino does not accept these credentials; check that the API key or token is current"
 _NO_KEY = "missing credentials: send metadata x-domino-api-key (a Domino API key) or authorization ('Bearer <token>')"
+_NO_LOADING = "UNAVAILABLE: explicit model load / unload is not allowed if polling is enabled"
 _GRPC_WALL = "UNAVAILABLE: This protocol is restricted, expecting header 'triton-grpc-protocol-admin'"
 _REFUSED = "PERMISSION_DENIED: this proxy passes on, of inference.GRPCInferenceService, ServerLive,"
 _HTTP_WALL = """403 {"error":"This API is restricted, expecting header 'admin'"}"""
@@ -38,9 +39,11 @@ def through_the_proxy(kube: Kube) -> list[Claim]:
     group = "Triton's admin calls, through the proxy with a good key"
     for method, answer in found["admin"].items():
         claims.append(_begins(group, method, _REFUSED, answer))
-    # These two only read, and are passed on: Triton's own wall has them.
-    group = "calls that the proxy passes on, with a good key"
-    claims += [same(group, method, _GRPC_WALL, answer) for method, answer in found["restricted"].items()]
+    group = "calls that list models, with a good key"
+    claims += [same(group, method, "OK", answer) for method, answer in found["lists"].items()]
+    listed = found["models"]
+    claims.append(Claim(group, "REST's list", "identity_fp32 among them", listed, "identity_fp32" in listed.split()))
+    claims.append(_begins(group, "REST's list, with a bad key", f'401 {{"error":"{_UNKNOWN}', found["no_models"]))
     return claims
 
 
@@ -56,7 +59,8 @@ def past_the_proxy(kube: Kube) -> list[Claim]:
     words = ("/usr/bin/python3.11", "-I", "-")
     found = json.loads(kube.execute(INFERENCE, proxy, *words, container="proxy", text=script))
     # What is open shows that the others are refused for what they are.
-    open_to_it = {"ServerLive": "OK", "ServerMetadata": "OK", "GET /v2": "200"}
+    open_to_it = dict.fromkeys(("ServerLive", "ServerMetadata", "RepositoryIndex", "ModelStatistics"), "OK")
+    open_to_it |= dict.fromkeys(("RepositoryModelLoad", "RepositoryModelUnload"), _NO_LOADING) | {"GET /v2": "200"}
     walls = {"grpc": _GRPC_WALL, "http": _HTTP_WALL}
     return [
         same(group, what, open_to_it.get(what, wall), answer)

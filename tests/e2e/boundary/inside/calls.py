@@ -9,6 +9,8 @@ import json
 import os
 import socket
 import sys
+import urllib.error
+import urllib.request
 
 import grpc
 import numpy as np
@@ -26,7 +28,7 @@ _ADMIN = (
     "TraceSetting",
     "LogSettings",
 )
-_RESTRICTED = ("RepositoryIndex", "ModelStatistics")
+_LISTS = ("RepositoryIndex", "ModelStatistics")
 
 
 def infer(address: str, key: str) -> str:
@@ -58,6 +60,16 @@ def call(address: str, method: str, *metadata: tuple[str, str]) -> str:
     return "OK"
 
 
+def models(host: str, key: str) -> str:
+    """The models over REST, as published notebooks list them: names, or the status and text of a refusal."""
+    request = urllib.request.Request(f"http://{host}:8080/v1/models", headers={"X-Domino-Api-Key": key})
+    try:
+        with urllib.request.urlopen(request, timeout=_TIMEOUT) as answer:  # noqa: S310 - http, as written
+            return " ".join(sorted(model["id"] for model in json.load(answer)["data"]))
+    except urllib.error.HTTPError as error:
+        return f"{error.code} {error.read().decode()}"
+
+
 def main() -> None:
     """Makes all calls."""
     service, headless = sys.argv[1:]
@@ -76,7 +88,9 @@ def main() -> None:
                 "bare_bad_key": call(service, _SEND_UNARY, ("x-domino-api-key", "s3cret-but-nobodys")),
                 "bare_no_key": call(service, _SEND_UNARY),
                 "admin": {name: call(service, _TRITON + name, ("x-domino-api-key", key)) for name in _ADMIN},
-                "restricted": {name: call(service, _TRITON + name, ("x-domino-api-key", key)) for name in _RESTRICTED},
+                "models": models(service.rsplit(":", 1)[0], key),
+                "no_models": models(service.rsplit(":", 1)[0], "s3cret-but-nobodys"),
+                "lists": {name: call(service, _TRITON + name, ("x-domino-api-key", key)) for name in _LISTS},
             }
         )
     )
