@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from mm_service.status import Code
@@ -16,6 +16,7 @@ from triton_proxy.http2.giving_way import Loss
 from triton_proxy.http2.grpc_headers import HeadRefused, RequestHead, refusal_fields
 from triton_proxy.http2.limits import Allowance, ConnectionLimits, Counters
 from triton_proxy.http2.server_stream import Stream, StreamEnd
+from triton_proxy.http2.turns import REQUESTS_A_TURN, Turns
 
 if TYPE_CHECKING:
     from triton_proxy.http2.server import Http2Server
@@ -62,6 +63,9 @@ class ServerConnection(Endpoint):
         self._http1: asyncio.Protocol | None = None
         self._streams: dict[int, Stream] = {}
         self._cut: set[int] = set()
+        self._turns = Turns(self.account)
+        self._requests = 0  # of the last read
+        self._reset_ahead: set[int] = set()  # by a frame that is still to be looked at
         self._draining = False
         self._sends = self._sends_at_ping = 0
         limits, now = server.limits, self.last_heard
@@ -122,6 +126,7 @@ class ServerConnection(Endpoint):
             self.counters.streams -= 1
             stream.ended(StreamEnd.LOST)
         self._writers.clear()
+        self._turns.clear()
         if self._http1 is not None:
             self._http1.connection_lost(exc)
         self._released()
@@ -152,6 +157,52 @@ class ServerConnection(Endpoint):
         elif not self._closing:
             self._first_bytes += bytes(data)
             self._tell_protocols_apart()
+
+    # Turns: neither what came in one read, nor what stands behind it in the socket, keeps the other connections waiting.
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """See asyncio."""
+        filled = nbytes == self._read_bytes
+        self._requests = 0
+        super().buffer_updated(nbytes)
+        # libuv reads a socket up to 32 times in a turn for as long as the buffer is filled.
+        if filled and self._requests > 1 and not self._turns:
+            self._give_turn()
+
+    def _dispatch(self, events: Sequence[http2.Event]) -> None:
+        reset = {event.stream_id for event in events if type(event) is http2.StreamReset}
+        if reset:
+            self._reset_ahead |= reset
+        if self._turns:
+            self._turns.add(events)
+            return
+        if len(events) > REQUESTS_A_TURN:
+            self._turns.add(events)
+            events = self._turns.take()
+            if self._turns:
+                self._give_turn()
+        super()._dispatch(events)
+
+    def _give_turn(self) -> None:
+        transport = self._transport
+        if transport is not None and not transport.is_closing():
+            transport.pause_reading()
+        self._loop.call_soon(self._take_turn)
+
+    def _take_turn(self) -> None:
+        if self._turns:
+            events = self._turns.take()
+            self._busy = True
+            try:
+                super()._dispatch(events)
+            finally:
+                self._busy = False
+            self.flush()
+        transport = self._transport
+        if self._turns:
+            self._loop.call_soon(self._take_turn)
+        elif transport is not None and not transport.is_closing():
+            transport.resume_reading()
 
     def _tell_protocols_apart(self) -> None:
         first = self._first_bytes
@@ -191,6 +242,12 @@ class ServerConnection(Endpoint):
 
     def _request(self, event: http2.RequestReceived) -> None:
         stream_id, fields, ended = event
+        self._requests += 1
+        if stream_id in self._reset_ahead:
+            # Nobody waits for an answer. It counts as if it had been begun: its head was read.
+            if not self._resets.take(self.last_heard):
+                self._too_many("resets")
+            return
         counters, limits = self.counters, self.limits
         size = 0
         for name, value in fields:
@@ -246,6 +303,7 @@ class ServerConnection(Endpoint):
             stream.data(b"", half_closed=True)
 
     def _reset(self, event: http2.StreamReset) -> None:
+        self._reset_ahead.discard(event.stream_id)
         stream = self._streams.get(event.stream_id)
         if stream is not None and not stream.finished and not self._resets.take(self.last_heard):
             self._too_many("resets")
