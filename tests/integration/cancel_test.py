@@ -1,4 +1,4 @@
-"""What nobody waits for any more is cancelled down to the model, whichever end or limit it was."""
+"""What nobody waits for any more is cancelled down to the model, soon after, whichever end or limit it was."""
 
 from __future__ import annotations
 
@@ -16,11 +16,12 @@ import grpc
 import numpy as np
 import pytest
 
+from devstack.domino import DominoStandIn
 from devstack.triton import Triton
 from mm_client_api import ApiKey, CallError, DeadlineExceeded, InferenceRequest, ModelError, TritonClient
 from multimodal_contract import pb
 from service_testing.waiting import until
-from serving import CREDENTIAL, KEY, TIMEOUT, Proxy, error_of, open_stream, packet, write_model
+from serving import CREDENTIAL, KEY, TIMEOUT, Proxy, error_of, open_stream, packet, proxy, write_model
 
 pytestmark = pytest.mark.usefixtures("either_connection")
 MODEL = "witness"
@@ -88,6 +89,13 @@ def published(repository: Path, triton: Triton) -> Iterator[None]:
     triton.wait_ready([MODEL])
     yield
     JOURNAL.unlink()
+
+
+@pytest.fixture
+def serving(triton: Triton, domino: DominoStandIn) -> Iterator[Proxy]:
+    # As short as no test notices.
+    with proxy(triton.grpc_url, domino.url, TRITON_CANCEL_DELAY_SECS="0.2") as served:
+        yield served
 
 
 @pytest.fixture

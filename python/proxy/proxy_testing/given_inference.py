@@ -16,6 +16,7 @@ class GivenInference(Inference):
         milliseconds: see `Inference`.
         cancelled: whether `cancel` was called.
         done: whether it has answered, or will not.
+        stays: whether Triton is at work on it until `forget`, whenever it is done here.
     """
 
     milliseconds = 12.5
@@ -30,6 +31,8 @@ class GivenInference(Inference):
         self.decoupled = decoupled
         self.cancelled = False
         self.done = False
+        self.stays = False
+        self._left_callbacks: list[Callable[[], None]] = []
         self._given = list(given)
         self._answer_bytes = 0
         self._callbacks: list[Callable[[int], None]] = []
@@ -56,6 +59,24 @@ class GivenInference(Inference):
             callback(self._answer_bytes)
         else:
             self._callbacks.append(callback)
+
+    @property
+    def left(self) -> bool:
+        """See `Inference`."""
+        return self.done and self.stays
+
+    def add_left_callback(self, callback: Callable[[], None]) -> None:
+        """See `Inference`."""
+        if self.stays:
+            self._left_callbacks.append(callback)
+        else:
+            super().add_left_callback(callback)
+
+    def forget(self) -> None:
+        """Triton is done with it, too."""
+        self.stays = False
+        for callback in self._left_callbacks:
+            callback()
 
     def wait(self) -> None:
         """Nothing is to be waited for where a test goes step by step.

@@ -137,6 +137,7 @@ class Server:
             certificates=self._triton_certificates,
             server_name=settings.triton_server_name,
             loop=self._loop if settings.triton_calls == "http2" else None,
+            cancel_delay_secs=settings.triton_cancel_delay_secs,
         )
         self._triton = Triton(connection)
         self._models = Models(self._triton.describe)

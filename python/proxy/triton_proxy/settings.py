@@ -39,6 +39,12 @@ class TritonSettings:
         "Name that Triton's certificate must have, where it is not the host of TRITON_URL; needs TRITON_CA_FILE.",
         ("TRITON_CA_FILE",),
     )
+    triton_cancel_delay_secs: float = setting(
+        "30",
+        parse.seconds(0, 3600),
+        "Longest time after which Triton is told of an inference that nobody waits for any more; half of it is the"
+        " shortest. Triton 2.51 dies of a cancel that meets its answer: 0, at once, is for one that is known not to.",
+    )
     triton_calls: str = setting(
         "http2",
         parse.one_of("http2", "grpcio"),

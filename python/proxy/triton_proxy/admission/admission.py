@@ -317,22 +317,37 @@ class AdmittedCall:
             ok: whether none says that something went wrong.
             failure: what went wrong; see `CallObserver`.
         """
-        self._quota.release()
         self._observer.packet_answered(packet, size, timing, ok=ok, failure=failure)
+
+    def packet_over(self) -> None:
+        """Nothing is done for a packet any more: it does not count against the principal's limits."""
+        self._quota.release()
 
     def finish(self) -> None:
         """Ends the waiting in `reserve`, and reserves nothing any more."""
         self._share.finish()
 
     def close(self, status: Status) -> None:
-        """The call has ended.
+        """The call has ended, and nothing is done for it any more.
 
         Args:
             status: how.
         """
+        self.over()
+        self.ended(status)
+
+    def ended(self, status: Status) -> None:
+        """The call has ended for its caller.
+
+        Args:
+            status: how.
+        """
+        self._observer.call_ended(status)
+
+    def over(self) -> None:
+        """Nothing is done for the call any more: it gives back all that it has."""
         self._share.close()
         self._quota.close()
-        self._observer.call_ended(status)
 
 
 def _info(head: CallHead, principal: Principal | None, kind: Kind | None) -> CallInfo:

@@ -158,7 +158,7 @@ class ServerConnection(Endpoint):
             self._first_bytes += bytes(data)
             self._tell_protocols_apart()
 
-    # Turns: neither what came in one read, nor what stands behind it in the socket, keeps the other connections waiting.
+    # Turns: neither what came in one read, nor what stands behind it in the socket, keeps others waiting.
 
     def buffer_updated(self, nbytes: int) -> None:
         """See asyncio."""

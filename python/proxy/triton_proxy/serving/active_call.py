@@ -15,10 +15,11 @@ from mm_service.status import OK, Code, Status
 from mm_service.waiting import WouldBlock
 from multimodal_contract.wire import Buffer
 from triton_proxy.admission.admission import AdmittedCall, CallRejected
-from triton_proxy.admission.budget import ShareFinished
+from triton_proxy.admission.budget import Reservation, ShareFinished
 from triton_proxy.inference.answer import InferenceCancelled
 from triton_proxy.serving.call import FAILED, Call
 from triton_proxy.serving.exchange import LIGHT_BYTES, Exchange
+from triton_proxy.serving.left import Left
 from triton_proxy.serving.ordered_window import OrderedWindow, Slot, WindowFinished
 from triton_proxy.serving.pipeline import Backend, Pipeline
 from triton_proxy.serving.protocol import Reply, WireProtocol
@@ -58,6 +59,7 @@ class ActiveCall:
         self._pipeline = Pipeline(backend, protocol, admitted, call.time_left, unary=unary)
         self._window: OrderedWindow[Exchange] = OrderedWindow(1 if unary else backend.limits.stream_window)
         self._current: Exchange | None = None
+        self._left = Left(admitted.over)
         self._replies: Iterator[Reply] = iter(())
         self._sent_bytes = self._reply_bytes = 0
         self._sending_since: float | None = None
@@ -128,7 +130,10 @@ class ActiveCall:
         for exchange in [*self._window.close(), self._current]:
             if exchange is not None:
                 exchange.cancel()
-        self.admitted.close(self._result)
+                if exchange.inference is not None:
+                    self._left.keep(exchange.inference)
+        self._left.end()
+        self.admitted.ended(self._result)
 
     # Packets in.
 
@@ -268,7 +273,10 @@ class ActiveCall:
             exchange.reservation.resize(max(exchange.reservation.size - self._reply_bytes, 0))
             self._send(exchange)
             return
-        exchange.reservation.close()
+        if exchange.inference is not None and exchange.inference.left:
+            self._left.keep(exchange.inference, partial(self._give_back, exchange.reservation))
+        else:
+            self._give_back(exchange.reservation)
         if self.unary:
             self._result = self._refusal or OK
         self.admitted.packet_answered(
@@ -283,6 +291,10 @@ class ActiveCall:
         if self._window.release():
             self.receive()
         self._deliver()
+
+    def _give_back(self, reservation: Reservation) -> None:
+        reservation.close()
+        self.admitted.packet_over()
 
     # The end.
 

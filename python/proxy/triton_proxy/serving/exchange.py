@@ -107,7 +107,9 @@ class Exchange:
             size: bytes of the answer; 0 where there is none.
         """
         self._answer_bytes = size
-        self.reservation.resize(size)
+        # What Triton is still at work on has its memory until that is over.
+        if self.inference is None or not self.inference.left:
+            self.reservation.resize(size)
         if size and self._planner is not None and self._plan is not None:
             self._planner.answered(self._plan, size)
 

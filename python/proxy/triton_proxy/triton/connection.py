@@ -21,6 +21,7 @@ from triton_proxy.http2.loop_thread import LoopThread
 from triton_proxy.inference.query import QueryMethod
 from triton_proxy.triton.direct.calls import Calls, CallsStatistics, UnaryCall
 from triton_proxy.triton.engine_calls import EngineCalls, works_here
+from triton_proxy.triton.patience import PatientCall
 
 _LOG = logging.getLogger(__name__)
 _INFER = "/inference.GRPCInferenceService/ModelInfer"
@@ -176,6 +177,7 @@ class TritonConnection:
         server_name: str = "",
         check_secs: float = _CHECK_SECS,
         loop: LoopThread | None = None,
+        cancel_delay_secs: float = 0.0,
     ) -> None:
         """Connects in the background; a Triton that is away is found again within seconds.
 
@@ -187,9 +189,13 @@ class TritonConnection:
             server_name: the name that Triton's certificate must have; "" for the host of `url`.
             check_secs: how often to look whether the certificates' files have changed.
             loop: for the HTTP/2 engine, which then makes the inferences of small requests; None leaves them to grpc.
+            cancel_delay_secs: for how long at the longest Triton is not told of an inference that nobody waits for.
         """
         self._url = url
         self._loop = loop if loop is not None and works_here() else None
+        self._cancel_delay_secs = cancel_delay_secs
+        self._own_clock = LoopThread("triton-clock") if cancel_delay_secs and loop is None else None
+        self._clock = loop or self._own_clock
         self._max_message_bytes = max_message_bytes
         self._server_name = server_name
         self._certificates = certificates
@@ -227,6 +233,8 @@ class TritonConnection:
             channel.close()
         if self._calls is not None:
             self._calls.close()
+        if self._own_clock is not None:
+            self._own_clock.close()
 
     def statistics(self) -> TritonStatistics:
         """What there is at this moment."""
@@ -252,6 +260,15 @@ class TritonConnection:
         Returns:
             The call for a serialized ModelInferResponse.
         """
+
+        def begin(secs: float) -> UnaryCall:
+            return self._begin_inference(request, timeout_secs=secs, pinned=pinned)
+
+        if self._clock is None or not self._cancel_delay_secs:
+            return begin(timeout_secs)
+        return PatientCall(self._clock, begin, timeout_secs=timeout_secs, delay_secs=self._cancel_delay_secs)
+
+    def _begin_inference(self, request: Sequence[Buffer], *, timeout_secs: float, pinned: bool) -> UnaryCall:
         large = sum(map(len, request)) >= LARGE_BYTES
         if self._calls is not None and large and not pinned:
             return self._calls.begin(request, timeout_secs=timeout_secs)

@@ -18,6 +18,7 @@ from triton_proxy.inference.request import TimeLimit
 from triton_proxy.kserve_messages import parameters
 from triton_proxy.triton.connection import StreamCall
 from triton_proxy.triton.direct.calls import UnaryCall
+from triton_proxy.triton.patience import PatientCall
 
 _INFERRED = Lifter(service_pb2.ModelInferResponse.DESCRIPTOR, "raw_output_contents")
 _STREAMED = Lifter(service_pb2.ModelStreamInferResponse.DESCRIPTOR, "infer_response.raw_output_contents")
@@ -46,6 +47,15 @@ class Inference(ABC):
         Args:
             callback: is given the number of bytes of the answer that are held until it is taken.
         """
+
+    def add_left_callback(self, callback: Callable[[], None]) -> None:
+        """Calls back once, when Triton does no more for it: later than `add_done_callback` where it was `left`."""
+        self.add_done_callback(lambda _: callback())
+
+    @property
+    def left(self) -> bool:
+        """Whether it is done though Triton may still be at work on it, which was not told that nobody waits."""
+        return False
 
     @abstractmethod
     def wait(self) -> None:
@@ -98,6 +108,16 @@ class _Unary(Inference):
             callback(len(call.result()) if not call.cancelled() and call.exception() is None else 0)
 
         self._call.add_done_callback(done)
+
+    def add_left_callback(self, callback: Callable[[], None]) -> None:
+        if isinstance(self._call, PatientCall):
+            self._call.add_left_callback(callback)
+        else:
+            super().add_left_callback(callback)
+
+    @property
+    def left(self) -> bool:
+        return isinstance(self._call, PatientCall) and self._call.left
 
     def wait(self) -> None:
         done = threading.Event()
