@@ -93,14 +93,13 @@ class Serving(LoopThread):
         engine: EngineType = Ngh2Connection,
         loop: str = "uvloop",
         ssl_context: Callable[[], ssl.SSLContext] | None = None,
-        on_http1: Callable[[], asyncio.Protocol] | None = None,
     ) -> None:
         super().__init__(LOOPS[loop]())
         listener = socket.create_server(("127.0.0.1", 0), backlog=256)
         self.port: int = listener.getsockname()[1]
 
         def start() -> Http2Server:
-            server = Http2Server(handler, limits, engine=engine, ssl_context=ssl_context, on_http1=on_http1)
+            server = Http2Server(handler, limits, engine=engine, ssl_context=ssl_context)
             server.listen(listener)
             return server
 

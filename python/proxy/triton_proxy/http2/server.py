@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import ssl
 from collections.abc import Callable
 from typing import TypeAlias
@@ -29,7 +28,6 @@ class Http2Server(SocketServer[ServerConnection]):
         loop: the loop.
         buffer: for what arrives, shared by all connections.
         callbacks: how handlers are called.
-        on_http1: makes the protocol of a connection that does not begin as HTTP/2 does; None answers 505.
         draining: whether it takes no more calls.
     """
 
@@ -40,7 +38,6 @@ class Http2Server(SocketServer[ServerConnection]):
         *,
         ssl_context: Callable[[], ssl.SSLContext] | None = None,
         engine: EngineType = Ngh2Connection,
-        on_http1: Callable[[], asyncio.Protocol] | None = None,
     ) -> None:
         """Nothing is served before `listen`, which has to be called in the loop.
 
@@ -49,12 +46,10 @@ class Http2Server(SocketServer[ServerConnection]):
             limits: None for the defaults.
             ssl_context: gives the context of each new connection, for TLS; ALPN has to offer `h2`.
             engine: makes a connection's HTTP/2.
-            on_http1: see the attribute.
         """
         self.handler = handler
         self.limits = limits or ConnectionLimits()
         super().__init__(self.limits, ssl_context)
-        self.on_http1 = on_http1
         self.buffer = memoryview(bytearray(RECEIVE_BUFFER))
         self._engine = engine
         self._settings = ConnectionSettings(

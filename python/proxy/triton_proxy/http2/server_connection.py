@@ -60,7 +60,6 @@ class ServerConnection(Endpoint):
         self._idle_since = self.last_heard
         self._greeted = False  # the peer's first SETTINGS came
         self._first_bytes = b""
-        self._http1: asyncio.Protocol | None = None
         self._streams: dict[int, Stream] = {}
         self._cut: set[int] = set()
         self._turns = Turns(self.account)
@@ -127,33 +126,12 @@ class ServerConnection(Endpoint):
             stream.ended(StreamEnd.LOST)
         self._writers.clear()
         self._turns.clear()
-        if self._http1 is not None:
-            self._http1.connection_lost(exc)
         self._released()
 
-    def pause_writing(self) -> None:
-        """See asyncio."""
-        super().pause_writing()
-        if self._http1 is not None:
-            self._http1.pause_writing()
-
-    def resume_writing(self) -> None:
-        """See asyncio."""
-        super().resume_writing()
-        if self._http1 is not None:
-            self._http1.resume_writing()
-
-    def eof_received(self) -> bool:
-        """See asyncio."""
-        return bool(self._http1.eof_received()) if self._http1 is not None else False
-
     def received(self, data: memoryview) -> None:
-        """Take bytes of the peer, HTTP/2's or another's."""
+        """Take bytes of the peer, of which the first say what it speaks."""
         if self._engine is not None:
             super().received(data)
-        elif self._http1 is not None:
-            self.last_heard = self._loop.time()
-            self._http1.data_received(bytes(data))
         elif not self._closing:
             self._first_bytes += bytes(data)
             self._tell_protocols_apart()
@@ -218,17 +196,8 @@ class ServerConnection(Endpoint):
             self.close()
         elif self._transport is not None:
             self.counters.http1 += 1
-            self._greeted = True
-            self._hand_over(self._transport, first)
-
-    def _hand_over(self, transport: asyncio.Transport, first: bytes) -> None:
-        if self._server.on_http1 is None:
-            transport.write(HTTP1_ANSWER)
+            self._transport.write(HTTP1_ANSWER)
             self.close()
-            return
-        self._http1 = self._server.on_http1()
-        self._http1.connection_made(transport)
-        self._http1.data_received(first)
 
     def _start(self) -> None:
         self._engine = self._server.make_engine(Role.SERVER)
@@ -329,8 +298,6 @@ class ServerConnection(Endpoint):
     @property
     def loss(self) -> Loss:
         """What would be lost with it."""
-        if self._http1 is not None:
-            return Loss.KNOWN_CALLERS_CALLS  # as far as is known here
         if self._streams:
             return Loss.KNOWN_CALLERS_CALLS if self._trusted else Loss.STRANGERS_CALLS
         return Loss.IDLE if self._trusted else Loss.NOTHING

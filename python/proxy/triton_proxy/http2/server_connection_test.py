@@ -80,25 +80,6 @@ def test_http1_is_told_what_this_port_speaks(running: Running) -> None:
     assert answer.startswith(b"HTTP/1.1 505 HTTP Version Not Supported\r\n")
 
 
-def test_http1_may_be_another_protocol_s() -> None:
-    class Hello(asyncio.Protocol):
-        def connection_made(self, transport: asyncio.BaseTransport) -> None:
-            self.transport = transport
-
-        def data_received(self, data: bytes) -> None:
-            self.transport.write(b"HTTP/1.1 200 OK\r\n\r\n" + data)  # type: ignore[attr-defined] # of a stream's
-            self.transport.close()
-
-    with serving(Service(), on_http1=Hello) as run:
-        with socket.create_connection(("127.0.0.1", run.port)) as client:
-            client.sendall(b"GET / HTTP/1.1\r\n\r\n")
-            answer = b""
-            while more := client.recv(4096):
-                answer += more
-        assert answer == b"HTTP/1.1 200 OK\r\n\r\nGET / HTTP/1.1\r\n\r\n"
-        run.until_counted(connections=0, http1=1)
-
-
 def test_what_is_no_http_is_closed(running: Running) -> None:
     with socket.create_connection(("127.0.0.1", running[0].port)) as client:
         client.sendall(b"\x16\x03\x01junk\n")
