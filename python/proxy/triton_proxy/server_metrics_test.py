@@ -76,7 +76,7 @@ def known(serving: Served) -> None:
 
 def test_calls_over_rest_are_counted_by_their_routes() -> None:
     with served(METRICS_LISTEN_ADDR=ON) as serving:
-        for path in ("v1/models", "v2/s3cret-path"):
+        for path in ("v1/models", "v2/no-route"):
             asked = urllib.request.Request(
                 f"http://127.0.0.1:{serving.server.http_port}/{path}", headers={"x-domino-api-key": "s3cret"}
             )

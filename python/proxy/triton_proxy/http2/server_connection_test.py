@@ -153,7 +153,7 @@ def test_a_call_ends_at_the_deadline_that_its_caller_gave(running: Running) -> N
         peer.message(3, b"")
         assert peer.until(DATA, 3) is not None
     assert service.left[0] is not None
-    assert 0 <= service.left[0] <= 0.05
+    assert 0 <= service.left[0] <= 0.05 + 1e-9  # of a clock that counts hours in floating point
     assert service.left[1] is None
 
 
