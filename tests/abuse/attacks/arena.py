@@ -18,7 +18,7 @@ from attacks.good_caller import Calls, GoodCaller, NotAcceptedError
 from attacks.health_prober import HealthProber
 from attacks.outcome import Drain, Outcome, Resources
 from attacks.proxy_process import ProxyProcess
-from attacks.table import Row
+from attacks.table import CALLER, Row
 from attacks.world import DECOUPLED, GOOD_MODEL, GOOD_SLOW_MODEL, IDENTITY, MB, SLOW, TEXTS, Target
 from devstack import models
 from devstack.child import Child
@@ -121,6 +121,9 @@ class Arena:
         with self._good_caller(proxy) as good:
             time.sleep(self._pace.warm_secs)
             _wait_answered(good.take(), self._pace.call_secs)
+            if row.who == CALLER:
+                # Its first calls would come all at once, and until the proxy knows the caller, they are a stranger's.
+                good_caller.infer_once(proxy.callers, ATTACKERS_KEY, self._pace.call_secs)
             proxy.forget_peak()
             outcome.before = _resources(proxy)
             with HealthProber(proxy.probes, self._pace.call_secs) as prober:
