@@ -9,19 +9,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from proxy_testing.http2 import LOOPS, PATIENCE, LoopThread
+from proxy_testing.http2 import PATIENCE, ServerThread
 from triton_proxy.http1.limits import HttpLimits
 from triton_proxy.http1.server import Handler, HttpServer
-from triton_proxy.http2.limits import Counters
 
 
-class HttpServing(LoopThread):
-    """A server on a port of its own.
-
-    Attributes:
-        server: it.
-        port: of 127.0.0.1.
-    """
+class HttpServing(ServerThread[HttpServer]):
+    """HTTP/1.1 on a port of its own."""
 
     def __init__(
         self,
@@ -31,38 +25,7 @@ class HttpServing(LoopThread):
         loop: str = "uvloop",
         ssl_context: Callable[[], ssl.SSLContext] | None = None,
     ) -> None:
-        super().__init__(LOOPS[loop]())
-        listener = socket.create_server(("127.0.0.1", 0), backlog=256)
-        self.port: int = listener.getsockname()[1]
-
-        def start() -> HttpServer:
-            server = HttpServer(handler, limits, ssl_context=ssl_context)
-            server.listen(listener)
-            return server
-
-        self.server = self.run(start)
-
-    def statistics(self) -> Counters:
-        """The server's."""
-        return self.run(self.server.statistics)
-
-    def until_counted(self, **counts: int) -> None:
-        """Wait until counters have these values; names that Counters has not are limits."""
-
-        def reached() -> bool:
-            now = self.server.statistics()
-            return all(getattr(now, name, now.cut.get(name, 0)) == count for name, count in counts.items())
-
-        self.until(reached)
-
-    def later(self, seconds: float) -> None:
-        """Have the server look at its clocks as if so many seconds had passed."""
-        self.run(lambda: self.server.sweep(self.loop.time() + seconds))
-
-    def stop(self) -> None:
-        """Cut everything off, and end."""
-        self.wait(self.server.close)
-        super().stop()
+        super().__init__(loop, lambda: HttpServer(handler, limits, ssl_context=ssl_context))
 
 
 @contextmanager

@@ -8,7 +8,7 @@ import ssl
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 import hpack
 import uvloop
@@ -19,6 +19,7 @@ from triton_proxy.http2.ngh2_connection import Ngh2Connection
 from triton_proxy.http2.nghttp2_connection import Nghttp2Connection
 from triton_proxy.http2.server import EngineType, Handler, Http2Server
 from triton_proxy.http2.server_stream import Stream, StreamEnd
+from triton_proxy.http2.socket_server import SocketServer
 
 T = TypeVar("T")
 ENGINES: dict[str, EngineType] = {"ngh2": Ngh2Connection, "h2": H2Connection}
@@ -77,38 +78,28 @@ class LoopThread:
         self.loop.close()
 
 
-class Serving(LoopThread):
-    """A server on a port of its own.
+S = TypeVar("S", bound=SocketServer[Any])
+
+
+class ServerThread(LoopThread, Generic[S]):
+    """A server on a port of its own, whatever it speaks.
 
     Attributes:
         server: it.
         port: of 127.0.0.1.
     """
 
-    def __init__(
-        self,
-        handler: Handler,
-        limits: ConnectionLimits | None = None,
-        *,
-        engine: EngineType = Ngh2Connection,
-        loop: str = "uvloop",
-        ssl_context: Callable[[], ssl.SSLContext] | None = None,
-    ) -> None:
+    def __init__(self, loop: str, make: Callable[[], S]) -> None:
         super().__init__(LOOPS[loop]())
         listener = socket.create_server(("127.0.0.1", 0), backlog=256)
         self.port: int = listener.getsockname()[1]
 
-        def start() -> Http2Server:
-            server = Http2Server(handler, limits, engine=engine, ssl_context=ssl_context)
+        def start() -> S:
+            server = make()
             server.listen(listener)
             return server
 
         self.server = self.run(start)
-
-    @property
-    def address(self) -> str:
-        """For a client."""
-        return f"127.0.0.1:{self.port}"
 
     def statistics(self) -> Counters:
         """The server's."""
@@ -131,6 +122,26 @@ class Serving(LoopThread):
         """Cut everything off, and end."""
         self.wait(self.server.close)
         super().stop()
+
+
+class Serving(ServerThread[Http2Server]):
+    """The engine on a port of its own."""
+
+    def __init__(
+        self,
+        handler: Handler,
+        limits: ConnectionLimits | None = None,
+        *,
+        engine: EngineType = Ngh2Connection,
+        loop: str = "uvloop",
+        ssl_context: Callable[[], ssl.SSLContext] | None = None,
+    ) -> None:
+        super().__init__(loop, lambda: Http2Server(handler, limits, engine=engine, ssl_context=ssl_context))
+
+    @property
+    def address(self) -> str:
+        """For a client."""
+        return f"127.0.0.1:{self.port}"
 
 
 @contextmanager

@@ -6,6 +6,7 @@ import asyncio
 import threading
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
+from concurrent.futures import TimeoutError as NotWithin
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -70,6 +71,28 @@ class LoopThread:
     def run(self, coroutine: Coroutine[Any, Any, _T]) -> Future[_T]:
         """Runs a coroutine in the loop."""
         return asyncio.run_coroutine_threadsafe(coroutine, self.loop)
+
+    def run_until(
+        self, coroutine: Coroutine[Any, Any, object], cut_off: Callable[[], Coroutine[Any, Any, object]]
+    ) -> Callable[[float], None]:
+        """Runs a coroutine in the loop, which is given time only later.
+
+        Args:
+            coroutine: is begun now.
+            cut_off: makes what is run where the coroutine does not end in time.
+
+        Returns:
+            Waits for its end, for so many seconds at the longest, and then cuts it off.
+        """
+        ended = self.run(coroutine)
+
+        def wait(longest_secs: float) -> None:
+            try:
+                ended.result(longest_secs)
+            except NotWithin:
+                self.run(cut_off()).result()
+
+        return wait
 
     def statistics(self) -> LoopStatistics:
         """How promptly it did what was due."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from concurrent.futures import Executor
 
 _Callback = Callable[[], None]
 
@@ -54,6 +55,37 @@ class CallLife:
             callbacks, self._on_closed = self._on_closed, []
         for callback in callbacks:
             callback()
+
+    def submit(self, threads: Executor, step: Callable[[], object], finally_: Callable[[], object] | None) -> None:
+        """Takes a step in a thread of a pool, unless the call has ended until then.
+
+        Args:
+            threads: the pool.
+            step: is taken.
+            finally_: is called afterwards, whether or not the step was taken.
+
+        Raises:
+            RuntimeError: the pool takes no more steps.
+        """
+        self.enter()
+
+        def done() -> None:
+            if finally_ is not None:
+                finally_()
+            self.leave()
+
+        def take() -> None:
+            try:
+                if not self.over:
+                    step()
+            finally:
+                done()
+
+        try:
+            threads.submit(take)
+        except RuntimeError:
+            done()
+            raise
 
     def end(self) -> None:
         """The call has ended."""

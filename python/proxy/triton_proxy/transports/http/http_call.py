@@ -123,24 +123,7 @@ class HttpCall:
 
     def submit(self, step: _Step, finally_: Callable[[], object] | None = None) -> None:
         """Takes a step in a thread of the pool."""
-        self._life.enter()
-
-        def take() -> None:
-            try:
-                if not self._life.over:
-                    step()
-            finally:
-                if finally_ is not None:
-                    finally_()
-                self._life.leave()
-
-        try:
-            self._threads.submit(take)
-        except RuntimeError:
-            if finally_ is not None:
-                finally_()
-            self._life.leave()
-            raise
+        self._life.submit(self._threads, step, finally_)
 
     def answer(self, make: _Make, taken: _Step, *, heavy: bool, last: bool) -> None:
         """Sends the answer, or an event of it."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from concurrent.futures import TimeoutError as NotWithin
 from functools import partial
 
 from mm_service.status import Code, Status
@@ -121,15 +120,7 @@ class RestServer:
         Returns:
             Waits for the end of all requests, for so many seconds at the longest, and cuts off what is open then.
         """
-        drained = self._loop.run(self._drain(grace_secs))
-
-        def wait(longest_secs: float) -> None:
-            try:
-                drained.result(longest_secs)
-            except NotWithin:
-                self._loop.run(self._cut_off()).result()
-
-        return wait
+        return self._loop.run_until(self._drain(grace_secs), self._cut_off)
 
     def close(self) -> None:
         """Ends what reads JSON; call it when no request is left."""

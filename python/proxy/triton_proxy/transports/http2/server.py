@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import Callable
-from concurrent.futures import TimeoutError as NotWithin
 
 from triton_proxy.http2.limits import ConnectionLimits, Counters
 from triton_proxy.http2.loop_thread import LoopThread
@@ -80,15 +79,7 @@ class EngineServer:
         Returns:
             Waits for the end of all calls, for so many seconds at the longest, and cuts off what is open then.
         """
-        drained = self._loop.run(self._drain(grace_secs))
-
-        def wait(longest_secs: float) -> None:
-            try:
-                drained.result(longest_secs)
-            except NotWithin:
-                self._loop.run(self._cut_off()).result()
-
-        return wait
+        return self._loop.run_until(self._drain(grace_secs), self._cut_off)
 
     def _serve(self, stream: Stream) -> None:
         if self._own_method and hmac.compare_digest(stream.method.encode(), self._own_method):
