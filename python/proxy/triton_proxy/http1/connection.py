@@ -33,7 +33,7 @@ class HttpConnection(asyncio.BufferedProtocol):
     Attributes:
         peer: its address as gRPC writes it.
         loop: the loop that owns it.
-        gives_way: whether it was told to make room.
+        gives_way: whether another connection needs its place.
     """
 
     def __init__(self, server: HttpServer, peer: str, released: Callable[[], None]) -> None:

@@ -39,7 +39,7 @@ class ServerConnection(Endpoint):
     Attributes:
         peer: its address as gRPC writes it.
         peer_certificate: the caller's, with mutual TLS.
-        gives_way: whether it was told to make room.
+        gives_way: whether another connection needs its place.
     """
 
     def __init__(self, server: Http2Server, peer: str, released: Callable[[], None]) -> None:

@@ -53,7 +53,7 @@ class ServedConnection(Losable, Protocol):
 
     @property
     def gives_way(self) -> bool:
-        """Whether it was told to make room."""
+        """Whether another connection needs its place."""
 
     @property
     def was_made(self) -> bool:
