@@ -25,7 +25,7 @@ def good(row: Row = ROW, **more: Any) -> Outcome:
         health=Health(probes=10, worst_secs=0.1),
         peak_bytes=400 * MB,
         recovered_secs=2.0,
-        drain=Drain(answered=True, exit_status=0, seconds=1.0),
+        drain=Drain(exit_status=0, seconds=1.0),
     )
     return dataclasses.replace(outcome, **more)
 
@@ -45,10 +45,10 @@ def test_nothing_over_a_bound_is_no_problem() -> None:
         ({"peak_bytes": 501 * MB}, "memory 501 MiB, bound 500"),
         ({"recovered_secs": None, "missing": ["a", "b"]}, "not as before: a; b"),
         ({"died": "Killed"}, "the proxy ended by itself: Killed"),
-        ({"drain": Drain(answered=False, exit_status=0)}, "a packet accepted before SIGTERM got no Ack"),
+        ({"drain": Drain(unanswered="late", exit_status=0)}, "a packet accepted before SIGTERM got no Ack: late"),
         ({"drain": Drain(not_accepted="full", exit_status=0)}, "no packet accepted before SIGTERM: full"),
-        ({"drain": Drain(answered=True, seconds=30)}, "SIGTERM did not end it within 30 s"),
-        ({"drain": Drain(answered=True, exit_status=137)}, "exit status 137 after SIGTERM"),
+        ({"drain": Drain(seconds=30)}, "SIGTERM did not end it within 30 s"),
+        ({"drain": Drain(exit_status=137)}, "exit status 137 after SIGTERM"),
     ],
 )
 @pytest.mark.parametrize("timed", [False, True])

@@ -145,6 +145,12 @@ class Open:
 
 
 @pytest.fixture
+def serving(triton: Triton, domino: DominoStandIn) -> Iterator[Proxy]:
+    with proxy(triton.grpc_url, domino.url, TRITON_CANCEL_DELAY_SECS="0.2") as served:
+        yield served
+
+
+@pytest.fixture
 def stream(serving: Proxy) -> Iterator[Open]:
     opened = Open(serving.channel)
     yield opened

@@ -243,8 +243,8 @@ class Arena:
                     self._triton.kill()
                 began = time.monotonic()
                 proxy.terminate()
-                if accepted is not None:
-                    drain.answered = accepted.ack(proxy.drain_secs) is not None
+                if accepted is not None and accepted.ack(proxy.drain_secs) is None:
+                    drain.unanswered = accepted.ended
                 drain.exit_status = proxy.wait(max(began + proxy.drain_secs - time.monotonic(), 0))
                 drain.seconds = time.monotonic() - began
                 attacker.stop()

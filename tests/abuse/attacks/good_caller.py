@@ -9,7 +9,7 @@ import math
 import queue
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import TypeAlias, cast
 
@@ -18,7 +18,7 @@ import grpc
 from attacks import packets
 from attacks.http2_client import Address
 from attacks.world import GOOD_MODEL, GOOD_SLOW_MODEL
-from multimodal_contract import pb, pb_grpc
+from multimodal_contract import NOT_ACCEPTED, pb, pb_grpc
 
 _EVERY_SECS = 0.05
 # More are not begun while the proxy answers none: they would be held against the caller's own limits.
@@ -210,25 +210,45 @@ class AcceptedPacket:
     def __init__(
         self, stub: pb_grpc.MultimodalServiceStub, metadata: tuple[tuple[str, str], ...], timeout: float
     ) -> None:
-        packets_sent: queue.SimpleQueue[pb.DataPacket] = queue.SimpleQueue()
-        # Once the first has its Ack, the second has been read: a stream's window takes both.
-        for cid, seconds in (("first", 0.3), ("second", _ACCEPTED_SECS)):
-            packets_sent.put(packets.slow(bytes(4), seconds, model=GOOD_SLOW_MODEL, cid=cid))
-        self._call = stub.Chat(iter(packets_sent.get, None), metadata=metadata)
+        self._sent, self._over = threading.Event(), threading.Event()
+        self._call = stub.Chat(self._packets(), metadata=metadata)
         self._acks: queue.SimpleQueue[pb.Ack | None] = queue.SimpleQueue()
-        self._ended = "no Ack came in time"
+        # Why no Ack came, where none came.
+        self.ended = "no Ack came in time"
         self._thread = threading.Thread(target=self._read, name="accepted", daemon=True)
         self._thread.start()
-        if (ack := self.ack(timeout)) is None or ack.status != pb.OK:
+        if (why_not := self._why_not_accepted(stub, metadata, timeout)) is not None:
+            self._over.set()
             self._call.cancel()
-            raise NotAcceptedError(self._ended if ack is None else ack.message)
+            raise NotAcceptedError(why_not)
+
+    def _packets(self) -> Iterator[pb.DataPacket]:
+        yield packets.slow(bytes(4), 0.01, model=GOOD_SLOW_MODEL, cid="first")
+        yield packets.slow(bytes(4), _ACCEPTED_SECS, model=GOOD_SLOW_MODEL, cid="second")
+        # grpc asks for more once it has written those.
+        self._sent.set()
+        self._over.wait()
+
+    def _why_not_accepted(
+        self, stub: pb_grpc.MultimodalServiceStub, metadata: tuple[tuple[str, str], ...], timeout: float
+    ) -> str | None:
+        if (ack := self.ack(timeout)) is None or ack.status != pb.OK:
+            return self.ended if ack is None else ack.message
+        if not self._sent.wait(timeout):
+            return "grpc did not write the packet"
+        # Once a call behind it on its connection is answered, it has been read: the stream's window takes both packets.
+        with contextlib.suppress(grpc.RpcError):
+            stub.SendUnary(packets.numbers(bytes(64), model=GOOD_MODEL), metadata=metadata, timeout=timeout)
+        return None
 
     def _read(self) -> None:
         try:
             for ack in self._call:
                 self._acks.put(ack)
         except grpc.RpcError as error:
-            self._ended = _words(error)
+            not_accepted = NOT_ACCEPTED in (cast("grpc.Call", error).trailing_metadata() or ())
+            self.ended = _words(error) + " (it says not accepted)" * not_accepted
+        self._over.set()
         self._acks.put(None)
 
     def ack(self, timeout: float) -> pb.Ack | None:

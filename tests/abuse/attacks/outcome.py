@@ -32,13 +32,13 @@ class Drain:
 
     Attributes:
         not_accepted: why no packet was accepted before SIGTERM; then the rest says little.
-        answered: whether the packet that was accepted got its Ack.
+        unanswered: why the packet that was accepted got no Ack; None where it got one.
         exit_status: of the proxy; None where it had to be killed.
         seconds: from SIGTERM to its end.
     """
 
     not_accepted: str | None = None
-    answered: bool = False
+    unanswered: str | None = None
     exit_status: int | None = None
     seconds: float = 0.0
 
@@ -47,8 +47,8 @@ class Drain:
         found = []
         if self.not_accepted is not None:
             found.append(f"no packet accepted before SIGTERM: {self.not_accepted[:200]}")
-        elif not self.answered:
-            found.append("a packet accepted before SIGTERM got no Ack")
+        elif self.unanswered is not None:
+            found.append(f"a packet accepted before SIGTERM got no Ack: {self.unanswered[:200]}")
         if self.exit_status is None:
             found.append(f"SIGTERM did not end it within {self.seconds:.0f} s")
         elif self.exit_status != 0:
@@ -170,7 +170,7 @@ def line(outcome: Outcome) -> list[str]:
 
 def _drained(drain: Drain) -> str:
     ended = "killed" if drain.exit_status is None else f"exit {drain.exit_status}"
-    return f"{'answered' if drain.answered else 'NOT answered'}, {ended} in {drain.seconds:.1f} s"
+    return f"{'answered' if drain.unanswered is None else 'NOT answered'}, {ended} in {drain.seconds:.1f} s"
 
 
 def markdown(outcomes: Sequence[Outcome]) -> str:

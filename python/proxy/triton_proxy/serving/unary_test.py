@@ -81,7 +81,7 @@ def test_triton_hears_of_a_cancelled_call() -> None:
         proxy.triton.finish.wait(TIMEOUT)
         return b""
 
-    with served() as proxy:
+    with served(TRITON_CANCEL_DELAY_SECS=0.2) as proxy:
         proxy.triton.infer = infer
         waiting = proxy.begin(packet("m"))
         assert proxy.triton.begun.wait(TIMEOUT)
