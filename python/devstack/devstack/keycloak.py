@@ -297,7 +297,7 @@ class Keycloak:
                 "KC_BOOTSTRAP_ADMIN_PASSWORD": self._password,
                 "JAVA_OPTS_KC_HEAP": "-Xms128m -Xmx512m",
                 # It runs for minutes: what better code saves later, compiling it costs at the start.
-                "JAVA_OPTS_APPEND": "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC",
+                "JAVA_OPTS_APPEND": "-XX:TieredStopAtLevel=1",
             },
             log=self._log,
         )
