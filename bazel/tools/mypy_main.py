@@ -40,7 +40,7 @@ def checker() -> tuple[list[str], dict[str, str]]:
     wheels = scratch / "wheels"
     wheels.mkdir()
     for root in roots:
-        if root.parent.name == "site" and not root.is_relative_to(workspace):
+        if root.parent.name == "site-packages" and not root.is_relative_to(workspace):
             merge(root, wheels)
     # What counts as installed is the sys.path that mypy's process started with.
     environment = dict(os.environ, PYTHONPATH=str(wheels), MYPYPATH=os.pathsep.join(map(str, own)))

@@ -21,6 +21,8 @@ from pathlib import Path, PurePosixPath
 from pip._vendor.packaging.requirements import Requirement
 
 _HEADER = 'package(default_visibility = ["//visibility:public"])\n'
+# hypothesis reads the constants of all modules that are not below a folder of the name site-packages: with those of
+# every library, that took each test 2 to 20 s.
 # One label for the folder, since one for each file makes tens of thousands of targets and links. Bazel compares a
 # folder by its own time, and not even by that while its server runs. So all folders have the same time, and a file
 # beside each, compared by its contents, changes when the wheel or this program does. Nothing writes into a folder
@@ -29,10 +31,10 @@ _LIBRARY = """
 py_library(
     name = "{name}",
     data = [
-        "site/{name}",
+        "site-packages/{name}",
         "unpacked/{name}.txt",
     ],
-    imports = ["site/{name}"],
+    imports = ["site-packages/{name}"],
     deps = [{deps}],
 )
 """
@@ -162,23 +164,23 @@ def identity(wheel: Path) -> str:
 
 
 def main() -> None:
-    """Unpack every wheel of the folder argv[1] into argv[2]/site, and write argv[2]/BUILD.bazel."""
+    """Unpack every wheel of the folder argv[1] into argv[2]/site-packages, and write argv[2]/BUILD.bazel."""
     wheels, repository = Path(sys.argv[1]), Path(sys.argv[2])
     (repository / "unpacked").mkdir()
     distributions = []
     for wheel in sorted(wheels.glob("*.whl")):
-        distributions.append(unpack(wheel, repository / "site"))
+        distributions.append(unpack(wheel, repository / "site-packages"))
         (repository / f"unpacked/{distributions[-1].name}.txt").write_text(identity(wheel), encoding="utf-8")
     # Tests run where they cannot write, and would compile numpy and the rest anew in each process.
     compileall.compile_dir(
-        repository / "site",
+        repository / "site-packages",
         quiet=2,
         workers=0,
-        stripdir=repository / "site",
+        stripdir=repository / "site-packages",
         invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH,
     )
     for distribution in distributions:
-        os.utime(repository / "site" / distribution.name, (_FOLDER_TIME, _FOLDER_TIME))
+        os.utime(repository / "site-packages" / distribution.name, (_FOLDER_TIME, _FOLDER_TIME))
     (repository / "BUILD.bazel").write_text(build_file(distributions), encoding="utf-8")
 
 

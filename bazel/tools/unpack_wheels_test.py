@@ -76,10 +76,10 @@ def test_unpack(tmp_path: Path) -> None:
         "Some.Thing-1.0.dist-info/METADATA": (METADATA, 0o644),
         "Some.Thing-1.0.dist-info/RECORD": ("", 0o644),
     }
-    assert unpack(make_wheel(tmp_path, members), tmp_path / "site") == Distribution(
+    assert unpack(make_wheel(tmp_path, members), tmp_path / "site-packages") == Distribution(
         "some_thing", ("ruamel_yaml", "typing_extensions")
     )
-    root = tmp_path / "site/some_thing"
+    root = tmp_path / "site-packages/some_thing"
     executable = {str(p.relative_to(root)): bool(p.stat().st_mode & 0o111) for p in root.rglob("*") if p.is_file()}
     assert executable == {
         "pkg/a.py": False,
@@ -101,8 +101,8 @@ def test_build_file_names_only_what_the_lock_holds() -> None:
     )
     assert libraries["grpcio"]["deps"] == [":typing_extensions"]
     assert libraries["typing_extensions"]["deps"] == []
-    assert libraries["grpcio"]["imports"] == ["site/grpcio"]
-    assert libraries["grpcio"]["data"] == ["site/grpcio", "unpacked/grpcio.txt"]
+    assert libraries["grpcio"]["imports"] == ["site-packages/grpcio"]
+    assert libraries["grpcio"]["data"] == ["site-packages/grpcio", "unpacked/grpcio.txt"]
 
 
 @pytest.fixture
@@ -127,6 +127,8 @@ def test_main_compiles_what_it_unpacks(unpack_all: Callable[[str], Path]) -> Non
 
 def test_bazel_sees_that_a_wheel_is_another_and_that_it_is_the_same(unpack_all: Callable[[str], Path]) -> None:
     first, again, other = (unpack_all(text) for text in ("a = 1\n", "a = 1\n", "a = 2\n"))
-    assert len({(repository / "site/some_thing").stat().st_mtime_ns for repository in (first, again, other)}) == 1
+    assert (
+        len({(repository / "site-packages/some_thing").stat().st_mtime_ns for repository in (first, again, other)}) == 1
+    )
     texts = [(repository / "unpacked/some_thing.txt").read_text() for repository in (first, again, other)]
     assert texts[0] == texts[1] != texts[2]

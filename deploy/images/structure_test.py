@@ -14,7 +14,7 @@ import pytest
 import referencing
 from image_files import IMAGES, read
 
-SCHEMAS = Path("../pip_sbom/site/cyclonedx_python_lib/cyclonedx/schema/_res")
+SCHEMAS = Path("../pip_sbom/site-packages/cyclonedx_python_lib/cyclonedx/schema/_res")
 # The only programs that the proxy's image may have; whatever else is executable is a library.
 PROXY_PROGRAMS = {"usr/bin/python3.11"}
 STARTS: dict[str, dict[str, Any]] = {

@@ -32,7 +32,7 @@ Tensors = Mapping[str, NDArray[Any]]
 def _package(name: str) -> Path:
     """The folder of a package, which is not imported: from MODELS_SITE, a folder of packages, or Bazel's runfiles."""
     given = [Path(os.environ[SITE_VARIABLE])] if SITE_VARIABLE in os.environ else []
-    for packages in (*given, *runfiles(f"pip_models/site/{name}")):
+    for packages in (*given, *runfiles(f"pip_models/site-packages/{name}")):
         if (packages / name).is_dir():
             return packages / name
     raise FileNotFoundError(

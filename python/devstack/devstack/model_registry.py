@@ -18,7 +18,7 @@ from devstack.ports import ADDRESS, free_ports
 from devstack.runfiles import runfiles
 
 SITE_VARIABLE = "REGISTRY_SITE"
-_RUNFILES = "pip_registry/site"
+_RUNFILES = "pip_registry/site-packages"
 _TRAIN = Path(__file__).with_name("train.py")
 # The first import of what it needs reads half a gigabyte.
 _SECONDS = 90.0

@@ -17,7 +17,7 @@ from devstack.runfiles import runfiles
 
 SITE_VARIABLE = "TRITON_SITE"
 _SERVER = Path("pytriton/tritonserver")
-_RUNFILES = "pip_triton/site"
+_RUNFILES = "pip_triton/site-packages"
 _BACKENDS = Path(__file__).with_name("backends")
 # Neither the wheels nor the model repository are ours to write __pycache__ into.
 _NO_BYTECODE = "import sys; sys.dont_write_bytecode = True"
