@@ -23,7 +23,7 @@ from publisher_testing.reader import files, served
 from publisher_testing.suspended import COUNTED
 
 # Every how many changes of the store one is tried; with HYPOTHESIS_PROFILE=thorough all of them.
-_STEPS = {"folder": 3, "s3": 6}
+_STEPS = {"folder": 6, "s3": 12}
 if os.environ.get("HYPOTHESIS_PROFILE") == "thorough":
     _STEPS = dict.fromkeys(_STEPS, 1)
 _LEASE_SECS = "0.3"
