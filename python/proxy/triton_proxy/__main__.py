@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import argparse
 import gc
-import logging
 import os
 import sys
 
@@ -12,8 +10,7 @@ import sys
 # no credential may get there. It reads this when it is imported, as it is below.
 os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 
-from mm_service import settings, supervisor
-from mm_service.policy_yaml import PolicyError
+from mm_service import program
 from multimodal_contract.allocator import keep_freed_memory
 from triton_proxy import check_policy
 from triton_proxy.app import Server, authenticator_for
@@ -24,8 +21,7 @@ from triton_proxy.telemetry.metrics import Metrics
 # Large enough for what a busy proxy frees between two packets; MAX_MB_IN_FLIGHT bounds what it holds.
 _KEPT_BYTES = 256 * 1024 * 1024
 _ARENAS = 1
-# Beyond DRAIN_SECS, for callers to hang up and everything to be closed: a drain that takes longer does not end. Less
-# than the ten seconds after which the chart's pod is killed without a word.
+# For callers to hang up, too. Less than the ten seconds after which the chart's pod is killed without a word.
 DRAIN_HANGS_SECS = 8.0
 _EXAMPLE = """
 example:
@@ -37,52 +33,44 @@ exit status:
 """
 
 
+class _Proxy:
+    """The server with what is scraped of it."""
+
+    def __init__(self, settings: Settings) -> None:
+        # Before there are threads: each would get an arena of its own.
+        keep_freed_memory(up_to_bytes=_KEPT_BYTES, arenas=_ARENAS)
+        metrics = Metrics() if settings.metrics_listen_addr else None
+        asked = metrics.identity_asked if metrics else None
+        self._server = Server(settings, authenticator_for(settings, asked), metrics)
+        self._scraped = ServerMetrics(self._server, settings, metrics) if metrics else None
+        # What is there now stays: to look through it again and again for garbage took a tenth of a small request's time.
+        gc.collect()
+        gc.freeze()
+
+    def start(self) -> None:
+        self._server.start()
+        if self._scraped is not None:
+            self._scraped.start()
+
+    def drain(self) -> None:
+        self._server.drain()
+        if self._scraped is not None:
+            self._scraped.close()
+
+
 def main() -> int:
     """Runs the proxy; returns its exit status."""
     if sys.argv[1:2] == ["check-policy"]:
         return check_policy.main(sys.argv[2:])
-    argparse.ArgumentParser(
-        prog="triton_proxy",
-        description="The authenticated way to Triton. It is set up by environment variables only.\n"
+    return program.run(
+        "triton_proxy",
+        "The authenticated way to Triton. It is set up by environment variables only.\n"
         "`triton_proxy check-policy --help` explains decisions of an access policy.",
-        epilog=f"settings:\n{settings.describe(Settings)}\n{_EXAMPLE}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    ).parse_args()
-    try:
-        loaded = settings.load(Settings, os.environ)
-    except settings.SettingsError as error:
-        sys.stderr.write(f"triton_proxy: cannot start; --help lists the settings\n{error}\n")
-        return 2
-    logging.basicConfig(level=loaded.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-
-    supervisor.end_with_any_thread()
-    # Before there are threads: each would get an arena of its own.
-    keep_freed_memory(up_to_bytes=_KEPT_BYTES, arenas=_ARENAS)
-    # Before the server: a signal during the start must not be lost.
-    terminated = supervisor.TerminationSignal()
-    try:
-        metrics = Metrics() if loaded.metrics_listen_addr else None
-        asked = metrics.identity_asked if metrics else None
-        server = Server(loaded, authenticator_for(loaded, asked), metrics)
-        scraped = ServerMetrics(server, loaded, metrics) if metrics else None
-    except PolicyError as error:
-        sys.stderr.write(f"triton_proxy: {error}\n")
-        return 2
-    except RuntimeError as error:
-        sys.stderr.write(f"triton_proxy: {error}\n")
-        return 1
-    # What is there now stays: to look through it again and again for garbage took a tenth of a small request's time.
-    gc.collect()
-    gc.freeze()
-    server.start()
-    if scraped is not None:
-        scraped.start()
-    terminated.wait()
-    supervisor.end_within(loaded.drain_secs + DRAIN_HANGS_SECS)
-    server.drain()
-    if scraped is not None:
-        scraped.close()
-    return 0
+        _EXAMPLE,
+        Settings,
+        _Proxy,
+        drain_hangs_secs=DRAIN_HANGS_SECS,
+    )
 
 
 if __name__ == "__main__":
