@@ -1,0 +1,1 @@
+"""Grafana's dashboards of an installation, made from the table of metrics."""
