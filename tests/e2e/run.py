@@ -10,14 +10,13 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from boundary import evidence, guide, lifecycle, matrix, policies, serving
+from boundary import evidence, guide, lifecycle, matrix, policies, scaling, serving
 from boundary.claims import Claim
 from boundary.installation import Installation
 from boundary.kube import Kube
 from boundary.network import Network, without_policies
 from boundary.policies import Policies
 from boundary.probers import expected
-from chart_checks.mutants import MUTANTS
 from devstack.child import scratch_folder
 from devstack.command import leave_on_signals, user_path
 from kind_cluster import cluster, down, up
@@ -84,6 +83,9 @@ class Suite:
                 Step("the forged proxy away", "", self._network.remove_forged),
                 self._step("calls through the proxy", "", lambda: serving.through_the_proxy(self._kube)),
                 self._step("calls past the proxy", "", self._past_the_proxy),
+                self._step("the scale service's rights", "", lambda: scaling.rights(self._kube)),
+                self._step("calls to the scale service", "", lambda: scaling.calls(self._kube)),
+                self._step("Triton scaled under traffic", "1 minute", lambda: scaling.under_traffic(self._kube)),
                 self._step("eviction of the proxies", "half a minute", lambda: lifecycle.disruption(self._kube)),
                 self._step("rolling restart under traffic", "1 minute", lambda: lifecycle.rolling_restart(self._kube)),
                 self._step("Triton deleted under traffic", "20 seconds", lambda: lifecycle.triton_killed(self._kube)),
@@ -128,7 +130,7 @@ class Suite:
             installed.restore()
 
     def _mistakes(self) -> list[Claim]:
-        return policies.mutate_all(Policies(self._kube), self._network, MUTANTS, say)
+        return policies.mutate_all(Policies(self._kube), self._network, policies.MISTAKES, say)
 
     def _guide(self) -> list[Claim]:
         try:

@@ -6,16 +6,19 @@ import functools
 import shutil
 from pathlib import Path
 
-from boundary import names, objects
+import yaml
+
+from boundary import names, objects, scaling
 from boundary.kube import Kube
-from boundary.names import DOMINO, INFERENCE, NAMESPACES, PROXY, RELEASE, TRITON
+from boundary.names import DOMINO, INFERENCE, NAMESPACES, PROXY, RELEASE, SCALER, TRITON
 from devstack import domino, models
 from kind_cluster import files
 from kind_cluster.command import KindError, run
 from kind_cluster.steps import Step
+from scale_service import _gen
 
 _INSIDE = Path(__file__).with_name("inside")
-_IMAGES = ("proxy", "triton_cpu", "client")
+_IMAGES = ("proxy", "scaler", "triton_cpu", "client")
 _CHART = Path("deploy/helm/domino-triton")
 _MODELS = (models.identity_name("FP32"), models.IMAGE_MEAN, models.DETECTOR, models.TEXT)
 _READY = "--timeout=240s"
@@ -79,7 +82,7 @@ class Installation:
 
     def _neighbours(self) -> None:
         devstack = Path(domino.__file__).parent
-        self._kube.apply([*objects.front_end(_INSIDE, devstack), *objects.caller(_INSIDE)])
+        self._kube.apply([*objects.front_end(_INSIDE, devstack), *objects.caller(_INSIDE, Path(_gen.__file__).parent)])
         for namespace, pod in ((DOMINO, names.FRONT_END), (names.COMPUTE, names.CALLER)):
             self._kube.kubectl(f"--namespace={namespace}", "wait", f"pod/{pod}", "--for=condition=Ready", _READY)
 
@@ -93,8 +96,10 @@ class Installation:
 
     def _install(self) -> str:
         chart = self.checkout / _CHART
-        where = (f"--namespace={INFERENCE}", f"--values={chart / 'values-kind.yaml'}")
+        scaler = self._folder / "values-scaler.yaml"
+        scaler.write_text(yaml.safe_dump(scaling.values(self._kube)))
+        where = (f"--namespace={INFERENCE}", f"--values={chart / 'values-kind.yaml'}", f"--values={scaler}")
         self._kube.helm("upgrade", "--install", RELEASE, chart, *where, "--wait", "--timeout=5m")
-        for name in (TRITON, PROXY):
+        for name in (TRITON, PROXY, SCALER):
             self._kube.kubectl(f"--namespace={INFERENCE}", "rollout", "status", f"deployment/{name}", _READY)
         return f"release {RELEASE} in {INFERENCE}"

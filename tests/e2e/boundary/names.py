@@ -16,6 +16,7 @@ OURS = {"app.kubernetes.io/managed-by": "multimodal-e2e"}
 RELEASE = "mm"
 TRITON = "triton-inference-server"
 PROXY = f"{TRITON}-proxy"
+SCALER = f"{TRITON}-admin"
 FRONT_END = "nucleus-frontend"
 CLIENT = "client"
 CALLER = "workspace"

@@ -11,7 +11,7 @@ from typing import Any
 from boundary import names, objects, probers
 from boundary.claims import Answer, Claim, Dial, Expected, Outcome, Target, judge
 from boundary.kube import Kube
-from boundary.names import COMPUTE, DOMINO, ELSEWHERE, FRONT_END, INFERENCE, PROXY, TRITON
+from boundary.names import COMPUTE, DOMINO, ELSEWHERE, FRONT_END, INFERENCE, PROXY, SCALER, TRITON
 from boundary.probers import PROBERS, Addresses, Prober
 from kind_cluster.command import KindError
 from kind_cluster.enforcement import probe_image
@@ -49,10 +49,11 @@ class Network:
         # The forged pod is no proxy that serves: its name would distinguish it from the real ones.
         proxy = next(pod for pod in self._kube.pods(INFERENCE, names.selector("proxy")) if _name(pod) != "forged")
         self._pods = {p.name: p.pod for p in PROBERS if p.pod}
-        for prober, pod in ((probers.THE_TRITON, triton), (probers.THE_PROXY, proxy)):
+        (scaler,) = self._kube.pods(INFERENCE, names.selector("scaler"))
+        for prober, pod in ((probers.THE_TRITON, triton), (probers.THE_PROXY, proxy), (probers.THE_SCALER, scaler)):
             self._join(_name(pod))
             self._pods[prober.name] = _name(pod)
-        self._addresses = self._look_up(triton, proxy)
+        self._addresses = self._look_up(triton, proxy, scaler)
         return f"{len(PROBERS)} probers"
 
     def _join(self, pod: str) -> None:
@@ -66,7 +67,7 @@ class Network:
         running = "--for=jsonpath={.status.ephemeralContainerStatuses[0].state.running.startedAt}"
         self._kube.kubectl(where, "wait", f"pod/{pod}", running, "--timeout=60s")
 
-    def _look_up(self, triton: dict[str, Any], proxy: dict[str, Any]) -> Addresses:
+    def _look_up(self, triton: dict[str, Any], proxy: dict[str, Any], scaler: dict[str, Any]) -> Addresses:
         def pod(namespace: str, name: str) -> str:
             return str(self._kube.get(f"--namespace={namespace}", f"pod/{name}")[0]["status"]["podIP"])
 
@@ -78,6 +79,8 @@ class Network:
             triton_service=service(INFERENCE, TRITON),
             proxy=proxy["status"]["podIP"],
             proxy_service=service(INFERENCE, PROXY),
+            scaler=scaler["status"]["podIP"],
+            scaler_service=service(INFERENCE, SCALER),
             client=pod(COMPUTE, names.CLIENT),
             beacon=pod(ELSEWHERE, names.BEACON),
             front_end=pod(DOMINO, FRONT_END),

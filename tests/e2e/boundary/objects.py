@@ -115,12 +115,19 @@ def _python(name: str, namespace: str, words: Sequence[str], key_variable: str, 
     return made
 
 
-def caller(inside: Path) -> list[Manifest]:
-    """A workspace's pod in Domino's compute namespace, with the client wheel and the programs that call."""
-    programs = {name: inside / name for name in ("calls.py", "traffic.py")}
+def caller(inside: Path, contract: Path) -> list[Manifest]:
+    """A workspace's pod in Domino's compute namespace, with the client wheel and the programs that call.
+
+    Args:
+        inside: the folder of those programs.
+        contract: the folder of the scale service's generated modules.
+    """
+    programs = {name: inside / name for name in ("calls.py", "scale.py", "traffic.py")}
+    generated = {name: contract / name for name in ("scaling_pb2.py", "scaling_pb2_grpc.py")}
+    paths = {**{name: name for name in programs}, **{name: f"scale_service/_gen/{name}" for name in generated}}
     wait = "import signal; signal.sigwait({signal.SIGTERM})"
-    made = _python(CALLER, COMPUTE, ["-c", wait], "DOMINO_USER_API_KEY", {name: name for name in programs})
-    return [api_key(COMPUTE), files(CALLER, COMPUTE, programs), made]
+    made = _python(CALLER, COMPUTE, ["-c", wait], "DOMINO_USER_API_KEY", paths)
+    return [api_key(COMPUTE), files(CALLER, COMPUTE, {**programs, **generated}), made]
 
 
 def front_end(inside: Path, devstack: Path) -> list[Manifest]:

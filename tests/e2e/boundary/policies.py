@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import yaml
@@ -14,7 +14,7 @@ from boundary.kube import Kube
 from boundary.names import INFERENCE, RELEASE
 from boundary.network import Expectation, Network
 from boundary.probers import expected, expected_of_tritons_wall
-from chart_checks.mutants import MUTANTS
+from chart_checks.mutants import MUTANTS, MUTANTS_OF, Mutation
 
 Manifest = dict[str, Any]
 # Rounds within which a mutant has to be noticed: at first those that take two seconds.
@@ -75,6 +75,14 @@ class Policies:
         self._there = now
 
 
+# Those of the scale service's that a dial can see: where it has one port only, it does not see that others are open.
+_OF_THE_SCALE_SERVICE = (
+    "the scale service's policy removed",
+    "the scale service may call everything",
+    "any namespace may call the scale service",
+    "the release's pods may call the scale service",
+)
+MISTAKES: Mapping[str, Mutation] = {**MUTANTS, **{name: MUTANTS_OF["scaler"][name] for name in _OF_THE_SCALE_SERVICE}}
 # Two walls stand between Triton and the release's own pods: a hole in one is seen with the other open.
 ONE_OF_TWO_WALLS = {
     "label widened: any pod of the release",
@@ -94,7 +102,7 @@ def mutate_all(policies: Policies, network: Network, names: Iterable[str], say: 
             if alone:
                 policies.let_out()
                 network.wall_alone()
-            policies.set(policies.mutated(MUTANTS[name]), *([objects.let_out()] if alone else []))
+            policies.set(policies.mutated(MISTAKES[name]), *([objects.let_out()] if alone else []))
             red = _stays_red(network, expected_of_tritons_wall if alone else expected)
         finally:
             policies.restore()

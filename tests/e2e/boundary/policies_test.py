@@ -7,17 +7,16 @@ from typing import Any, cast
 import pytest
 import yaml
 
-from boundary import policies
+from boundary import policies, scaling
 from boundary.claims import Claim
 from boundary.kube import Kube
 from boundary.names import INFERENCE, labels
 from boundary.network import Network
-from boundary.policies import Policies, key, mutate_all
+from boundary.policies import MISTAKES, Policies, key, mutate_all
 from chart_checks import network_policy as evaluated
 from chart_checks.helm import render
-from chart_checks.mutants import MUTANTS
 
-TEXT = render("# from: values-kind.yaml").text
+TEXT = render(f"# from: values-kind.yaml\n{yaml.safe_dump(scaling.values_of(['172.18.0.2'], [6443]))}").text
 KEYS = {key(policy) for policy in policies.policies_of(TEXT)}
 
 
@@ -55,15 +54,15 @@ def test_removed_policies_are_restored() -> None:
     assert cluster.there == {}
     made.restore()
     assert cluster.there == of_chart
-    assert len(of_chart) == 3
+    assert len(of_chart) == 4
 
 
-@pytest.mark.parametrize("name", MUTANTS)
+@pytest.mark.parametrize("name", MISTAKES)
 def test_every_mistake_changes_the_policies_and_is_taken_back(name: str) -> None:
     cluster = Cluster()
     of_chart = copy.deepcopy(cluster.there)
     made = installed(cluster)
-    mutated = made.mutated(MUTANTS[name])
+    mutated = made.mutated(MISTAKES[name])
     made.set(mutated)
     assert cluster.there == {key(policy): policy for policy in mutated} != of_chart
     made.restore()
@@ -146,4 +145,4 @@ def test_what_stays_red_afterwards_is_red() -> None:
 
 def test_a_policy_without_a_namespace_is_in_kubectls_default() -> None:
     assert key(yaml.safe_load("metadata: {name: n}")) == ("default", "n")
-    assert len(KEYS) == 3
+    assert len(KEYS) == 4

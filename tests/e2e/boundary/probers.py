@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from boundary import names
 from boundary.claims import Expected, Target
-from boundary.names import BEACON, CLIENT, COMPUTE, ELSEWHERE, INFERENCE, MONITORING, PROXY, TRITON, dns
+from boundary.names import BEACON, CLIENT, COMPUTE, ELSEWHERE, INFERENCE, MONITORING, PROXY, SCALER, TRITON, dns
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,7 @@ FORGED = names.labels("proxy")
 THE_CLIENT = Prober("a client in domino-compute", COMPUTE, CLIENT, wide=True)
 THE_NODE = Prober("the node (kubelet)", ELSEWHERE, "node", wide=True)
 THE_PROXY = Prober("the proxy itself", INFERENCE, component="proxy", wide=True)
+THE_SCALER = Prober("the scale service itself", INFERENCE, component="scaler", wide=True)
 THE_TRITON = Prober("Triton itself", INFERENCE, component="triton", wide=True, dns=False)
 PROMETHEUS = Prober("monitoring", MONITORING, "prometheus")
 TAKEN_FOR_PROXY = Prober(
@@ -61,6 +62,7 @@ PROBERS = (
     PROMETHEUS,
     Prober("monitoring, forged labels", MONITORING, "prometheus-forged", FORGED),
     THE_PROXY,
+    THE_SCALER,
     THE_TRITON,
     THE_NODE,
 )
@@ -70,6 +72,7 @@ TRITON_PORTS = {_HTTP: (8000, "http", "/v2", '200 {"name":"triton"'), _GRPC: (80
                 _METRICS: (8002, "http", "/metrics", "200 # HELP nv_")}  # fmt: skip
 CALLS, HEALTH, COUNTS = "the proxy's 50051 (calls)", "the proxy's 50052 (health)", "the proxy's 9090 (metrics)"
 REST = "the proxy's 8080 (REST)"
+SCALE_REST, SCALE_GRPC = "the scale service's 8000 (REST)", "the scale service's 50052 (gRPC)"
 DOMINO, DOMINO_OTHER = "Domino's front end", "Domino's front end, another port"
 WORKSPACE, BEACON_POD = "a client's pod", "a pod in another namespace"
 API, KUBELET, DNS_POD = "the API server", "the node's kubelet", "a CoreDNS pod, not on 53"
@@ -85,6 +88,8 @@ class Addresses:
     triton_service: str
     proxy: str
     proxy_service: str
+    scaler: str
+    scaler_service: str
     client: str
     beacon: str
     front_end: str
@@ -97,8 +102,10 @@ class Addresses:
 def targets(prober: Prober, at: Addresses) -> list[Target]:
     """Everything that this prober dials."""
     found = [] if prober is THE_TRITON else _triton(at)
-    if not prober.component or prober is THE_TRITON:
+    if not prober.component or prober in (THE_SCALER, THE_TRITON):
         found += _proxy(at)
+    if prober is not THE_SCALER:
+        found += _scaler(at)
     if prober.pod != BEACON:
         found += _beacon(at)
     if prober.wide:
@@ -130,6 +137,14 @@ def _proxy(at: Addresses) -> list[Target]:
         *calls,
         Target(HEALTH, "pod IP", f"grpc://{at.proxy}:50052", "grpc-status 12 "),
         Target(COUNTS, "pod IP", f"http://{at.proxy}:9090/metrics", "200 # HELP triton_proxy_"),
+    ]
+
+
+def _scaler(at: Addresses) -> list[Target]:
+    hosts = {"pod IP": at.scaler, "Service IP": at.scaler_service, "DNS name": dns(SCALER, INFERENCE)}
+    return [
+        *(Target(SCALE_REST, way, f"http://{host}:8000/v1/deployments", "401 ") for way, host in hosts.items()),
+        *(Target(SCALE_GRPC, way, f"grpc://{host}:50052", "grpc-status 16 ") for way, host in hosts.items()),
     ]
 
 
@@ -168,19 +183,19 @@ def expected_of_tritons_wall(prober: Prober, target: Target) -> Expected:
 
 
 def _lets_out(prober: Prober, target: Target) -> bool:
-    """The release's own pods go to Triton's 8001 and to Domino, if they are the proxy, and nowhere else."""
+    """Of the release's pods, the proxy goes to Triton's 8001, the scale service to the API server, both to Domino."""
     if prober.namespace != INFERENCE or not prober.component:
         return True
-    return prober.component == "proxy" and target.name in (_GRPC, DOMINO)
+    return target.name in {"proxy": (_GRPC, DOMINO), "scaler": (API, DOMINO)}.get(prober.component, ())
 
 
 def _lets_in(prober: Prober, target: Target) -> bool:
-    """Triton lets in the proxy on 8001, monitoring on 8002; the proxy lets in users on 50051 and 8080, it on 9090."""
+    """Triton lets in the proxy on 8001, monitoring on 8002; the proxy it on 9090; proxy and scale service, users."""
     monitoring = prober.namespace == MONITORING
     if target.name in TRITON_PORTS:
         proxy = prober.namespace == INFERENCE and prober.component == "proxy"
         return (proxy and target.name == _GRPC) or (monitoring and target.name == _METRICS)
-    if target.name in (CALLS, REST, HEALTH):
+    if target.name in (CALLS, REST, HEALTH, SCALE_REST, SCALE_GRPC):
         return prober.namespace == COMPUTE and target.name != HEALTH
     if target.name == COUNTS:
         return monitoring

@@ -3,10 +3,11 @@ from __future__ import annotations
 import functools
 
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from boundary import names, probers
+from boundary import names, probers, scaling
 from boundary.claims import Answer, Dial, Expected, Outcome, Target, judge
 from boundary.network import without_policies
 from boundary.probers import PROBERS, Addresses, Prober, expected, expected_of_tritons_wall, targets
@@ -14,7 +15,7 @@ from chart_checks import claims as promised
 from chart_checks.helm import render
 from chart_checks.network_policy import Pod
 
-AT = Addresses(*(f"10.244.0.{n}" for n in range(1, 12)))
+AT = Addresses(*(f"10.244.0.{n}" for n in range(1, 14)))
 PAIRS = [(prober, target) for prober in PROBERS for target in targets(prober, AT)]
 
 
@@ -58,7 +59,8 @@ def test_each_way_to_each_port_of_triton_is_dialled_by_everybody_else() -> None:
 
 @functools.cache
 def release() -> promised.Release:
-    return promised.Release(names.INFERENCE, names.RELEASE, render("# from: values-kind.yaml").values)
+    scaler = yaml.safe_dump(scaling.values_of(["172.18.0.2"], [6443]))
+    return promised.Release(names.INFERENCE, names.RELEASE, render(f"# from: values-kind.yaml\n{scaler}").values)
 
 
 @pytest.mark.parametrize("prober", [p for p in PROBERS if p not in (probers.THE_NODE, probers.THE_TRITON)], ids=str)
@@ -67,6 +69,7 @@ def test_what_is_expected_is_what_the_chart_promises(prober: Prober) -> None:
     source = Pod(prober.namespace, labels, "10.244.0.99")
     ports = {name: ("triton", port) for name, (port, *_) in probers.TRITON_PORTS.items()}
     ports |= {probers.CALLS: ("proxy", 50051), probers.HEALTH: ("proxy", 50052), probers.COUNTS: ("proxy", 9090)}
+    ports |= {probers.SCALE_REST: ("scaler", 8000), probers.SCALE_GRPC: ("scaler", 50052)}
     for target in targets(prober, AT):
         if target.name in ports and expected(prober, target) is not Expected.NO_DNS:
             component, port = ports[target.name]

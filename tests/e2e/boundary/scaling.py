@@ -1,0 +1,176 @@
+"""Claims about the scale service: what its rights are, which callers it obeys, and that scaling loses no packet."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+import subprocess
+from collections.abc import Iterator, Sequence
+
+from boundary.accounting import EVEN, balance
+from boundary.claims import Claim, same
+from boundary.kube import Kube, Manifest
+from boundary.names import API_KEY, CALLER, COMPUTE, INFERENCE, PROXY, SCALER, TRITON
+from boundary.traffic import Traffic
+from kind_cluster.command import KindError
+from mm_client_api import ApiKey
+from mm_scale import ScaleClient
+
+_WHERE = f"--namespace={INFERENCE}"
+_SERVICE = f"{SCALER}.{INFERENCE}.svc.cluster.local"
+_FLOWING = 25
+_REPLICAS = 3
+_LONGEST_SECS = 240.0
+_UNKNOWN = "Domino does not accept these credentials; check that the API key or token is current"
+_NOT_BOB = "bob may not {} inference-server: the scale policy does not allow it"
+# What RBAC may give the service's account, as kubectl lists it; what every account has is left out.
+_RIGHTS = [
+    *(f"deployments.apps get,patch of {name}" for name in (TRITON, PROXY)),
+    *(f"deployments.apps/scale get,patch of {name}" for name in (TRITON, PROXY)),
+    "events list,create",
+    "pods list",
+    "pods/log get",
+]
+_TRIED = {
+    "reads Secrets": ("get", "secrets"),
+    "reads ConfigMaps": ("get", "configmaps"),
+    "lists another namespace's pods": ("get", "pods", "--namespace=kube-system"),
+    "lists all Deployments": ("get", "deployments"),
+    "reads another Deployment": ("get", "deployment", SCALER),
+    "scales another Deployment": ("scale", "deployment", SCALER, "--replicas=0"),
+    "deletes Triton": ("delete", "deployment", TRITON),
+    "runs a pod": ("run", "made", "--image=none"),
+    "gives rights": ("create", "rolebinding", "made", "--clusterrole=admin", "--user=made"),
+}
+
+
+def values(kube: Kube) -> Manifest:
+    """Values that install the scale service, which obeys ann within 0 to 3 replicas."""
+    (found,) = kube.get("--namespace=default", "endpoints/kubernetes")
+    (subset,) = found["subsets"]
+    return values_of([each["ip"] for each in subset["addresses"]], [each["port"] for each in subset["ports"]])
+
+
+def values_of(addresses: Sequence[str], ports: Sequence[int]) -> Manifest:
+    """The same for an API server at these addresses and ports."""
+    rule = {
+        "allow": {"users": ["ann"]},
+        "deployments": ["inference-server"],
+        "verbs": ["view", "logs", "scale"],
+        "replicas": {"max": str(_REPLICAS)},
+    }
+    image = {"repository": "domino-triton-scaler", "tag": "0.1.0", "pullPolicy": "Never"}
+    return {
+        "scaler": {"enabled": True, "image": image, "policy": {"rules": [rule]}},
+        "networkPolicy": {"apiServer": {"cidrs": [f"{address}/32" for address in addresses], "ports": list(ports)}},
+    }
+
+
+def rights(kube: Kube) -> list[Claim]:
+    """What the scale service's account may do: as RBAC lists it, and by trying."""
+    group = "the scale service's account"
+    account = f"--as=system:serviceaccount:{INFERENCE}:{SCALER}"
+    listed = kube.kubectl(_WHERE, account, "auth", "can-i", "--list", "--no-headers")
+    elsewhere = kube.kubectl("--namespace=default", account, "auth", "can-i", "--list", "--no-headers")
+    everybodys = set(map(_right, elsewhere.splitlines()))
+    own = sorted(right for right in map(_right, listed.splitlines()) if right not in everybodys)
+    # A word that says something of everybody's account is no right on the cluster's objects.
+    general = [right for right in everybodys if not right.startswith(("selfsubject", "selfsubjectreviews", "/", "["))]
+    claims = [
+        same(group, "what it may do in its namespace", "; ".join(_RIGHTS), "; ".join(own)),
+        same(group, "what it may do in another", "nothing", "; ".join(sorted(general)) or "nothing"),
+    ]
+    for what, words in _TRIED.items():
+        where = () if any(word.startswith("--namespace") for word in words) else (_WHERE,)
+        try:
+            kube.kubectl(*where, account, *words)
+            answer = "it may"
+        except KindError as error:
+            answer = "forbidden" if "is forbidden: User" in str(error) else str(error).splitlines()[-1]
+        claims.append(same(group, what, "forbidden", answer))
+    return claims
+
+
+def _right(line: str) -> str:
+    """A line of kubectl's list as one phrase."""
+    resource = line.split(" ", 1)[0]
+    *lists, verbs = re.findall(r"\[([^]]*)\]", line)
+    named = lists[-1].replace(" ", ",") if lists else ""
+    text = f"{resource or f'[{lists[0]}]'} {verbs.replace(' ', ',')}"
+    return f"{text} of {named}" if resource and named else text
+
+
+def calls(kube: Kube) -> list[Claim]:
+    """What a client's pod gets from the scale service, by the key that it shows."""
+    group = "calls to the scale service from a client in domino-compute"
+    found = json.loads(kube.execute(COMPUTE, CALLER, "python3", "/e2e/scale.py", _SERVICE))
+    claims = []
+    for call, answers in found.items():
+        if isinstance(answers, str):
+            expected = "403 ann may not scale inference-server to 9 replicas: the scale policy allows"
+            claims.append(_begins(group, f"9 replicas where {_REPLICAS} are the most", expected, answers))
+            continue
+        grpc = call.endswith("gRPC")
+        verb = "see" if call.startswith("status") else "scale"
+        statuses = ("UNAUTHENTICATED: ", "PERMISSION_DENIED: ", "OK") if grpc else ("401 ", "403 ", "200")
+        for key, answer in answers.items():
+            expected = {
+                "no key": f"{statuses[0]}missing credentials",
+                "a bad key": f"{statuses[0]}{_UNKNOWN}",
+                "a key without a right": statuses[1] + _NOT_BOB.format(verb),
+                "a key with the right": statuses[2],
+            }[key]
+            claims.append(_begins(group, f"{call}, {key}", expected, answer))
+    return claims
+
+
+def _begins(group: str, what: str, expected: str, observed: str) -> Claim:
+    return Claim(group, what, f"{expected} …", observed, observed.startswith(expected))
+
+
+def under_traffic(kube: Kube) -> list[Claim]:
+    """Scales Triton to three and back while clients stream."""
+    group = f"Triton scaled from 1 to {_REPLICAS} and back under traffic"
+    with _forwarded(kube) as url, ScaleClient(url, credentials=ApiKey(API_KEY)) as client, Traffic(kube) as traffic:
+        traffic.more(_FLOWING, 60)
+        client.scale(_REPLICAS, reason="the suite asks for more")
+        more = client.wait(timeout_secs=_LONGEST_SECS)
+        traffic.more(_FLOWING, 60)
+        client.scale(1, reason="the suite asks for less")
+        less = client.wait(timeout_secs=_LONGEST_SECS)
+        traffic.more(_FLOWING, 60)
+        accounts = traffic.finish()
+    failures = [failure for account in accounts for failure in account.failures.values()]
+    events = kube.get(_WHERE, "events", f"--field-selector=involvedObject.name={TRITON},reason=Scaled")
+    messages = sorted(event["message"] for event in events)
+    log = kube.kubectl(_WHERE, "logs", f"deployment/{SCALER}", "--tail=-1")
+    lines = [json.loads(line) for line in log.splitlines() if line.startswith("{")]
+    changes = [line for line in lines if line.get("reason", "").startswith("the suite")]
+    texts = [
+        f"ann scaled from 1 to {_REPLICAS} replicas: the suite asks for more",
+        f"ann scaled from {_REPLICAS} to 1 replicas: the suite asks for less",
+    ]
+    return [
+        same(group, "available then", str(_REPLICAS), str(more.available)),
+        same(group, "available after", "1", str(less.available)),
+        same(group, f"packets of {len(accounts)} streams", EVEN, balance(accounts)),
+        same(group, "packets answered with an error", "0", str(len(failures)), str(failures[:3])),
+        same(group, "Events on the Deployment", "; ".join(texts), "; ".join(messages)),
+        same(group, "audit lines, of whom", "ann, ann", ", ".join(str(line["principal"]) for line in changes)),
+    ]
+
+
+@contextlib.contextmanager
+def _forwarded(kube: Kube) -> Iterator[str]:
+    """The scale service's HTTP port on this machine, as `kubectl port-forward` has it."""
+    words = kube.kubectl_words(_WHERE, "port-forward", f"service/{SCALER}", ":8000")
+    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            found = re.search(r"127\.0\.0\.1:(\d+)", process.stdout.readline())
+            if found is None:
+                raise KindError("kubectl port-forward did not say where it listens")
+            yield f"http://127.0.0.1:{found[1]}"
+        finally:
+            process.terminate()
