@@ -83,6 +83,20 @@ class ModelError(AckError):
     advice = "Check the model's name, version and state in the repository, and the request's timeout_secs"
 
 
+class ModelNotFound(ModelError):  # noqa: N818 - as the errors above
+    """There is no such model, or no such version of it, that the caller may use."""
+
+    expected = "a model and version that client.models() lists"
+    advice = "Correct the name, publish the model, or ask the operator of the inference server for access"
+
+
+class ModelNotReady(ModelError):  # noqa: N818
+    """The model is in the repository, and Triton does not serve it; `detail` has Triton's reason."""
+
+    expected = "a model that Triton has loaded"
+    advice = "Correct what the reason names and publish the model again; a model that is loading will be ready soon"
+
+
 class CallError(TritonClientError, grpc.RpcError):
     """The gRPC call itself failed. Also a `grpc.RpcError`, so that scripts which catch that go on working."""
 
