@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import grpc
 
-from client_testing.echo import DECOUPLED, EchoServer
+from client_testing.echo import EchoServer
 from multimodal_contract import kserve, pb
 
 _SERVICE = "inference.GRPCInferenceService"
-# The models: `pair` echoes both of its inputs, `talker` answers three times.
-PAIR, TALKER, BROKEN, NEVER = "pair", DECOUPLED, "broken", "never_loaded"
+# The models: `pair` echoes its inputs; `talker` says back what it hears, in pieces of four bytes, and an empty last.
+PAIR, TALKER, BROKEN, NEVER = "pair", "talker", "broken", "never_loaded"
+TEMPLATE = "{% for m in messages %}<{{ m.role }}>{{ m.content }}{% endfor %}"
 REASON = "load failed: no such file"
 _Tensors = Mapping[str, tuple[str, list[int]]]
 _DESCRIBED: Mapping[str, tuple[_Tensors, _Tensors]] = {
@@ -20,7 +22,7 @@ _DESCRIBED: Mapping[str, tuple[_Tensors, _Tensors]] = {
         {"x": ("INT64", [-1, 3]), "t": ("BYTES", [-1, 1]), "scale": ("FP32", [-1, 1])},
         {"x": ("INT64", [-1, 3]), "t": ("BYTES", [-1, 1])},
     ),
-    TALKER: ({"text_input": ("BYTES", [1]), "stream": ("BOOL", [1])}, {"text_input": ("BYTES", [1])}),
+    TALKER: ({"text_input": ("BYTES", [1]), "max_tokens": ("INT32", [1])}, {"text_output": ("BYTES", [1])}),
 }
 
 
@@ -29,11 +31,13 @@ class RepositoryServer(EchoServer):
 
     Attributes:
         asked: the methods of unary calls, in their order.
+        heard: what the talker was given.
     """
 
     def __init__(self, **more: Any) -> None:
         super().__init__(**more)
         self.asked: list[str] = []
+        self.heard: list[str] = []
         answers: Mapping[str, tuple[Any, Callable[[Any, grpc.ServicerContext], Any]]] = {
             "RepositoryIndex": (kserve.RepositoryIndexRequest, self._index),
             "ModelMetadata": (kserve.ModelMetadataRequest, self._metadata),
@@ -57,6 +61,17 @@ class RepositoryServer(EchoServer):
         """Note it, and answer as ever."""
         self.asked.append("SendUnary")
         return super().SendUnary(request, context)
+
+    def _acks(self, packet: pb.DataPacket) -> list[pb.Ack]:
+        if packet.control.model != TALKER:
+            return super()._acks(packet)
+        named = {each.name: each.tensor for each in packet.tensors}
+        said = named.get("text_input", packet.tensor).data[4:]
+        self.heard.append(said.decode())
+        pieces = [said[start : start + 4] for start in range(0, len(said), 4)]
+        texts = [pb.Tensor(dtype=pb.DT_BYTES, shape=pb.Shape(dims=[1]), data=_element(piece)) for piece in pieces]
+        acks = [self._success(packet, {"text_output": text}, final=False) for text in texts]
+        return [*acks, pb.Ack(correlation_id=packet.meta.correlation_id, final=True)]
 
     def _noted(
         self, method: str, answer: Callable[[Any, grpc.ServicerContext], Any]
@@ -94,9 +109,14 @@ class RepositoryServer(EchoServer):
         answer.config.name, answer.config.backend = request.name, "python"
         if request.name == TALKER:
             answer.config.model_transaction_policy.decoupled = True
-            answer.config.input.add(name="stream", optional=True)
+            answer.config.input.add(name="max_tokens", optional=True)
+            answer.config.parameters["chat_template"].string_value = TEMPLATE
         else:
             answer.config.max_batch_size = 8
             answer.config.input.add(name="scale", optional=True)
             answer.config.parameters["description"].string_value = "Echoes <both> of its inputs."
         return answer
+
+
+def _element(data: bytes) -> bytes:
+    return struct.pack("<I", len(data)) + data

@@ -44,10 +44,10 @@ def test_models_are_listed_with_their_states(client: TritonClient) -> None:
     listed = [(model.name, model.version, model.state, model.reason, model.ready) for model in client.models()]
     assert listed == [
         (BROKEN, "1", "UNAVAILABLE", REASON, False),
-        (TALKER, "1", "READY", "", True),
         (NEVER, "", "", "", False),
         (PAIR, "9", "UNAVAILABLE", "unloaded", False),
         (PAIR, "10", "READY", "", True),
+        (TALKER, "1", "READY", "", True),
     ]
 
 
@@ -117,11 +117,12 @@ def test_a_stream_gives_each_answer(client: TritonClient) -> None:
     found = [arrays.x[0, 0] for arrays in model.stream(items, window=4)]
     assert found == list(range(20))
     talker = client.model(TALKER)
-    assert [arrays.text_input.tolist() for arrays in talker.stream(["a", "b"])] == [[b"a"]] * 3 + [[b"b"]] * 3
+    said = [arrays.text_output[0] for arrays in talker.stream(["Hello", "you"])]
+    assert said == [b"Hell", b"o", b"you"]
     with pytest.raises(InvalidRequest) as caught:
         talker("a")
     assert caught.value.detail == (
-        "not sent: model 'decoupled' may send any number of answers to one request (decoupled); "
+        "not sent: model 'talker' may send any number of answers to one request (decoupled); "
         "expected `for arrays in model.stream([inputs])`, which yields each"
     )
 
@@ -150,7 +151,7 @@ def test_asyncio_has_the_same(repository: RepositoryServer) -> None:
     ("name", "version", "kind", "text"),
     [
         ("pear", "", ModelNotFound, "there is no model 'pear', or you may not use it; did you mean pair"),
-        ("zzz", "", ModelNotFound, "or you may not use it; there are broken, decoupled, never_loaded, pair"),
+        ("zzz", "", ModelNotFound, "or you may not use it; there are broken, never_loaded, pair, talker"),
         (PAIR, "8", ModelNotFound, "model 'pair' has no version '8'; it has 9, 10"),
         (PAIR, "9", ModelNotReady, "model 'pair' is not ready: version 9 is UNAVAILABLE (unloaded)"),
         (BROKEN, "", ModelNotReady, f"version 1 is UNAVAILABLE ({REASON})"),

@@ -61,4 +61,6 @@ class AsyncModel(BoundModel):
             stream = self._client.stream((self.request(item) for item in items), **options)
         async with Closing(stream) as results:
             async for result in results:
-                yield NamedArrays(result)
+                if (arrays := self._answer(result)) is not None:
+                    yield arrays
+                del result, arrays  # Their megabytes would stay while the next ones are waited for.

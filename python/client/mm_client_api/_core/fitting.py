@@ -8,6 +8,7 @@ from typing import Union
 
 import numpy as np
 
+from mm_client_api._core.values import array_of, is_plain
 from mm_client_api.descriptions import TensorSpec
 from mm_client_api.errors import InvalidRequest
 from mm_client_api.tensors import Array, Pieces, Tensor, Value, encode_view
@@ -33,11 +34,8 @@ def fitted(value: InputValue, spec: TensorSpec) -> Tensor | Pieces:
     plain = _content(value, spec) if isinstance(value, os.PathLike) else value
     if spec.datatype != "BYTES" and isinstance(plain, (str, bytes)):
         raise _misfit(spec, "it is a text", "write pathlib.Path(…) where it is the name of an .npy file")
-    if isinstance(plain, np.ndarray) and plain.dtype.kind == "i" and spec.datatype.startswith("UINT"):
-        # numpy makes signed numbers of what people write; of these `encode_view` would refuse all.
-        plain = plain.astype(f"u{plain.itemsize}") if plain.size and plain.min() >= 0 else plain
     try:
-        pieces = encode_view(plain, spec.datatype)
+        pieces = encode_view(_numbers(plain, spec.datatype), spec.datatype)
     except InvalidRequest as error:
         raise InvalidRequest(f"{error.detail}, for input {spec.name!r}", status=error.status) from error
     return Pieces(pieces.datatype, shape_for(pieces.shape, spec), pieces.parts)
@@ -54,6 +52,17 @@ def shape_for(shape: tuple[int, ...], spec: TensorSpec) -> tuple[int, ...]:
         if len(candidate) == len(spec.shape) and all(wanted in (-1, dim) for wanted, dim in zip(spec.shape, candidate)):
             return candidate
     raise _misfit(spec, f"its shape is {list(shape)}", "reshape it; -1 stands for any number")
+
+
+def _numbers(value: Value, datatype: str) -> Value:
+    """Whole numbers as `encode_view` takes them for these element types: it refuses what may be a mistake elsewhere."""
+    if datatype == "BF16":
+        array = array_of(value, named=True) if is_plain(value) else np.asarray(value)
+        return array.astype(np.float32) if array.dtype.kind in "iu" else array
+    if datatype.startswith("UINT") and isinstance(value, np.ndarray) and value.dtype.kind == "i":
+        # numpy makes signed numbers of what people write.
+        return value.astype(f"u{value.itemsize}") if (value >= 0).all() else value
+    return value
 
 
 def _content(path: os.PathLike[str], spec: TensorSpec) -> Array | bytes:

@@ -59,6 +59,7 @@ def test_a_list_of_texts_is_a_batch() -> None:
         ([1, 2], "FP16", np.array([1, 2], np.float16)),
         (np.array([1, 255], np.int64), "UINT8", np.array([1, 255], np.uint8)),
         ([True, False], "BOOL", np.array([True, False])),
+        ([1, 2], "BF16", np.array([0x3F80, 0x4000], np.uint16)),
     ],
 )
 def test_numbers_take_the_models_type(value: Value, datatype: str, expected: Array) -> None:

@@ -9,7 +9,9 @@ from typing import Any
 from mm_client_api._core.fitting import InputValue, fitted
 from mm_client_api.descriptions import ModelDescription, TensorSpec
 from mm_client_api.errors import InvalidRequest
+from mm_client_api.named_arrays import NamedArrays
 from mm_client_api.request import DEFAULT_TIMEOUT_SECS, InferenceRequest
+from mm_client_api.result import InferenceResult
 
 # All inputs of a request by name, each an `InputValue`: dictionaries that people write have values of several types.
 Inputs = Mapping[str, Any]
@@ -136,6 +138,11 @@ class BoundModel:
                 f"model {self.name!r} may send any number of answers to one request (decoupled)",
                 "`for arrays in model.stream([inputs])`, which yields each",
             )
+
+    def _answer(self, result: InferenceResult) -> NamedArrays | None:
+        """Return an answer of a stream; None where it only says that a decoupled model's last one came before."""
+        arrays = NamedArrays(result)
+        return arrays if arrays or not (self.description.decoupled and result.final) else None
 
     def __repr__(self) -> str:
         tensors = f"{', '.join(self.inputs)} → {', '.join(self.outputs)}"

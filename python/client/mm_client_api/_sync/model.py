@@ -62,5 +62,6 @@ class Model(BoundModel):
         """
         with closing(self._client.stream((self.request(item) for item in items), **options)) as results:
             for result in results:
-                yield NamedArrays(result)
-                del result  # Its megabytes would stay while the next one is waited for.
+                if (arrays := self._answer(result)) is not None:
+                    yield arrays
+                del result, arrays  # Their megabytes would stay while the next ones are waited for.
