@@ -12,7 +12,7 @@ import numpy as np
 
 from mm_client.options import UsageError
 from mm_client_api import InferenceResult
-from mm_client_api.named_arrays import first_values
+from mm_client_api.summaries import first_values
 from mm_client_api.tensors import Array
 
 

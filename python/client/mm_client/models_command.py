@@ -52,6 +52,7 @@ def run(arguments: Sequence[str]) -> int:
 
 def _listed(client: TritonClient) -> list[ModelStatus]:
     """The models; asks again for reasons, which Triton forgets while it tries to load a model once more."""
+    found: list[ModelStatus] = []
     reasons: dict[tuple[str, str], str] = {}
     for number in range(_ASKED):
         if number:

@@ -17,7 +17,7 @@ from mm_client.infer_report import json_value, save
 from mm_client.options import MODEL_OPTIONS, UsageError
 from mm_client.sample_inputs import check_names, given, sample
 from mm_client_api import InferenceRequest, InvalidRequest, Model, NamedArrays, Tensor, decode
-from mm_client_api.named_arrays import first_values, spread
+from mm_client_api.summaries import first_values, spread
 from mm_client_api.tensors import Array, Pieces
 
 _EXAMPLES = """

@@ -18,7 +18,7 @@ from mm_client_api.credentials import (
     EnvironmentCredentials,
     RenewableCredentials,
 )
-from mm_client_api.descriptions import ModelDescription, ModelStatus, TensorSpec
+from mm_client_api.descriptions import ModelDescription, ModelIndex, ModelStatus, TensorSpec
 from mm_client_api.errors import (
     AccessDenied,
     AckError,
@@ -71,6 +71,7 @@ __all__ = [
     "Model",
     "ModelDescription",
     "ModelError",
+    "ModelIndex",
     "ModelNotFound",
     "ModelNotReady",
     "ModelStatus",

@@ -31,6 +31,14 @@ class ModelStatus:
         return self.state == "READY"
 
 
+class ModelIndex(list[ModelStatus]):
+    """Each version of each model that the caller may use, by name."""
+
+    def _repr_html_(self) -> str:
+        rows = [(model.name, model.version, model.state or "not loaded", model.reason) for model in self]
+        return table(("model", "version", "state", "why"), rows)
+
+
 @dataclass(frozen=True)
 class TensorSpec:
     """One input or output of a model.

@@ -8,6 +8,8 @@ from typing import Any, ClassVar
 
 import grpc
 
+from mm_client_api._core.html import table
+
 
 class TritonClientError(Exception):
     """Base of everything that this library raises on purpose.
@@ -39,6 +41,11 @@ class TritonClientError(Exception):
         if self.advice:
             text += f" {self.advice}."
         return text
+
+    def _repr_html_(self) -> str:
+        parts = (("expected", self.expected), ("what to do", self.advice), ("status", self.status))
+        rows = [(title, text) for title, text in (*parts, ("correlation id", self.correlation_id)) if text]
+        return table(("", ""), rows, [f"{type(self).__name__}: {self.detail}"])
 
 
 class ConfigurationError(TritonClientError):

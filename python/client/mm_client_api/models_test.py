@@ -200,10 +200,10 @@ def test_editors_and_notebooks_are_shown_what_there_is(client: TritonClient) -> 
     arrays = model([1, 2, 3], "a")
     assert {"x", "t", "result"} <= set(dir(arrays))
     assert repr(arrays).splitlines() == [
-        "x  INT64 [1, 3] 1, 2, 3 min 1, mean 2, max 3",
-        "t  BYTES [1, 1] 'a'",
+        "x  INT64 [1, 3]  1, 2, 3  min 1, mean 2, max 3",
+        "t  BYTES [1, 1]  'a'",
     ]
-    shows: list[Callable[[], str]] = [model._repr_html_, arrays._repr_html_]
+    shows: list[Callable[[], str]] = [model._repr_html_, arrays._repr_html_, client.models()._repr_html_]
     for show in shows:
         assert "<table>" in show()
     assert "Echoes &lt;both&gt; of its inputs." in model._repr_html_()

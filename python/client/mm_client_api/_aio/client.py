@@ -28,7 +28,7 @@ from mm_client_api._core.questions import Question
 from mm_client_api._core.retry import RetryPolicy, deadline_in
 from mm_client_api._core.stream_options import StreamOptions
 from mm_client_api.credentials import Credentials
-from mm_client_api.descriptions import ModelDescription, ModelStatus
+from mm_client_api.descriptions import ModelDescription, ModelIndex
 from mm_client_api.request import DEFAULT_TIMEOUT_SECS, CorrelationIds, InferenceRequest
 from mm_client_api.result import InferenceResult, read_answer
 from mm_client_api.tensors import Pieces, Tensor, Value
@@ -99,7 +99,7 @@ class AsyncTritonClient:
         raw = await self._call(SEND_UNARY_METHOD, packet.data, deadline_of(timeout_secs), packet.correlation_id)
         return read_answer(raw).raise_for_status()
 
-    async def models(self) -> list[ModelStatus]:
+    async def models(self) -> ModelIndex:
         """Return each version of each model that the caller may use; see `TritonClient.models`."""
         return await self._ask(questions.index())
 

@@ -9,7 +9,7 @@ from typing import Any, Generic, TypeVar
 
 from google.protobuf.message import DecodeError, Message
 
-from mm_client_api.descriptions import ModelDescription, ModelStatus, TensorSpec
+from mm_client_api.descriptions import ModelDescription, ModelIndex, ModelStatus, TensorSpec
 from mm_client_api.errors import ModelNotFound, ModelNotReady, ProtocolError
 from multimodal_contract import kserve
 
@@ -35,13 +35,13 @@ class Question(Generic[_ReadT]):
     read: Callable[[bytes], _ReadT]
 
 
-def index() -> Question[list[ModelStatus]]:
+def index() -> Question[ModelIndex]:
     """Which models there are that the caller may use, by name and version."""
 
-    def read(raw: bytes) -> list[ModelStatus]:
+    def read(raw: bytes) -> ModelIndex:
         found = _parsed(raw, kserve.RepositoryIndexResponse)
         models = [ModelStatus(each.name, each.version, each.state, each.reason) for each in found.models]
-        return sorted(models, key=lambda model: (model.name, _number(model.version)))
+        return ModelIndex(sorted(models, key=lambda model: (model.name, _number(model.version))))
 
     return Question(f"{_SERVICE}/RepositoryIndex", kserve.RepositoryIndexRequest().SerializeToString(), read)
 

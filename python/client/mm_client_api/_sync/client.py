@@ -26,7 +26,7 @@ from mm_client_api._sync.packet_queue import PacketQueue, PullingPacketQueue
 from mm_client_api._sync.parallel_streams import ParallelStreams
 from mm_client_api._sync.resumable_stream import ChatMethod, ResumableStream, status_of
 from mm_client_api.credentials import Credentials
-from mm_client_api.descriptions import ModelDescription, ModelStatus
+from mm_client_api.descriptions import ModelDescription, ModelIndex
 from mm_client_api.request import DEFAULT_TIMEOUT_SECS, CorrelationIds, InferenceRequest
 from mm_client_api.result import InferenceResult, read_answer
 from mm_client_api.tensors import Pieces, Tensor, Value
@@ -108,7 +108,7 @@ class TritonClient:
         )
         return read_answer(raw).raise_for_status()
 
-    def models(self) -> list[ModelStatus]:
+    def models(self) -> ModelIndex:
         """Return each version of each model that the caller may use, by name, with its state and Triton's reason.
 
         Raises:
