@@ -14,6 +14,8 @@ from multimodal_contract import kserve, pb
 _SERVICE = "inference.GRPCInferenceService"
 # The models: `pair` echoes its inputs; `talker` says back what it hears, in pieces of four bytes, and an empty last.
 PAIR, TALKER, BROKEN, NEVER = "pair", "talker", "broken", "never_loaded"
+# Its inputs have names that are a language's.
+SELFISH = "selfish"
 TEMPLATE = "{% for m in messages %}<{{ m.role }}>{{ m.content }}{% endfor %}"
 REASON = "load failed: no such file"
 _Tensors = Mapping[str, tuple[str, list[int]]]
@@ -22,6 +24,7 @@ _DESCRIBED: Mapping[str, tuple[_Tensors, _Tensors]] = {
         {"x": ("INT64", [-1, 3]), "t": ("BYTES", [-1, 1]), "scale": ("FP32", [-1, 1])},
         {"x": ("INT64", [-1, 3]), "t": ("BYTES", [-1, 1])},
     ),
+    SELFISH: ({"self": ("FP32", [1]), "in-put": ("FP32", [1])}, {"self": ("FP32", [1])}),
     TALKER: ({"text_input": ("BYTES", [1]), "max_tokens": ("INT32", [1])}, {"text_output": ("BYTES", [1])}),
 }
 
@@ -89,6 +92,7 @@ class RepositoryServer(EchoServer):
         index.models.add(name=TALKER, version="1", state="READY")
         index.models.add(name=PAIR, version="10", state="READY")
         index.models.add(name=PAIR, version="9", state="UNAVAILABLE", reason="unloaded")
+        index.models.add(name=SELFISH, version="1", state="READY")
         index.models.add(name=BROKEN, version="1", state="UNAVAILABLE", reason=REASON)
         index.models.add(name=NEVER)
         return index

@@ -53,8 +53,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
-        command = _COMMANDS.get(arguments[0]) if arguments else None
-        return _video(arguments) if command is None else command(arguments[1:])
+        if not arguments or arguments[0].startswith("-"):
+            return _video(arguments)
+        if arguments[0] not in _COMMANDS:
+            raise UsageError(
+                f"there is no command {arguments[0]}; expected {', '.join(_COMMANDS)}, or flags for a video: "
+                "mm-client --help"
+            )
+        return _COMMANDS[arguments[0]](arguments[1:])
     except UsageError as error:
         return say(str(error), WRONG_USE)
     except CredentialsError as error:

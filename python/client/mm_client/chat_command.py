@@ -8,7 +8,7 @@ import time
 import unicodedata
 from collections.abc import Generator, Sequence
 
-from mm_client.chat_model import ChatModel, Sampling
+from mm_client.chat_model import LONGEST_ANSWER, ChatModel, Sampling
 from mm_client.chat_prompts import Prompts
 from mm_client.command_line import OK, connected, parsed, parser, say
 from mm_client.options import MODEL_OPTIONS, UsageError
@@ -36,7 +36,7 @@ def run(arguments: Sequence[str]) -> int:
     made.add_argument("model", metavar="MODEL", help="Name of the model; mm-client models lists them.")
     made.add_argument("prompt", nargs="?", metavar="PROMPT", help="Answer this alone; so is what comes by a pipe.")
     made.add_argument("--system", default="", metavar="TEXT", help="What the model is told before everything else.")
-    made.add_argument("--max-tokens", type=int, metavar="N", help="Longest answer.")
+    made.add_argument("--max-tokens", type=int, metavar="N", help=f"Longest answer; {LONGEST_ANSWER} without it.")
     made.add_argument("--temperature", type=float, metavar="X", help="0 is the likeliest answer; more, more chance.")
     made.add_argument("--top-p", type=float, metavar="X", help="Only the likeliest tokens, that make up this much.")
     made.add_argument("--seed", type=int, metavar="N", help="The same chance each time.")

@@ -21,8 +21,8 @@ from mm_client_api import Model, TritonClient
 _PROMPTS = ("text_input", "prompt")
 _TEXTS = ("text_output", "generated_text")
 _SAMPLING = "sampling_parameters"
-# For a model that has to be told, and is not.
-_MAX_TOKENS = 256
+# Where nobody says; vLLM would end an answer after 16.
+LONGEST_ANSWER = 256
 
 
 @dataclass(frozen=True)
@@ -87,12 +87,11 @@ class ChatModel:
             inputs["stream"] = self._model.description.decoupled
         if "exclude_input_in_output" in known:
             inputs["exclude_input_in_output"] = True
+        told = {"max_tokens": LONGEST_ANSWER, **sampling.given}
         if _SAMPLING in known:
-            inputs[_SAMPLING] = json.dumps(sampling.given)
+            inputs[_SAMPLING] = json.dumps(told)
         else:
-            inputs.update({name: value for name, value in sampling.given.items() if name in known})
-            if "max_tokens" in known and not known["max_tokens"].optional:
-                inputs.setdefault("max_tokens", _MAX_TOKENS)
+            inputs.update({name: value for name, value in told.items() if name in known})
         return inputs
 
     def answer(self, prompt: str) -> Generator[str, None, None]:

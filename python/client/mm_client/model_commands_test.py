@@ -40,6 +40,8 @@ def test_models_are_a_table_that_says_why_not(capsys: pytest.CaptureFixture[str]
         "pair 10 READY x INT64 [-1, 3] x INT64 [-1, 3]",
         "t BYTES [-1, 1] t BYTES [-1, 1]",
         "scale FP32 [-1, 1], optional batches of up to 8",
+        "selfish 1 READY self FP32 [1] self FP32 [1]",
+        "in-put FP32 [1] batches of up to 8",
         "talker 1 READY text_input BYTES [1] text_output BYTES [1]",
         "max_tokens INT32 [1], optional any number of answers to a request (decoupled)",
     ]

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from client_testing import echo
-from client_testing.repository import BROKEN, NEVER, PAIR, REASON, TALKER, RepositoryServer
+from client_testing.repository import BROKEN, NEVER, PAIR, REASON, SELFISH, TALKER, RepositoryServer
 
 from mm_client_api import (
     ApiKey,
@@ -47,6 +47,7 @@ def test_models_are_listed_with_their_states(client: TritonClient) -> None:
         (NEVER, "", "", "", False),
         (PAIR, "9", "UNAVAILABLE", "unloaded", False),
         (PAIR, "10", "READY", "", True),
+        (SELFISH, "1", "READY", "", True),
         (TALKER, "1", "READY", "", True),
     ]
 
@@ -130,7 +131,7 @@ def test_a_stream_gives_each_answer(client: TritonClient) -> None:
 def test_asyncio_has_the_same(repository: RepositoryServer) -> None:
     async def main() -> None:
         async with AsyncTritonClient(repository.addr, credentials=KEY) as client:
-            assert {model.name for model in await client.models()} == {PAIR, TALKER, BROKEN, NEVER}
+            assert {model.name for model in await client.models()} == {PAIR, SELFISH, TALKER, BROKEN, NEVER}
             model = await client.model(PAIR)
             arrays = await model([1, 2, 3], t="a")
             assert (arrays.x.tolist(), arrays.t.tolist()) == ([[1, 2, 3]], [[b"a"]])
@@ -151,7 +152,7 @@ def test_asyncio_has_the_same(repository: RepositoryServer) -> None:
     ("name", "version", "kind", "text"),
     [
         ("pear", "", ModelNotFound, "there is no model 'pear', or you may not use it; did you mean pair"),
-        ("zzz", "", ModelNotFound, "or you may not use it; there are broken, never_loaded, pair, talker"),
+        ("zzz", "", ModelNotFound, "or you may not use it; there are broken, never_loaded, pair, selfish, talker"),
         (PAIR, "8", ModelNotFound, "model 'pair' has no version '8'; it has 9, 10"),
         (PAIR, "9", ModelNotReady, "model 'pair' is not ready: version 9 is UNAVAILABLE (unloaded)"),
         (BROKEN, "", ModelNotReady, f"version 1 is UNAVAILABLE ({REASON})"),
@@ -185,6 +186,14 @@ def test_an_output_that_is_not_there_is_named(client: TritonClient) -> None:
         arrays["t"]
     with pytest.raises(AttributeError):
         _ = arrays.t
+
+
+def test_inputs_may_have_any_name(client: TritonClient) -> None:
+    model = client.model(SELFISH)
+    named: dict[str, Any] = {"self": 1, "in-put": 2}
+    for arrays in (model(1, 2), model({"self": 1, "in-put": 2}), model(**named)):
+        assert arrays["self"].tolist() == [1]
+    assert list(inspect.signature(model).parameters) == ["self"]
 
 
 def test_editors_and_notebooks_are_shown_what_there_is(client: TritonClient) -> None:

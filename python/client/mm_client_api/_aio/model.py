@@ -29,7 +29,7 @@ class AsyncModel(BoundModel):
         super().__init__(description, outputs, timeout_secs)
         self._client = client
 
-    async def __call__(self, *values: InputValue | Inputs, **inputs: InputValue) -> NamedArrays:
+    async def __call__(self, /, *values: InputValue | Inputs, **inputs: InputValue) -> NamedArrays:
         """Run one inference and wait for it. The arguments and errors are those of a `Model`."""
         self._check_unary()
         request = self.request(*values, **inputs)

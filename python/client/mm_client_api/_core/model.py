@@ -94,7 +94,7 @@ class BoundModel:
         """The version that is used."""
         return self.description.version
 
-    def request(self, *values: InputValue | Inputs, **inputs: InputValue) -> InferenceRequest:
+    def request(self, /, *values: InputValue | Inputs, **inputs: InputValue) -> InferenceRequest:
         """Make a request for it, checked against what it takes; `client.stream` takes such.
 
         Args:

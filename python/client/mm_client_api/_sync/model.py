@@ -25,7 +25,7 @@ class Model(BoundModel):
         super().__init__(description, outputs, timeout_secs)
         self._client = client
 
-    def __call__(self, *values: InputValue | Inputs, **inputs: InputValue) -> NamedArrays:
+    def __call__(self, /, *values: InputValue | Inputs, **inputs: InputValue) -> NamedArrays:
         """Run one inference and wait for it.
 
         Args:
