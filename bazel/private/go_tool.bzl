@@ -1,5 +1,7 @@
 """Programs built from Go modules."""
 
+load(":go_command.bzl", "run_go")
+
 _BUILD = """\
 filegroup(
     name = "tool",
@@ -9,23 +11,7 @@ filegroup(
 """
 
 def _run(rctx, words, what):
-    done = rctx.execute(
-        [rctx.path(rctx.attr._go)] + words,
-        # readonly: nothing but what go.sum has a hash for. local: no other Go is downloaded. Where the modules come from
-        # and where Go's caches lie stays the user's choice, so that the next clone finds everything built.
-        environment = {
-            "CGO_ENABLED": "0",
-            "GOFLAGS": "-mod=readonly",
-            "GOROOT": "",
-            "GOTOOLCHAIN": "local",
-            "GOWORK": "off",
-        },
-        timeout = 1800,
-        working_directory = "module",
-    )
-    if done.return_code != 0:
-        fail("Go could not {}:\n{}{}".format(what, done.stdout, done.stderr))
-    return done.stdout.strip()
+    return run_go(rctx, rctx.attr._go, words, what)
 
 def _go_tool_impl(rctx):
     package = rctx.attr.package

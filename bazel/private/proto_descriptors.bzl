@@ -5,23 +5,23 @@ def _proto_descriptors_impl(ctx):
     ctx.actions.run(
         executable = ctx.executable._protoc,
         arguments = [
-            "--proto_path=" + ctx.file.src.dirname,
+            "--proto_path=" + ctx.files.srcs[0].dirname,
+            "--include_imports",
             "--include_source_info",
             "--descriptor_set_out=" + out.path,
-            ctx.file.src.path,
-        ],
-        inputs = [ctx.file.src],
+        ] + [src.path for src in ctx.files.srcs],
+        inputs = ctx.files.srcs,
         outputs = [out],
         mnemonic = "ProtoDescriptors",
-        progress_message = "Describing %s" % ctx.file.src.short_path,
+        progress_message = "Describing %s" % ctx.label,
     )
     return [DefaultInfo(files = depset([out]), runfiles = ctx.runfiles([out]))]
 
 proto_descriptors = rule(
     implementation = _proto_descriptors_impl,
     attrs = {
-        "src": attr.label(allow_single_file = [".proto"], mandatory = True, doc = "The .proto file."),
+        "srcs": attr.label_list(allow_files = [".proto"], mandatory = True, doc = "The .proto files, of one folder."),
         "_protoc": attr.label(default = "//bazel/tools:protoc", executable = True, cfg = "exec"),
     },
-    doc = "A google.protobuf.FileDescriptorSet, comments included, as NAME.binpb: for tests that compare contracts.",
+    doc = "A google.protobuf.FileDescriptorSet, comments and imports included, as NAME.binpb.",
 )

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from conformance.callers import CREDENTIAL, SERVICE, Place, numbered
-from conformance.h2load import H2load
+from conformance.debian import DebianPackages
 from conformance.programs import MissingError
 from multimodal_contract import pb
 
@@ -16,9 +16,9 @@ CALLS = 400
 
 
 @pytest.fixture(scope="module")
-def h2load(tmp_path_factory: pytest.TempPathFactory) -> H2load:
+def packages(tmp_path_factory: pytest.TempPathFactory) -> DebianPackages:
     try:
-        return H2load(tmp_path_factory.mktemp("h2load"))
+        return DebianPackages("h2load", tmp_path_factory.mktemp("h2load"))
     except MissingError as reason:
         pytest.skip(str(reason))
 
@@ -31,12 +31,15 @@ def body(packets: Sequence[pb.DataPacket]) -> bytes:
 
 @pytest.mark.parametrize(("method", "packets"), [("SendUnary", 1), ("Chat", 5)])
 @pytest.mark.parametrize("known", [True, False], ids=["known", "stranger"])
-def test_every_call_ends(place: Place, h2load: H2load, tmp_path: Path, method: str, packets: int, known: bool) -> None:
+def test_every_call_ends(
+    place: Place, packages: DebianPackages, tmp_path: Path, method: str, packets: int, known: bool
+) -> None:
     (tmp_path / "body").write_bytes(body(numbered(packets)))
     headers = ["content-type: application/grpc", "te: trailers", *([": ".join(CREDENTIAL)] if known else [])]
     url = f"{'https' if place.tls else 'http'}://{place.address}/{SERVICE}/{method}"
     before = len(place.inferences)
-    outcome = h2load(
+    outcome = packages.run(
+        packages.root / "usr/bin/h2load",
         f"--requests={CALLS}", "--clients=4", "--max-concurrent-streams=10", f"--data={tmp_path / 'body'}",
         *(f"--header={header}" for header in headers), url,
     )  # fmt: skip

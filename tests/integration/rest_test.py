@@ -8,6 +8,7 @@ import subprocess
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -147,13 +148,19 @@ def test_no_request_asks_triton_for_the_classes_of_texts(client: Any, triton: Tr
     assert triton.running
 
 
-def test_tritonclient_aio_infers(rest: Proxy) -> None:
+@pytest.mark.parametrize("compression", [None, "gzip", "deflate"])
+def test_tritonclient_aio_infers(rest: Proxy, compression: str | None) -> None:
     async def session() -> Any:
         async with aioclient.InferenceServerClient(address(rest)) as opened:
             data = np.arange(1000, dtype=np.float32)
-            answers = await asyncio.gather(
-                *(opened.infer(FP32, [tensor("INPUT0", data, "FP32")], headers=credential()) for _ in range(10))
+            ask = partial(
+                opened.infer,
+                FP32,
+                [tensor("INPUT0", data, "FP32")],
+                request_compression_algorithm=compression,
+                response_compression_algorithm=compression,
             )
+            answers = await asyncio.gather(*(ask(headers=credential()) for _ in range(10)))
             return [each.as_numpy("OUTPUT0").sum() for each in answers]
 
     assert asyncio.run(session()) == [499500.0] * 10

@@ -17,6 +17,7 @@ from proxy_testing.http2 import (
     PING,
     RST_STREAM,
     SETTINGS,
+    WINDOW_UPDATE,
     RawPeer,
     Service,
     Serving,
@@ -263,6 +264,31 @@ def test_pings_between_answers_are_forgiven(running: Running) -> None:
             peer.message(stream_id, b"x")
             assert peer.until(DATA, stream_id) is not None
     assert run.statistics().cut == {}
+
+
+def test_pings_within_an_answer_are_forgiven(running: Running) -> None:
+    run, _ = running
+    more = (1 << 14).to_bytes(4, "big")
+    with RawPeer(run.port, window=1 << 14) as peer:
+        peer.call(1, "/s.S/Big")
+        peer.message(1, b"1000000")
+        for _ in range(50):
+            assert peer.until(DATA, 1) is not None
+            peer.send(frame(PING, 0, 0, bytes(8)))
+            assert peer.until(PING) == (ACK, bytes(8))
+            peer.send(frame(WINDOW_UPDATE, 0, 0, more) + frame(WINDOW_UPDATE, 0, 1, more))
+    assert run.statistics().cut == {}
+
+
+def test_the_answers_to_pings_pay_for_no_others(running: Running) -> None:
+    run, _ = running
+    with RawPeer(run.port) as peer:
+        for _ in range(3):
+            peer.send(frame(PING, 0, 0, bytes(8)))
+            assert peer.until(PING) == (ACK, bytes(8))
+        peer.send(frame(PING, 0, 0, bytes(8)))
+        assert peer.goaway() == (CALM, b"too_many_pings")
+    run.until_counted(pings=1)
 
 
 def test_a_rate_is_a_burst_and_then_so_many_per_second() -> None:

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 # gRPC's clients give their windows back by larger pieces; others at each frame, the stream's and the connection's.
 _BYTES_AN_UPDATE, _UPDATES_A_SEND = 1024, 4
+# More than the answers to a burst of PINGs, which must not pay for the next.
+_BYTES_A_PING = 1024
 # Of a connection without a known caller, so much at once: in more stand dozens of calls, each to be refused before the
 # next connection's turn comes.
 _STRANGERS_READ_BYTES = 1024
@@ -66,7 +68,7 @@ class ServerConnection(Endpoint):
         self._requests = 0  # of the last read
         self._reset_ahead: set[int] = set()  # by a frame that is still to be looked at
         self._draining = False
-        self._sends = self._sends_at_ping = 0
+        self._sends = self._sends_at_ping = self._written_at_ping = 0
         limits, now = server.limits, self.last_heard
         self._pings = Allowance(limits.pings, now)
         self._settings = Allowance(limits.settings, now)
@@ -317,10 +319,12 @@ class ServerConnection(Endpoint):
             self._too_many("settings")
 
     def _ping_received(self, _event: http2.PingReceived) -> None:
-        # gRPC's clients measure the way with PINGs while bytes go over it, and servers forgive those.
-        if self._sends != self._sends_at_ping:
+        # gRPC's clients measure the way with PINGs while bytes go over it, and servers forgive those. A large answer is
+        # one send, and a PING for each frame of it.
+        if self._sends != self._sends_at_ping or self._written - self._written_at_ping > _BYTES_A_PING:
             self._sends_at_ping = self._sends
             self._pings = Allowance(self.limits.pings, self.last_heard)
+        self._written_at_ping = self._written
         if not self._pings.take(self.last_heard):
             self._too_many("pings", b"too_many_pings")
 

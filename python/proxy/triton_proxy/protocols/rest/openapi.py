@@ -118,6 +118,8 @@ _SCHEMAS: dict[str, Any] = {
             "outputs": {"type": "array", "items": _OBJECT},
         },
     },
+    "Live": {"type": "object", "required": ["live"], "properties": {"live": {"const": True}}},
+    "Ready": {"type": "object", "required": ["ready"], "properties": {"ready": {"const": True}}},
     "Statistics": {
         "type": "object",
         "required": ["model_stats"],
@@ -149,6 +151,8 @@ _REQUESTS = {
     Action.GENERATE_STREAM: "GenerateRequest",
 }
 _ANSWERS = {
+    Action.LIVE: "Live",
+    Action.READY: "Ready",
     Action.SERVER_METADATA: "ServerMetadata",
     Action.MODEL_METADATA: "ModelMetadata",
     Action.MODEL_READY: "Object",

@@ -92,8 +92,10 @@ def test_a_known_caller_does(proxy: Served) -> None:
 
 
 def test_health_says_what_serves(proxy: Served) -> None:
-    assert ask(proxy, "GET", "/v2/health/live").status == 200
+    runs = ask(proxy, "GET", "/v2/health/live")
+    assert (runs.status, json.loads(runs.body)) == (200, {"live": True})
     until(lambda: ask(proxy, "GET", "/v2/health/ready").status == 200)
+    assert json.loads(ask(proxy, "GET", "/v2/health/ready").body) == {"ready": True}
 
 
 def test_an_inference_is_asked_for_and_answered(proxy: Served, capfd: pytest.CaptureFixture[str]) -> None:

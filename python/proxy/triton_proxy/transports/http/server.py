@@ -156,8 +156,11 @@ class RestServer:
         self._router.route_nowait(call, partial(self._begin, request, call, found, writer))
 
     def _answer_health(self, request: HttpRequest, action: Action) -> None:
-        if action is Action.LIVE or self._ready():
-            request.respond(200, (), (), None)
+        # Triton's bodies are empty; KServe's client reads what its protocol says of them.
+        if action is Action.LIVE:
+            request.respond(200, (JSON,), (b'{"live":true}',), None)
+        elif self._ready():
+            request.respond(200, (JSON,), (b'{"ready":true}',), None)
         else:
             text = "proxy or Triton does not serve just now; try again"
             request.respond(503, (JSON,), (error_body(text),), None)
