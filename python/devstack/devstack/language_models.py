@@ -39,7 +39,7 @@ def write_language_models(repository: Path, scratch: Path) -> Mapping[str, str]:
     """Writes the models whose packages are there into a model repository.
 
     Args:
-        repository: where; made if it is not there.
+        repository: where.
         scratch: folder for what has to be unpacked; it must stay as long as the repository.
 
     Returns:

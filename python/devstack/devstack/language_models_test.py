@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import requests
 import tritonclient.grpc as grpcclient
 from numpy.typing import NDArray
 from tritonclient.utils import InferenceServerException
@@ -143,7 +144,17 @@ def test_only_the_text_comes_where_no_more_is_wanted_and_without_the_prompt_if_a
         ),
     )
     assert [output.name for output in result.get_response().outputs] == ["text_output"]
-    assert result.as_numpy("text_output").tolist()[0].decode().startswith(_COUNTED_ON[:6])
+    assert result.as_numpy("text_output").tolist()[0].decode() == _COUNTED_ON[:6]
+
+
+def test_sampling_may_be_told_by_the_requests_own_parameters_too(triton: Triton) -> None:
+    # As Triton's generate hands on what is no input.
+    answer = requests.post(
+        f"{triton.http_url}/v2/models/{CHAT}/generate",
+        json={"text_input": _COUNTING, "temperature": 0, "max_tokens": 6, "unlike": "any"},
+        timeout=_WAIT_SECONDS,
+    )
+    assert answer.json()["text_output"] == _COUNTING + _COUNTED_ON[:6]
 
 
 def test_a_stop_text_ends_the_answer_and_is_not_in_it(triton: Triton) -> None:

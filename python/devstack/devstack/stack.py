@@ -63,7 +63,7 @@ def running_stack(folder: Path, repository: Path | None, say: Callable[[str], No
     """
     missing: Mapping[str, str] = {}
     if repository is None:
-        say(f"making a model repository with {len(models.MODELS)} models")
+        say(f"making a model repository with {len(models.MODELS)} sample models")
         models.write_repository(folder / "models")
         missing = language_models.write_language_models(folder / "models", folder / "language")
         for name, reason in missing.items():

@@ -25,6 +25,7 @@ from __future__ import annotations
 
 import json
 import threading
+import traceback
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -130,10 +131,9 @@ class TritonPythonModel:
         except _EndedError as error:
             pb_utils.Logger.log_info(str(error))
             _send_error(request.sender, str(error), pb_utils.TritonError.CANCELLED)
-        except Exception as error:
-            # Whatever it was: without an answer the caller waits for ever.
+        except Exception as error:  # noqa: BLE001  whatever it was: without an answer the caller waits for ever
+            pb_utils.Logger.log_error(traceback.format_exc())
             _send_error(request.sender, f"the text could not be continued: {error!r}")
-            raise
 
     def _pieces(self, request: _Request) -> Iterator[_Piece]:
         how = request.sampling
