@@ -40,6 +40,7 @@ class StandIn:
         metadata: what ModelMetadata answers.
         config: what ModelConfig answers.
         described: name and version of each ModelMetadata and ModelConfig that was asked for.
+        ready: what ServerReady answers.
         server: the server itself.
     """
 
@@ -52,6 +53,7 @@ class StandIn:
         self.metadata = service_pb2.ModelMetadataResponse()
         self.config = model_config_pb2.ModelConfig()
         self.described: list[tuple[str, str]] = []
+        self.ready = True
         self.server = grpc.server(ThreadPoolExecutor(8), options=[("grpc.so_reuseport", 0)])
         answers: dict[str, Any] = {
             "ModelInfer": grpc.unary_unary_rpc_method_handler(
@@ -75,7 +77,7 @@ class StandIn:
                 response_serializer=service_pb2.ModelConfigResponse.SerializeToString,
             ),
             "ServerReady": grpc.unary_unary_rpc_method_handler(
-                lambda request, context: service_pb2.ServerReadyResponse(ready=True),
+                lambda request, context: service_pb2.ServerReadyResponse(ready=self.ready),
                 request_deserializer=service_pb2.ServerReadyRequest.FromString,
                 response_serializer=service_pb2.ServerReadyResponse.SerializeToString,
             ),
