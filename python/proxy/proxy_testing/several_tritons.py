@@ -14,8 +14,9 @@ from proxy_testing.triton import LARGEST, SLOW, StandIn, triton_stand_in
 from service_testing.waiting import TIMEOUT, until
 from triton_proxy.http2.loop_thread import LoopThread
 from triton_proxy.triton.connection import TritonConnection
-from triton_proxy.triton.membership import MemberStatistics, Pace
+from triton_proxy.triton.membership import Pace
 from triton_proxy.triton.pins import Place
+from triton_proxy.triton.triton_statistics import MemberStatistics
 
 QUICK = Pace(resolve_secs=0.05, ask_secs=0.05, silent_secs=TIMEOUT, least_secs=0.05)
 # Nothing is noticed but by calls that fail.

@@ -41,6 +41,7 @@ class StandIn:
         config: what ModelConfig answers.
         described: name and version of each ModelMetadata and ModelConfig that was asked for.
         ready: what ServerReady answers.
+        statistics: what ModelStatistics answers.
         server: the server itself.
     """
 
@@ -54,6 +55,7 @@ class StandIn:
         self.config = model_config_pb2.ModelConfig()
         self.described: list[tuple[str, str]] = []
         self.ready = True
+        self.statistics = service_pb2.ModelStatisticsResponse()
         self.server = grpc.server(ThreadPoolExecutor(8), options=[("grpc.so_reuseport", 0)])
         answers: dict[str, Any] = {
             "ModelInfer": grpc.unary_unary_rpc_method_handler(
@@ -75,6 +77,11 @@ class StandIn:
                 self._config,
                 request_deserializer=service_pb2.ModelConfigRequest.FromString,
                 response_serializer=service_pb2.ModelConfigResponse.SerializeToString,
+            ),
+            "ModelStatistics": grpc.unary_unary_rpc_method_handler(
+                lambda request, context: self.statistics,
+                request_deserializer=service_pb2.ModelStatisticsRequest.FromString,
+                response_serializer=service_pb2.ModelStatisticsResponse.SerializeToString,
             ),
             "ServerReady": grpc.unary_unary_rpc_method_handler(
                 lambda request, context: service_pb2.ServerReadyResponse(ready=self.ready),

@@ -51,7 +51,7 @@ from triton_proxy.triton.addresses import Resolve
 from triton_proxy.triton.client import Triton
 from triton_proxy.triton.connection import TritonConnection
 from triton_proxy.triton.endpoint import LARGE_BYTES
-from triton_proxy.triton.membership import TritonStatistics
+from triton_proxy.triton.triton_statistics import TritonStatistics
 
 _LOG = logging.getLogger(__name__)
 # A connection that was asked to go away is closed with its last stream, and cut off where the caller still sends:

@@ -19,8 +19,8 @@ from triton_proxy.triton.connection import GONE, TritonConnection
 from triton_proxy.triton.description import NotDescribed, signature_of
 from triton_proxy.triton.direct.status import LONGEST_SECS
 from triton_proxy.triton.inference import Inference, asked, streamed, unary
-from triton_proxy.triton.membership import TritonStatistics
 from triton_proxy.triton.pins import Place
+from triton_proxy.triton.triton_statistics import TritonStatistics
 
 _ID = service_pb2.ModelInferRequest.ID_FIELD_NUMBER
 _RAW_INPUT_CONTENTS = service_pb2.ModelInferRequest.RAW_INPUT_CONTENTS_FIELD_NUMBER

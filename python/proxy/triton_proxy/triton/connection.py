@@ -19,10 +19,12 @@ from triton_proxy.triton.direct.blocking_socket import CallFailed, unavailable
 from triton_proxy.triton.direct.calls import Call, UnaryCall
 from triton_proxy.triton.endpoint import EndpointOptions
 from triton_proxy.triton.engine_calls import works_here
-from triton_proxy.triton.membership import Membership, Pace, TritonStatistics
+from triton_proxy.triton.membership import Membership, Pace
+from triton_proxy.triton.model_statistics import TotalCall
 from triton_proxy.triton.moving_call import FailedStream, MovingCall, NamedStream, Triton, failure
 from triton_proxy.triton.patience import PatientCall
 from triton_proxy.triton.pins import Pin, Place
+from triton_proxy.triton.triton_statistics import TritonStatistics
 
 # Kubernetes itself takes about a minute to bring a changed Secret into a pod.
 _CHECK_SECS = 10.0
@@ -140,6 +142,8 @@ class TritonConnection:
     def ask(self, method: QueryMethod, request: bytes, *, timeout_secs: float) -> UnaryCall:
         """Begins to ask a question, of whichever Triton; of another one, too, where that is not available.
 
+        Statistics are asked of all, and added up.
+
         Args:
             method: what is asked.
             request: the method's serialized message.
@@ -152,6 +156,11 @@ class TritonConnection:
         def begin_at(triton: Triton, secs: float) -> UnaryCall:
             return triton.target.ask(method, request, timeout_secs=secs)
 
+        if method is QueryMethod.MODEL_STATISTICS and self._tritons.several:
+            tritons = self._picker.pick_all()
+            calls = [self._begin_at(triton, begin_at, timeout_secs) for triton in tritons]
+            if calls:
+                return TotalCall(calls)
         return self._begin(begin_at, timeout_secs, None, harmless=True)
 
     def describe(
@@ -207,6 +216,9 @@ class TritonConnection:
             moving = MovingCall(self._tritons, begin, timeout_secs=timeout_secs, harmless=harmless)
             moving.start(triton)
             return moving
+        return self._begin_at(triton, begin, timeout_secs)
+
+    def _begin_at(self, triton: Triton, begin: Callable[[Triton, float], UnaryCall], timeout_secs: float) -> UnaryCall:
         try:
             call = begin(triton, timeout_secs)
         except BaseException:

@@ -257,7 +257,7 @@ class EngineCalls:
         status, text = call.status or Code.UNKNOWN, call.text
         if status is Code.RESOURCE_EXHAUSTED and not call.trailers:
             text = f"CLIENT: {text}"  # Not the server, which may say the same of a request.
-        elif status is Code.UNAVAILABLE and not call.trailers and self._url not in text:
+        elif status is not Code.DEADLINE_EXCEEDED and not call.trailers and self._url not in text:
             text = f"{text}: Triton at {self._url}"
         return CallFailed(grpc.StatusCode[status.name], text, unprocessed=call.unprocessed)
 

@@ -10,15 +10,15 @@ from dataclasses import dataclass
 from functools import partial
 
 from mm_service.tls import Certificates
-from mm_service.watched_file import WatchedFileStatistics
 from triton_proxy.triton import addresses
 from triton_proxy.triton.addresses import Resolve
-from triton_proxy.triton.endpoint import Endpoint, EndpointOptions, EndpointStatistics
+from triton_proxy.triton.endpoint import Endpoint, EndpointOptions
 from triton_proxy.triton.moving_call import Triton, unavailable
 from triton_proxy.triton.periodic import Periodic
 from triton_proxy.triton.picker import Picker
 from triton_proxy.triton.pins import Pin, Pins
 from triton_proxy.triton.readiness import Readiness
+from triton_proxy.triton.triton_statistics import MemberStatistics, TritonStatistics
 
 _LOG = logging.getLogger(__name__)
 # Longest wait at the start for the first addresses.
@@ -43,46 +43,6 @@ class Pace:
     ask_secs: float = 1.0
     silent_secs: float = 3.0
     least_secs: float = 1.0
-
-
-@dataclass(frozen=True)
-class MemberStatistics:
-    """One Triton.
-
-    Attributes:
-        address: its HOST:PORT.
-        outstanding: what was begun there and is not over.
-        ready: whether it last said so; None where it was not asked.
-        ejected: whether it gets nothing new since it is not ready and another one is.
-        leaving: whether DNS has its address no more, and what is under way there is finished.
-        endpoint: by which way it is asked.
-    """
-
-    address: str
-    outstanding: int
-    ready: bool | None
-    ejected: bool
-    leaving: bool
-    endpoint: EndpointStatistics
-
-
-@dataclass(frozen=True)
-class TritonStatistics:
-    """What is asked of Tritons.
-
-    Attributes:
-        tritons: each.
-        ejections: how often one was ejected so far.
-        moved: calls so far that one Triton had not begun and that went to another.
-        sequences: sequences that are remembered to be at a Triton.
-        certificates: what became of the changes of their files; None for plaintext.
-    """
-
-    tritons: tuple[MemberStatistics, ...]
-    ejections: int
-    moved: int
-    sequences: int
-    certificates: WatchedFileStatistics | None
 
 
 class Membership:
@@ -183,11 +143,12 @@ class Membership:
         for triton in tritons:
             triton.target.ask_ready(timeout_secs, partial(told, triton))
         for _ in tritons:
-            answered.acquire()
-        for triton, readiness in said.items():
-            if readiness is Readiness.READY:
-                triton.target.hold()
-        return any(not triton.leaving and readiness is Readiness.READY for triton, readiness in said.items())
+            # Each is told within that time; nobody is where all is closed meanwhile.
+            answered.acquire(timeout=timeout_secs + 1)
+        ready = [triton for triton in tritons if said.get(triton) is Readiness.READY]
+        for triton in ready:
+            triton.target.hold()
+        return any(not triton.leaving for triton in ready)
 
     @property
     def several(self) -> bool:
@@ -222,8 +183,10 @@ class Membership:
             found = self._resolve(self._url)
         except OSError as error:
             # Those of before may be there still; a name that is gone is no error.
-            self._nobody = f"{self._url} can't be resolved: {error.strerror or error}"
-            _LOG.warning("Triton: %s", self._nobody)
+            why = f"{self._url} can't be resolved: {error.strerror or error}"
+            if why != self._nobody:
+                _LOG.warning("Triton: %s", why)
+            self._nobody = why
         else:
             self._nobody = f"{self._url} has no address"
             self._now_at(found)

@@ -92,6 +92,13 @@ class Picker(Generic[T]):
             member.outstanding += 1
             return member
 
+    def pick_all(self) -> tuple[Member[T], ...]:
+        """All Tritons that new work may go to, for work that is each one's; counted as by `pick`."""
+        with self._lock:
+            for member in self._usable:
+                member.outstanding += 1
+            return self._usable
+
     def keep(self, address: str, epoch: int) -> Member[T] | None:
         """The Triton for work that has to go where earlier work went, counted as by `pick`.
 

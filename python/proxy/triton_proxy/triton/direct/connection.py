@@ -318,5 +318,7 @@ class Connection:
             error = frames.read_number(payload)
             unprocessed = error == frames.REFUSED_STREAM
             raise CallFailed(
-                http2_status.of_reset(error), f"Triton reset the call, HTTP/2 error {error}", unprocessed=unprocessed
+                http2_status.of_reset(error),
+                f"Triton at {self._url} reset the call, HTTP/2 error {error}",
+                unprocessed=unprocessed,
             )
