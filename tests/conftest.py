@@ -12,7 +12,7 @@ from devstack.models import write_repository
 from devstack.triton import Triton
 from devstack.triton_wheels import triton_wheels
 from serving import KEY, Proxy, proxy
-from triton_proxy.triton import connection
+from triton_proxy.triton import endpoint
 
 
 @pytest.fixture(scope="session")
@@ -47,4 +47,4 @@ def serving(triton: Triton, domino: DominoStandIn) -> Iterator[Proxy]:
 def either_connection(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Inferences go as small ones do, then as large ones: whatever their size, they are to end the same."""
     if request.param:
-        monkeypatch.setattr(connection, "LARGE_BYTES", 0)
+        monkeypatch.setattr(endpoint, "LARGE_BYTES", 0)

@@ -22,6 +22,7 @@ from multimodal_contract import dtypes, pb, pb_grpc
 from proxy_testing.in_process import in_process
 from proxy_testing.open_stream import OpenStream
 from triton_proxy.app import Server
+from triton_proxy.triton.addresses import Resolve
 
 KEY = "s3cret-key-of-ann"
 CREDENTIAL = (("x-domino-api-key", KEY),)
@@ -55,10 +56,17 @@ class Proxy:
 
 
 @contextlib.contextmanager
-def proxy(triton_url: str, domino_host: str, **environment: str) -> Iterator[Proxy]:
-    """A proxy on a free port, with the settings that a deployment would give it in the environment."""
+def proxy(triton_url: str, domino_host: str, *, resolve: Resolve | None = None, **environment: str) -> Iterator[Proxy]:
+    """A proxy on a free port, with the settings that a deployment would give it in the environment.
+
+    Args:
+        triton_url: HOST:PORT of Triton.
+        domino_host: where credentials are asked about.
+        resolve: gives the addresses of `triton_url`; None for the system's resolver.
+        environment: further settings.
+    """
     settings = {"TRITON_URL": triton_url, "DOMINO_HOST": domino_host, **environment}
-    with in_process(settings, options=UNLIMITED) as served:
+    with in_process(settings, options=UNLIMITED, resolve=resolve) as served:
         yield Proxy(served.server, served.channel)
 
 

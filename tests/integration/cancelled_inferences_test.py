@@ -54,7 +54,7 @@ def test_triton_outlives_inferences_that_end_while_it_answers(
             ended += error is not None
             assert error is None or call.cancelled() or error.code() is grpc.StatusCode.DEADLINE_EXCEEDED  # type: ignore[attr-defined]  # the interface says less
         # Whoever gives up does not get ahead of Triton, as the proxy's limits have it.
-        until(lambda: connection.statistics().calls < 4 * AT_ONCE)
+        until(lambda: connection.statistics().tritons[0].outstanding < 4 * AT_ONCE)
     assert ended > 0
     assert connection.infer([raw], timeout_secs=60).result()
     assert triton.running

@@ -58,7 +58,7 @@ def both(triton: Triton) -> Iterator[Both]:
         TritonConnection(triton.grpc_url, max_message_bytes=100_000, loop=loop_or_none) for loop_or_none in (loop, None)
     ]
     yield Both(*connections)
-    statistics = connections[0].statistics().small
+    statistics = connections[0].statistics().tritons[0].endpoint.small
     assert statistics is not None
     assert statistics.opened > 0
     for connection in connections:

@@ -73,7 +73,8 @@ def test_services_stay_inside_and_lead_to_ports_that_there_are(name: str) -> Non
     }
     services = [m for m in render(VALUE_SETS[name]).manifests if m["kind"] == "Service"]
     admin = {f"{NAME}-admin"} if render(VALUE_SETS[name]).values["scaler"]["enabled"] else set()
-    assert {s["metadata"]["name"] for s in services} == {NAME, f"{NAME}-proxy", f"{NAME}-proxy-headless"} | admin
+    ours = {NAME, f"{NAME}-headless", f"{NAME}-proxy", f"{NAME}-proxy-headless"}
+    assert {s["metadata"]["name"] for s in services} == ours | admin
     for service in services:
         assert service["spec"]["type"] == "ClusterIP"
         assert "externalIPs" not in service["spec"]

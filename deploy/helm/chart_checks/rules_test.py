@@ -41,6 +41,9 @@ ALL = counter("request_duration_seconds_bucket", 'model="yolo",le="+Inf"')
 HEALTHY = {
     counter("build_info"): f"1x{MINUTES}",
     counter("triton_ready", 'triton="t:8001"'): f"1x{MINUTES}",
+    counter("triton_ejected", 'triton="10.0.0.1:8001"'): f"0x{MINUTES}",
+    counter("triton_ejected", 'triton="10.0.0.2:8001"'): f"0x{MINUTES}",
+    counter("triton_ejections_total"): f"3x{MINUTES}",
     OK: f"0+600x{MINUTES}",
     INVALID: f"0+300x{MINUTES}",
     FAILED: f"0+1x{MINUTES}",
@@ -73,6 +76,7 @@ def for_20_minutes(well: str, ill: str) -> str:
 FAULTS: Mapping[str, Mapping[str, str]] = {
     "TritonProxyDown": {counter("build_info"): f"_x20 1x{MINUTES - 20}"},
     "TritonProxyTritonNotReady": {counter("triton_ready", 'triton="t:8001"'): for_20_minutes("1", "0")},
+    "TritonProxyTritonEjected": {counter("triton_ejected", 'triton="10.0.0.1:8001"'): for_20_minutes("0", "1")},
     "TritonProxyFailures": {FAILED: f"0+100x19 1900x{MINUTES - 20}"},
     "TritonProxySlow": {FAST: f"0+580x19 11020+601x{MINUTES - 20}", SLOW: f"0+601x{MINUTES}"},
     "TritonProxyQueueGrows": {counter("memory_waiting_requests"): for_20_minutes("0", "2")},
@@ -133,6 +137,12 @@ def test_promtool_finds_no_mistake(tmp_path: Path) -> None:
 def test_an_alert_fires_under_its_fault_and_clears(alert: str, tmp_path: Path) -> None:
     expected = [firing(alert, 19, 1), firing(alert, 55, 0)]
     assert said_of(tmp_path, {**HEALTHY, **FAULTS[alert]}, expected) == ""
+
+
+def test_an_ejected_triton_whose_address_is_soon_gone_is_an_alert_too(tmp_path: Path) -> None:
+    alert = "TritonProxyTritonEjected"
+    ejected = {counter("triton_ejections_total"): f"3x9 4x{MINUTES - 10}"}
+    assert said_of(tmp_path, {**HEALTHY, **ejected}, [firing(alert, 12, 1), firing(alert, 25, 0)]) == ""
 
 
 def test_no_alert_fires_where_all_is_well_or_callers_make_mistakes(tmp_path: Path) -> None:

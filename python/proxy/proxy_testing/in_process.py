@@ -22,6 +22,7 @@ from triton_proxy.server_metrics import ServerMetrics
 from triton_proxy.settings import load
 from triton_proxy.telemetry.metrics import Metrics
 from triton_proxy.transports.http2.health import CHECK_METHOD
+from triton_proxy.triton.addresses import Resolve
 
 TIMEOUT = 30
 ANN = (("x-domino-api-key", "ann"),)
@@ -69,7 +70,10 @@ class Proxy:
 
 @contextmanager
 def in_process(
-    environment: Mapping[str, object], authenticator: Authenticator | None = None, options: ChannelOptions = ()
+    environment: Mapping[str, object],
+    authenticator: Authenticator | None = None,
+    options: ChannelOptions = (),
+    resolve: Resolve | None = None,
 ) -> Iterator[Proxy]:
     """A proxy that serves until the block is left, and is drained then.
 
@@ -79,6 +83,7 @@ def in_process(
             environment says what serves callers and calls Triton.
         authenticator: says who is calling; None for what the settings ask for.
         options: of the channel.
+        resolve: gives the addresses of TRITON_URL; None for the system's resolver.
     """
     with socket.socket() as nobody:
         nobody.bind(("127.0.0.1", 0))
@@ -88,7 +93,7 @@ def in_process(
         settings = load(needed | {name: str(value) for name, value in environment.items()})
         metrics = Metrics() if settings.metrics_listen_addr else None
         asked = metrics.identity_asked if metrics else None
-        server = Server(settings, authenticator or authenticator_for(settings, asked), metrics)
+        server = Server(settings, authenticator or authenticator_for(settings, asked), metrics, resolve=resolve)
         with ExitStack() as stack:
             stack.callback(server.drain)
             port = 0

@@ -40,6 +40,8 @@ class StandIn:
         metadata: what ModelMetadata answers.
         config: what ModelConfig answers.
         described: name and version of each ModelMetadata and ModelConfig that was asked for.
+        ready: what ServerReady answers.
+        statistics: what ModelStatistics answers.
         server: the server itself.
     """
 
@@ -52,6 +54,8 @@ class StandIn:
         self.metadata = service_pb2.ModelMetadataResponse()
         self.config = model_config_pb2.ModelConfig()
         self.described: list[tuple[str, str]] = []
+        self.ready = True
+        self.statistics = service_pb2.ModelStatisticsResponse()
         self.server = grpc.server(ThreadPoolExecutor(8), options=[("grpc.so_reuseport", 0)])
         answers: dict[str, Any] = {
             "ModelInfer": grpc.unary_unary_rpc_method_handler(
@@ -74,8 +78,13 @@ class StandIn:
                 request_deserializer=service_pb2.ModelConfigRequest.FromString,
                 response_serializer=service_pb2.ModelConfigResponse.SerializeToString,
             ),
+            "ModelStatistics": grpc.unary_unary_rpc_method_handler(
+                lambda request, context: self.statistics,
+                request_deserializer=service_pb2.ModelStatisticsRequest.FromString,
+                response_serializer=service_pb2.ModelStatisticsResponse.SerializeToString,
+            ),
             "ServerReady": grpc.unary_unary_rpc_method_handler(
-                lambda request, context: service_pb2.ServerReadyResponse(ready=True),
+                lambda request, context: service_pb2.ServerReadyResponse(ready=self.ready),
                 request_deserializer=service_pb2.ServerReadyRequest.FromString,
                 response_serializer=service_pb2.ServerReadyResponse.SerializeToString,
             ),

@@ -48,8 +48,11 @@ from triton_proxy.transports.http2.health import (
 from triton_proxy.transports.http2.server import EngineServer
 from triton_proxy.transports.listener import ListenerOptions
 from triton_proxy.transports.own_call import OwnCall
+from triton_proxy.triton.addresses import Resolve
 from triton_proxy.triton.client import Triton
-from triton_proxy.triton.connection import LARGE_BYTES, TritonConnection, TritonStatistics
+from triton_proxy.triton.connection import TritonConnection
+from triton_proxy.triton.endpoint import LARGE_BYTES
+from triton_proxy.triton.triton_statistics import TritonStatistics
 
 _LOG = logging.getLogger(__name__)
 # A connection that was asked to go away is closed with its last stream, and cut off where the caller still sends:
@@ -112,13 +115,21 @@ class ServerStatistics:
 class Server:
     """The proxy as a running server."""
 
-    def __init__(self, settings: Settings, authenticator: Authenticator, metrics: Metrics | None = None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        authenticator: Authenticator,
+        metrics: Metrics | None = None,
+        *,
+        resolve: Resolve | None = None,
+    ) -> None:
         """Binds the port, but serves nothing yet.
 
         Args:
             settings: what to run with.
             authenticator: says who is calling.
             metrics: counts; None where nobody wants to know.
+            resolve: gives the addresses of TRITON_URL; None for the system's resolver.
 
         Raises:
             RuntimeError: the address can't be bound; as `CertificateError` where a certificate's files can't be used.
@@ -139,6 +150,7 @@ class Server:
             server_name=settings.triton_server_name,
             loop=self._loop if settings.triton_calls == "http2" else None,
             cancel_delay_secs=settings.triton_cancel_delay_secs,
+            resolve=resolve,
         )
         self._triton = Triton(connection)
         self._models = Models(self._triton.describe)

@@ -280,7 +280,9 @@ def test_what_is_at_work_can_be_asked(three_calls: Proxy) -> None:
     now = three_calls.server.statistics()
     engine = now.listener is not None
     assert (now.calls.open, now.quotas.calls, now.decisions.remembered_yes) == (1, {"ann": 1}, 1)
-    assert (now.models.unanswered.entries, now.triton.large is None, now.triton.small is None) == (1, False, not engine)
+    (triton,) = now.triton.tritons
+    assert (now.models.unanswered.entries, triton.outstanding, triton.ejected, triton.leaving) == (1, 0, False, False)
+    assert (triton.endpoint.large is None, triton.endpoint.small is None) == (False, not engine)
     # REST is on the loop, whatever serves gRPC's callers.
     assert (now.loop is None, now.probes, now.certificates, now.access.policy) == (False, None, None, None)
     assert now.rest is not None

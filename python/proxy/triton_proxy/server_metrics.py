@@ -147,11 +147,19 @@ def _triton(statistics: ServerStatistics, url: str) -> Iterator[tuple[Metric, _S
     yield table.MODELS_UNANSWERED, _one(models.unanswered.entries)
     yield table.MODEL_QUESTIONS, _one(models.settled)
     yield table.TRITON_READY, _by([(url, TRITON_SERVICE in statistics.health.serving)])
-    outstanding = [((url, "channel"), triton.calls)]
-    if triton.large is not None:
-        outstanding.append(((url, "direct"), triton.large.under_way))
-        yield table.TRITON_IDLE, _by([(url, triton.large.idle)])
+    outstanding: list[tuple[Sequence[str], float]] = []
+    for each in triton.tritons:
+        outstanding.append(((each.address, "channel"), each.endpoint.calls))
+        if each.endpoint.large is not None:
+            outstanding.append(((each.address, "direct"), each.endpoint.large.under_way))
     yield table.TRITON_OUTSTANDING, outstanding
+    large = [(each.address, each.endpoint.large) for each in triton.tritons]
+    yield table.TRITON_IDLE, _by((address, calls.idle) for address, calls in large if calls is not None)
+    there = [each for each in triton.tritons if not each.leaving]
+    yield table.TRITON_EJECTED, _by((each.address, each.ejected) for each in there)
+    yield table.TRITON_EJECTIONS, _one(triton.ejections)
+    yield table.TRITON_MOVED, _one(triton.moved)
+    yield table.SEQUENCES, _one(triton.sequences)
 
 
 def _parts(statistics: ServerStatistics) -> Iterator[tuple[Metric, _Series]]:

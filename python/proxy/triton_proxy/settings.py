@@ -15,7 +15,12 @@ from mm_service.tls import TlsSettings
 class TritonSettings:
     """Where Triton is, and how the proxy and Triton know each other."""
 
-    triton_url: str = setting(None, parse.address, "Triton's gRPC endpoint.")
+    triton_url: str = setting(
+        None,
+        parse.address,
+        "Triton's gRPC endpoint. Every address of its host is a Triton, and gets its share; for a Service of"
+        " Kubernetes' with several pods, the headless one.",
+    )
     triton_ca_file: str = setting(
         "",
         parse.optional(parse.ca_file),

@@ -65,6 +65,10 @@ class BoundedCache(Generic[K, V]):
             self._entries.popitem(last=False)
             self._evicted += 1
 
+    def values(self) -> list[V]:
+        """All entries; does not count as a use of them."""
+        return list(self._entries.values())
+
     def discard(self, key: K) -> None:
         """Takes an entry out, if there is one."""
         self._entries.pop(key, None)

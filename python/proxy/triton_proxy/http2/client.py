@@ -51,6 +51,7 @@ class Http2Client:
         message_bytes: int = 64 << 20,
         ssl_context: ssl.SSLContext | None = None,
         server_hostname: str | None = None,
+        authority: str = "",
         engine: Callable[[Role, ConnectionSettings], Connection] = Ngh2Connection,
         keepalive: float = 20.0,
         keepalive_answer: float = 10.0,
@@ -65,6 +66,7 @@ class Http2Client:
             message_bytes: bytes that an answer may have.
             ssl_context: for TLS; ALPN has to offer `h2`.
             server_hostname: the name in the server's certificate, where it is not `host`.
+            authority: what requests say of where they go; "" for host and port.
             engine: makes a connection's HTTP/2.
             keepalive: see the attribute.
             keepalive_answer: see the attribute.
@@ -77,7 +79,8 @@ class Http2Client:
         self.keepalive = keepalive
         self.keepalive_answer = keepalive_answer
         self._host, self._port = host, port
-        self._authority = f"{host}:{port}"
+        self._address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        self._authority = authority or self._address
         self._wanted = connections
         self._message_bytes = message_bytes
         self._ssl = ssl_context
@@ -266,7 +269,7 @@ class Http2Client:
             except (OSError, TimeoutError) as e:
                 connection.abort()
                 reason = str(e) or type(e).__name__
-                self._failure = f"failed to connect to {self._authority}: {reason}"
+                self._failure = f"failed to connect to {self._address}: {reason}"
                 if not any(not each.going for each in self._connections):
                     self._fail_waiting(self._failure)
                 await asyncio.sleep(pause * (1 + _BACKOFF_JITTER * (2 * self._jitter() - 1)))

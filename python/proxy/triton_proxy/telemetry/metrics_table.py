@@ -156,13 +156,20 @@ MEMORY_HELD_BACK = _gauge("memory_held_back_calls", "Calls that may send no more
 MODELS = _gauge("models_known", "Models and versions that Triton described lately, in the spelling of requests.")
 MODELS_UNANSWERED = _gauge("models_unanswered", "Models and versions that Triton had no answer about.")
 MODEL_QUESTIONS = _counter("model_questions", "Questions to Triton about models that are over.")
-TRITON_READY = _gauge("triton_ready", "1 where Triton said so when it was last asked.", "triton")
+TRITON_READY = _gauge("triton_ready", "1 where a Triton of that name said so when it was last asked.", "triton")
 TRITON_OUTSTANDING = _gauge(
     "triton_outstanding_requests",
-    "Calls to Triton under way: by grpc (channel), or on connections of their own (direct).",
+    "Calls to each Triton under way: by the engine or grpc (channel), or on connections of their own (direct). A Triton"
+    " that is away has its series for as long as DNS gives its address.",
     "triton",
     "path",
 )
+TRITON_EJECTED = _gauge(
+    "triton_ejected", "1 while a Triton gets nothing new since it is not ready, and others are.", "triton"
+)
+TRITON_EJECTIONS = _counter("triton_ejections", "How often a Triton was ejected, also of those that DNS names no more.")
+TRITON_MOVED = _counter("triton_moved", "Calls that one Triton had certainly not begun and that went to another.")
+SEQUENCES = _gauge("triton_sequences", "Sequences of stateful models that began and have not ended, where they are.")
 TRITON_IDLE = _gauge("triton_idle_connections", "Connections for large requests that wait for the next.", "triton")
 
 # Listeners, files, and the process.

@@ -15,10 +15,12 @@ from triton_proxy.inference.query import Query
 from triton_proxy.inference.request import InputTensor, TimeLimit
 from triton_proxy.inference.signature import Signature
 from triton_proxy.kserve_messages import parameters as kserve_parameters
-from triton_proxy.triton.connection import TritonConnection, TritonStatistics
+from triton_proxy.triton.connection import GONE, TritonConnection
 from triton_proxy.triton.description import NotDescribed, signature_of
 from triton_proxy.triton.direct.status import LONGEST_SECS
 from triton_proxy.triton.inference import Inference, asked, streamed, unary
+from triton_proxy.triton.pins import Place
+from triton_proxy.triton.triton_statistics import TritonStatistics
 
 _ID = service_pb2.ModelInferRequest.ID_FIELD_NUMBER
 _RAW_INPUT_CONTENTS = service_pb2.ModelInferRequest.RAW_INPUT_CONTENTS_FIELD_NUMBER
@@ -27,8 +29,6 @@ _HEADS = 512
 _LONGEST_HEAD_NAMES = 512
 # Triton's parameter for a decoupled model whose last answer is known to be the last only later: say so.
 _EMPTY_FINAL_RESPONSE = "triton_enable_empty_final_response"
-# Of these answers the model or version is gone; of others it is only not known what it is.
-_GONE = (grpc.StatusCode.NOT_FOUND, grpc.StatusCode.INVALID_ARGUMENT)
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Step:
 
 
 class Triton:
-    """One Triton, shared by all streams."""
+    """Triton, or several that are the same to callers, shared by all streams."""
 
     def __init__(self, connection: TritonConnection) -> None:
         """Takes over the connection."""
@@ -63,7 +63,7 @@ class Triton:
         return self._connection.statistics()
 
     def ready(self, timeout_secs: float) -> bool:
-        """Whether Triton says it is ready."""
+        """Whether a Triton says it is ready."""
         return self._connection.ready(timeout_secs=timeout_secs)
 
     def describe(self, model: str, model_version: str, *, timeout_secs: float) -> Signature:
@@ -80,7 +80,7 @@ class Triton:
         try:
             metadata, config = self._connection.describe(model, model_version, timeout_secs=timeout_secs)
         except grpc.RpcError as error:
-            raise NotDescribed(error.details() or "", gone=error.code() in _GONE) from None
+            raise NotDescribed(error.details() or "", gone=error.code() in GONE) from None
         return signature_of(metadata, config.config)
 
     def infer(
@@ -118,9 +118,11 @@ class Triton:
             _request(model, model_version, inputs, outputs, cid, step, decoupled, parameters, output_parameters)
         )
         timeout_secs = min(limit.secs, LONGEST_SECS)
+        place = None if step is None else Place(model, step.sequence_id, step.start, step.end)
         if decoupled:
-            return streamed(self._connection.infer_stream(b"".join(request), timeout_secs=timeout_secs), limit, serving)
-        return unary(self._connection.infer(request, timeout_secs=timeout_secs, pinned=step is not None), limit)
+            call = self._connection.infer_stream(b"".join(request), timeout_secs=timeout_secs, place=place)
+            return streamed(call, limit, serving)
+        return unary(self._connection.infer(request, timeout_secs=timeout_secs, place=place), limit)
 
     def ask(self, query: Query, *, limit: TimeLimit) -> Inference:
         """Begins to ask a question; its one answer has a body.

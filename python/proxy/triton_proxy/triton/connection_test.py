@@ -23,11 +23,11 @@ from triton_proxy.http2.loop_thread import LoopThread
 from triton_proxy.inference.answer import InferenceFailed
 from triton_proxy.inference.request import TimeLimit
 from triton_proxy.settings import load
-from triton_proxy.triton import connection as connection_module
-from triton_proxy.triton import engine_calls
+from triton_proxy.triton import endpoint, engine_calls
 from triton_proxy.triton.client import Triton
 from triton_proxy.triton.connection import TritonConnection
 from triton_proxy.triton.engine_calls import EngineCall
+from triton_proxy.triton.pins import Place
 
 OURS = Authority("ours")
 OTHERS = Authority("of others")
@@ -164,7 +164,7 @@ def test_requests_one_after_another_start_no_thread_each() -> None:
 
 
 def test_what_has_to_reach_one_triton_goes_by_one_connection(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connection_module, "LARGE_BYTES", 0)
+    monkeypatch.setattr(endpoint, "LARGE_BYTES", 0)
     peers: list[str] = []
 
     def infer(request: Any, context: grpc.ServicerContext) -> bytes:
@@ -173,8 +173,9 @@ def test_what_has_to_reach_one_triton_goes_by_one_connection(monkeypatch: pytest
 
     with triton_stand_in() as stand_in, connected(stand_in.url, None) as connection:
         stand_in.infer = infer
-        for pinned in (True, False, True):
-            connection.infer([b""], timeout_secs=TIMEOUT, pinned=pinned).result()
+        first, last = Place("m", 1, start=True, end=False), Place("m", 1, start=False, end=True)
+        for place in (first, None, last):
+            connection.infer([b""], timeout_secs=TIMEOUT, place=place).result()
     assert peers[0] == peers[2] != peers[1]
 
 
@@ -184,11 +185,11 @@ def test_a_model_is_described_in_one_round_trip() -> None:
         described = caller.submit(connection.describe, SLOW_TO_DESCRIBE, "7", timeout_secs=TIMEOUT)
         until(lambda: stand_in.described == [(SLOW_TO_DESCRIBE, "7")] * 2)
         # A connection that is being replaced stays open for it.
-        assert connection.statistics().calls == 1
+        assert connection.statistics().tritons[0].outstanding == 1
         stand_in.finish.set()
         metadata, config = described.result(TIMEOUT)
         assert (metadata, config.config) == (stand_in.metadata, stand_in.config)
-        assert connection.statistics().calls == 0
+        assert connection.statistics().tritons[0].outstanding == 0
 
 
 @pytest.mark.parametrize(
@@ -203,7 +204,7 @@ def test_why_a_model_is_not_described(model: str, timeout_secs: float, code: grp
         with pytest.raises(grpc.RpcError) as raised:
             connection.describe(model, "1", timeout_secs=timeout_secs)
         assert raised.value.code() is code
-        assert connection.statistics().calls == 0
+        assert connection.statistics().tritons[0].outstanding == 0
 
 
 @pytest.mark.parametrize(
@@ -269,7 +270,7 @@ def test_a_renewed_certificate_is_shown_while_an_inference_goes_on(
 
 
 def test_a_replaced_connection_is_not_kept_for_ever(volume: SecretVolume, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connection_module, "_LONGEST_GOODBYE_SECS", 0)
+    monkeypatch.setattr(endpoint, "_LONGEST_GOODBYE_SECS", 0)
     volume.put(OURS.issue("proxy"), OURS.pem)
     with (
         triton_stand_in(presenting(OURS.issue(HOST), OURS.pem)) as stand_in,
@@ -332,7 +333,7 @@ def test_without_a_fit_libnghttp2_grpc_makes_all_calls_and_the_log_says_so_once(
         for _ in range(2):
             connection = TritonConnection(stand_in.url, max_message_bytes=1000, loop=thread)
             assert works(connection)
-            assert connection.statistics().small is None
+            assert connection.statistics().tritons[0].endpoint.small is None
             connection.close()
     engine_calls.works_here.cache_clear()
     thread.close()

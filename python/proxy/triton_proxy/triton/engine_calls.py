@@ -24,7 +24,7 @@ from triton_proxy.http2.nghttp2_connection import Nghttp2Connection, misfit
 from triton_proxy.triton.direct.blocking_socket import CallFailed
 
 _LOG = logging.getLogger(__name__)
-# One: answers that come together are read together. A Triton of several behind one address is reached as by grpc, too.
+# One for each Triton: answers that come together are read together.
 _CONNECTIONS = 1
 _CLOSED = "Channel closed!"
 # Of a call that the server certainly has not looked at.
@@ -35,19 +35,21 @@ class EngineCall:
     """One unary call; as far as it is used here, what `grpc.Future` is, at a fifth of the cost of Python's own."""
 
     __slots__ = (
-        "_answer", "_call", "_callbacks", "_calls", "_deadline", "_error", "_lock", "_message", "_over", "_request",
-        "_tries",
+        "_answer", "_call", "_callbacks", "_calls", "_deadline", "_error", "_lock", "_message", "_method", "_over",
+        "_request", "_tries",
     )  # fmt: skip
 
-    def __init__(self, calls: EngineCalls, request: Sequence[Buffer], deadline: float) -> None:
+    def __init__(self, calls: EngineCalls, method: str, request: Sequence[Buffer], deadline: float) -> None:
         """Nothing has begun.
 
         Args:
             calls: of which it is one.
+            method: the unary method's path.
             request: the serialized request, in parts.
             deadline: when to give up, by `time.monotonic`.
         """
         self._calls = calls
+        self._method = method
         self._request = request
         self._deadline = deadline
         self._tries = _TRIES
@@ -119,7 +121,7 @@ class EngineCall:
             return
         self._tries -= 1
         self._message = None
-        call = self._call = client.open(self._calls.method, timeout=max(self._deadline - time.monotonic(), 0.0))
+        call = self._call = client.open(self._method, timeout=max(self._deadline - time.monotonic(), 0.0))
         call.on_message(self._received)
         call.on_end(self._ended)
         call.send_last(*self._request)
@@ -161,11 +163,10 @@ class EngineCall:
 
 
 class EngineCalls:
-    """All calls of one method of one server.
+    """All calls of one server.
 
     Attributes:
         loop: where they are made.
-        method: the unary method's path.
     """
 
     def __init__(
@@ -177,19 +178,23 @@ class EngineCalls:
         max_message_bytes: int,
         pem: Pem | None = None,
         server_name: str = "",
+        authority: str = "",
     ) -> None:
         """Connects when there is something to ask.
 
         Args:
             loop: see the attribute.
             url: HOST:PORT.
-            method: see the attribute.
+            method: path of the unary method that calls are of, unless they say another.
             max_message_bytes: largest answer.
             pem: the certificates, for TLS.
             server_name: the name that the server's certificate must have; "" for the host of `url`.
+            authority: what requests say of where they go; "" for `url`.
         """
         self.loop = loop
-        self.method = method
+        self._url = url
+        self._authority = authority
+        self._method = method
         host, _, port = url.rpartition(":")
         self._host, self._port = host.removeprefix("[").removesuffix("]"), int(port)
         self._max_message_bytes = max_message_bytes
@@ -202,14 +207,15 @@ class EngineCalls:
         """What connections and calls there are and were; from any thread."""
         return Counters() if self._client is None else self._client.statistics()
 
-    def begin(self, request: Sequence[Buffer], *, timeout_secs: float) -> EngineCall:
+    def begin(self, request: Sequence[Buffer], *, timeout_secs: float, method: str = "") -> EngineCall:
         """Begins a call.
 
         Args:
             request: the serialized request, in parts that must not change before it is over.
             timeout_secs: its deadline, from now.
+            method: the unary method's path; "" for the method of all.
         """
-        call = EngineCall(self, request, time.monotonic() + timeout_secs)
+        call = EngineCall(self, method or self._method, request, time.monotonic() + timeout_secs)
         if self._closed:
             # The loop may be closed too, and would never come to it.
             call.fail(CallFailed(grpc.StatusCode.CANCELLED, _CLOSED))
@@ -236,6 +242,7 @@ class EngineCalls:
                 message_bytes=self._max_message_bytes,
                 ssl_context=self._context,
                 server_hostname=self._server_name,
+                authority=self._authority,
                 engine=Nghttp2Connection,
                 # By PINGs Triton would take itself for attacked: it ends a connection at the third in five minutes
                 # without data, and a slow model with it. The kernel asks instead.
@@ -250,6 +257,8 @@ class EngineCalls:
         status, text = call.status or Code.UNKNOWN, call.text
         if status is Code.RESOURCE_EXHAUSTED and not call.trailers:
             text = f"CLIENT: {text}"  # Not the server, which may say the same of a request.
+        elif status is not Code.DEADLINE_EXCEEDED and not call.trailers and self._url not in text:
+            text = f"{text}: Triton at {self._url}"
         return CallFailed(grpc.StatusCode[status.name], text, unprocessed=call.unprocessed)
 
     async def _close(self) -> None:

@@ -16,7 +16,7 @@ from multimodal_contract.wire import Buffer, Lifter
 from triton_proxy.inference.answer import Answer, InferenceCancelled, InferenceFailed, OutputTensor
 from triton_proxy.inference.request import TimeLimit
 from triton_proxy.kserve_messages import parameters
-from triton_proxy.triton.connection import StreamCall
+from triton_proxy.triton.channel import StreamCall
 from triton_proxy.triton.direct.calls import UnaryCall
 from triton_proxy.triton.patience import PatientCall
 

@@ -16,7 +16,7 @@ from proxy_testing.triton import LARGEST, LIMIT, TIMEOUT, StandIn, begin, connec
 from triton_proxy.inference.answer import Answer, InferenceCancelled, InferenceFailed, OutputTensor
 from triton_proxy.inference.parameters import Parameter, ParameterKind
 from triton_proxy.inference.request import TimeLimit
-from triton_proxy.triton import connection as connection_module
+from triton_proxy.triton import endpoint
 from triton_proxy.triton.inference import Inference
 
 # Small enough for protobuf to parse all of it, and large enough to be lifted out.
@@ -75,7 +75,7 @@ EITHER = pytest.mark.parametrize("decoupled", [False, True])
 def _connection(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each test goes the way of small requests, then that of large ones."""
     if request.param:
-        monkeypatch.setattr(connection_module, "LARGE_BYTES", 0)
+        monkeypatch.setattr(endpoint, "LARGE_BYTES", 0)
 
 
 @SIZES

@@ -47,6 +47,9 @@ outcome="failed",reason=~"aborted|data_loss|deadline_exceeded|internal|model_err
   (list "TritonProxyTritonNotReady" "critical" "2m"
     (printf "triton_proxy_triton_ready{%s} == 0" $of)
     "{{ $labels.pod }} hears from Triton at {{ $labels.triton }} that it is not ready, or nothing")
+  (list "TritonProxyTritonEjected" "warning" "0m"
+    (printf "max by (namespace, pod) (triton_proxy_triton_ejected{%s}) == 1 or sum by (namespace, pod) (increase(triton_proxy_triton_ejections_total{%s}[10m])) > 0" $of $of)
+    "{{ $labels.pod }} gives one of several Tritons nothing new, or did not lately, since it was not ready")
   (list "TritonProxyFailures" "critical" "5m"
     (printf "namespace:triton_proxy_failures:ratio5m{namespace=%q,release=%q} > %v" $namespace $.Release.Name $rule.failureRatio)
     "{{ $value | humanizePercentage }} of the requests for {{ $labels.model }} fail")

@@ -124,7 +124,9 @@ class Call:
 
 def _unraised(error: BaseException) -> BaseException:
     """The same failure anew: one that was raised keeps what it went by, the request included."""
-    return CallFailed(error.code(), error.details()) if isinstance(error, CallFailed) else type(error)(*error.args)
+    if isinstance(error, CallFailed):
+        return CallFailed(error.code(), error.details(), unprocessed=error.unprocessed)
+    return type(error)(*error.args)
 
 
 @dataclass(frozen=True)
@@ -143,7 +145,7 @@ class CallsStatistics:
 class Calls:
     """All calls of one method of one server."""
 
-    def __init__(self, url: str, method: str, *, max_message_bytes: int, most: int) -> None:
+    def __init__(self, url: str, method: str, *, max_message_bytes: int, most: int, authority: str = "") -> None:
         """Connects when there is something to ask.
 
         Args:
@@ -151,9 +153,11 @@ class Calls:
             method: the unary method's path.
             max_message_bytes: largest answer.
             most: calls at once; further ones wait.
+            authority: what requests say of where they go; "" for `url`.
         """
         self._url = url
         self._method = method
+        self._authority = authority
         self._max_message_bytes = max_message_bytes
         self._threads = ThreadPoolExecutor(most, thread_name_prefix="inference")
         self._lock = threading.Lock()
@@ -232,7 +236,13 @@ class Calls:
 
     def _connect(self, deadline: float) -> Connection:
         left = deadline - time.monotonic()
-        return Connection(self._url, self._method, max_message_bytes=self._max_message_bytes, timeout_secs=left)
+        return Connection(
+            self._url,
+            self._method,
+            max_message_bytes=self._max_message_bytes,
+            timeout_secs=left,
+            authority=self._authority,
+        )
 
     def _run(self, call: Call, message: Sequence[Buffer], deadline: float, connection: Connection) -> None:
         try:

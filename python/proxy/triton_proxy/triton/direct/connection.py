@@ -70,7 +70,9 @@ class Connection:
         usable: whether another call may be begun.
     """
 
-    def __init__(self, url: str, method: str, *, max_message_bytes: int, timeout_secs: float) -> None:
+    def __init__(
+        self, url: str, method: str, *, max_message_bytes: int, timeout_secs: float, authority: str = ""
+    ) -> None:
         """Connects.
 
         Args:
@@ -78,6 +80,7 @@ class Connection:
             method: path of the unary method.
             max_message_bytes: largest answer.
             timeout_secs: longest time for connecting.
+            authority: what requests say of where they go; "" for `url`.
 
         Raises:
             CallFailed: there is nobody, or not in time.
@@ -98,7 +101,7 @@ class Connection:
                 (b":method", b"POST"),
                 (b":scheme", b"http"),
                 (b":path", method.encode()),
-                (b":authority", url.encode()),
+                (b":authority", (authority or url).encode()),
                 (b"te", b"trailers"),
                 (b"content-type", b"application/grpc"),
                 (b"user-agent", b"domino-triton-proxy"),
@@ -144,6 +147,7 @@ class Connection:
         self._stream += 2
         self._stream_window = self._first_window
         answer = _Answer()
+        sent = False
         try:
             try:
                 self._send(message, timeout_secs, answer)
@@ -154,6 +158,7 @@ class Connection:
                 if not answer.ended:
                     raise
                 self.usable = False
+            sent = True
             while not answer.ended:
                 self._read_frame(answer)
         except BaseException as error:
@@ -161,6 +166,9 @@ class Connection:
             # Triton, which knows of it, may be the one to end the call.
             if isinstance(error, CallFailed) and time.monotonic() >= deadline:
                 raise late() from None
+            # What lacks its end is no request yet.
+            if isinstance(error, CallFailed) and not sent and error.code() is grpc.StatusCode.UNAVAILABLE:
+                error.unprocessed = True
             raise
         if answer.failure is not None:
             raise CallFailed(*answer.failure)
@@ -310,5 +318,7 @@ class Connection:
             error = frames.read_number(payload)
             unprocessed = error == frames.REFUSED_STREAM
             raise CallFailed(
-                http2_status.of_reset(error), f"Triton reset the call, HTTP/2 error {error}", unprocessed=unprocessed
+                http2_status.of_reset(error),
+                f"Triton at {self._url} reset the call, HTTP/2 error {error}",
+                unprocessed=unprocessed,
             )

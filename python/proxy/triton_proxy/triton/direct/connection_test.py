@@ -325,6 +325,24 @@ def test_a_server_that_says_goodbye_says_whether_it_has_heard_the_call(goodbye: 
         assert not connection.usable
 
 
+def test_a_request_that_was_not_sent_to_its_end_was_not_begun() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener, ThreadPoolExecutor(1) as server:
+
+        def hang_up() -> None:
+            peer, _ = listener.accept()
+            with peer:
+                # Without a window for the rest of it.
+                while len(peer.recv(1 << 16)) < 1 << 14:
+                    pass
+
+        hung_up = server.submit(hang_up)
+        connection = connect(f"127.0.0.1:{listener.getsockname()[1]}")
+        with closing(connection), pytest.raises(CallFailed) as caught:
+            connection.call([bytes(1 << 20)], timeout_secs=TIMEOUT)
+        hung_up.result(TIMEOUT)
+        assert (caught.value.code(), caught.value.unprocessed) == (grpc.StatusCode.UNAVAILABLE, True)
+
+
 def test_pings_are_answered_also_between_calls() -> None:
     ping = frames.frame(Kind.PING, payload=b"12345678")
     with socket.create_server(("127.0.0.1", 0)) as server, ThreadPoolExecutor(1) as pool:
