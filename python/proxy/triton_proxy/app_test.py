@@ -143,7 +143,7 @@ def test_an_unknown_method_is_named_to_known_callers(channel: grpc.Channel) -> N
 
 
 @pytest.mark.parametrize("version", ["v1", "v1alpha"])
-def test_known_callers_are_told_what_there_is_to_call(server: Server, channel: grpc.Channel, version: str) -> None:
+def test_known_callers_hear_what_there_is_to_call(server: Server, channel: grpc.Channel, version: str) -> None:
     method = f"/grpc.reflection.{version}.ServerReflection/ServerReflectionInfo"
     assert method in server.methods
     reflect = channel.stream_stream(
