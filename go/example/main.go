@@ -93,7 +93,7 @@ func transportOf(authorities string) (mmclient.Option, error) {
 	return mmclient.WithTLS(&tls.Config{RootCAs: pool}), nil
 }
 
-// tones are of 100 Hz, 200 Hz and so on; each is made when the window has room for it.
+// tones are of 100 Hz, 200 Hz and so on; each is made when the window has a place for it.
 func tones(count int) iter.Seq[*mmclient.Request] {
 	return func(yield func(*mmclient.Request) bool) {
 		for number := range count {

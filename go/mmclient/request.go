@@ -94,8 +94,8 @@ func resultOf(ack *pb.Ack, id string) (*Result, error) {
 	if ack.CorrelationId != id {
 		return nil, fmt.Errorf("%w: it answers %q; expected %q", ErrProtocol, ack.CorrelationId, id)
 	}
-	var told explanation
-	if err := json.Unmarshal([]byte(ack.Message), &told); err != nil {
+	var explained explanation
+	if err := json.Unmarshal([]byte(ack.Message), &explained); err != nil {
 		return nil, fmt.Errorf("%w: its message: %w", ErrProtocol, err)
 	}
 	control := ack.GetResolvedControl()
@@ -111,8 +111,8 @@ func resultOf(ack *pb.Ack, id string) (*Result, error) {
 			CorrelationID: id,
 			Model:         result.Model,
 			Status:        ack.Status,
-			Reason:        told.Error,
-			FromTriton:    told.Backend == "triton",
+			Reason:        explained.Error,
+			FromTriton:    explained.Backend == "triton",
 		}
 		return result, nil
 	}
@@ -124,8 +124,8 @@ func resultOf(ack *pb.Ack, id string) (*Result, error) {
 			Data:  output.Data,
 		}
 	}
-	for _, name := range slices.Sorted(maps.Keys(told.Outputs)) {
-		if told.Outputs[name].Error != "" {
+	for _, name := range slices.Sorted(maps.Keys(explained.Outputs)) {
+		if explained.Outputs[name].Error != "" {
 			result.Missing = append(result.Missing, name)
 		}
 	}

@@ -14,7 +14,7 @@ import (
 	pb "multimodal/go/multimodalpb"
 )
 
-// DefaultWindow is how many requests a stream has in flight unless it is told otherwise.
+// DefaultWindow is how many requests a stream has in flight where none is asked for.
 const DefaultWindow = 8
 
 // Stream sends many requests over one call. Answers come in the requests' order; at most a window of requests waits for
@@ -26,7 +26,7 @@ type Stream struct {
 	client *Client
 	call   grpc.BidiStreamingClient[pb.DataPacket, pb.Ack]
 	cancel context.CancelFunc
-	// A value for each request in flight; a send waits for room.
+	// A value for each request in flight; a send waits for a place.
 	window chan struct{}
 	// Closed when the call has ended.
 	ended chan struct{}
@@ -63,7 +63,7 @@ func (c *Client) Stream(ctx context.Context, window int) (*Stream, error) {
 	}, nil
 }
 
-// Send sends a request, once the window has room for it. It returns io.EOF where the call has ended; Recv says why.
+// Send sends a request, once the window has a place for it. It returns io.EOF where the call has ended; Recv says why.
 func (s *Stream) Send(request *Request) error {
 	select {
 	case s.window <- struct{}{}:
@@ -152,7 +152,7 @@ func (s *Stream) Close() {
 }
 
 // InferAll sends the requests over one stream and yields the answers in their order. It takes a request from the
-// sequence, which may be endless, only when the window (0 or less is DefaultWindow) has room for it.
+// sequence, which may be endless, only when the window (0 or less is DefaultWindow) has a place for it.
 //
 // A request that was refused comes with its error in Result.Err, and the stream goes on. What ends the stream comes last,
 // as a pair of nil and the error. Leaving the loop ends the call.

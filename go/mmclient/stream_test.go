@@ -205,7 +205,7 @@ func TestWhatTheProxyDidNotAcceptCanBeSentAgain(t *testing.T) {
 	}
 }
 
-func TestASendThatWaitsForRoomEndsWithTheStream(t *testing.T) {
+func TestASendThatWaitsEndsWithTheStream(t *testing.T) {
 	client := connect(t, &fakeProxy{chat: func(call chat) error {
 		<-call.Context().Done()
 		return nil

@@ -65,6 +65,26 @@ func TestNumbersAreLittleEndian(t *testing.T) {
 	}
 }
 
+func TestBigEndianMachinesSendTheSame(t *testing.T) {
+	values := []float64{1.5, -2}
+	here := must(NewTensor(values))(t)
+	littleEndian = false
+	defer func() { littleEndian = true }()
+	if there := must(NewTensor(values))(t); !bytes.Equal(there.Data, here.Data) {
+		t.Errorf("%v; expected %v", there.Data, here.Data)
+	}
+	if back := must(Values[float64](here))(t); !slices.Equal(back, values) {
+		t.Errorf("%v; expected %v", back, values)
+	}
+}
+
+func TestABoolIsOneOfTwo(t *testing.T) {
+	got := must(Values[bool](Tensor{pb.DataType_DT_BOOL, []int64{3}, []byte{0, 1, 2}}))(t)
+	if !slices.Equal(got, []bool{false, true, true}) {
+		t.Errorf("%v", got)
+	}
+}
+
 func TestAShapeHasAsManyElementsAsThereAreValues(t *testing.T) {
 	for _, shape := range [][]int64{{2, 3}, {6, 1}, {1, 6, 1}} {
 		if got := must(NewTensor(make([]int8, 6), shape...))(t); !slices.Equal(got.Shape, shape) {
@@ -127,19 +147,19 @@ func TestTextsComeBack(t *testing.T) {
 }
 
 func TestTextsThatContradictThemselvesAreRefused(t *testing.T) {
-	whole := must(StringsTensor([]string{"one", "two"}))(t)
-	for end := range len(whole.Data) {
-		cut := Tensor{whole.DType, whole.Shape, whole.Data[:end]}
+	complete := must(StringsTensor([]string{"one", "two"}))(t)
+	for end := range len(complete.Data) {
+		cut := Tensor{complete.DType, complete.Shape, complete.Data[:end]}
 		if _, err := cut.Bytes(); err == nil {
-			t.Errorf("%d of %d bytes are taken", end, len(whole.Data))
+			t.Errorf("%d of %d bytes are taken", end, len(complete.Data))
 		}
 	}
 	lying := binary.LittleEndian.AppendUint32(nil, math.MaxUint32)
-	if _, err := (Tensor{whole.DType, []int64{1}, lying}).Bytes(); err == nil {
+	if _, err := (Tensor{complete.DType, []int64{1}, lying}).Bytes(); err == nil {
 		t.Error("a length beyond the data is taken")
 	}
-	whole.Shape = []int64{3}
-	if _, err := whole.Bytes(); err == nil || !strings.Contains(err.Error(), "Data has 2 elements; expected 3") {
+	complete.Shape = []int64{3}
+	if _, err := complete.Bytes(); err == nil || !strings.Contains(err.Error(), "Data has 2 elements; expected 3") {
 		t.Error(err)
 	}
 }

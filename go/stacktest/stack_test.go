@@ -319,7 +319,7 @@ func TestRefusedRequestsHaveTheProxysAndTritonsWords(t *testing.T) {
 	}
 }
 
-func TestStrangersAreToldSo(t *testing.T) {
+func TestAStrangerIsUnauthenticated(t *testing.T) {
 	client := connect(t, mmclient.APIKey("s3cret-of-nobody"))
 	request := identity(tensor(t, []float32{1}))
 	_, err := client.Infer(bounded(t), request)

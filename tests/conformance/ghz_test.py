@@ -19,7 +19,7 @@ def load(place: Place, folder: Path, method: str, packets: int, *words: str) -> 
     security = (f"--cacert={place.tls.authority}",) if place.tls else ("--insecure",)
     proto = ("--import-paths=proto", "--proto=proto/multimodal.proto", f"--call={SERVICE}.{method}")
     amount = (f"--total={CALLS}", "--concurrency=20", "--connections=4", "--timeout=60s", "--format=json")
-    # Of what `--data=@` reads from a pipe, ghz 0.121 sends nothing.
+    # Of what `--data=@` reads, ghz 0.121 sends nothing.
     sent = folder / "sent.json"
     sent.write_text(json.dumps([MessageToDict(each) for each in numbered(packets)]))
     outcome = run(go_program("ghz"), *security, *proto, *amount, *words, f"--data-file={sent}", place.address)

@@ -26,7 +26,7 @@ def request(model: str = MODEL, *, binary: bool = True) -> Any:
     return InferRequest(model, [tensor], "one")
 
 
-def told(answer: Any) -> list[Any]:
+def read(answer: Any) -> list[Any]:
     return [answer.id, answer.model_name, answer.model_version, answer.outputs[0].as_numpy().tolist()]
 
 
@@ -47,7 +47,7 @@ async def by_grpc(address: str, headers: dict[str, str]) -> dict[str, Any]:
             "live": await client.is_server_live(headers=metadata),
             "ready": await client.is_server_ready(headers=metadata),
             "model ready": await client.is_model_ready(MODEL, headers=metadata),
-            "answers": [told(await client.infer(request(binary=binary), headers=metadata)) for binary in (True, False)],
+            "answers": [read(await client.infer(request(binary=binary), headers=metadata)) for binary in (True, False)],
             "unknown model": await failure(lambda: client.infer(request("nope"), headers=metadata)),
             "stranger": await failure(lambda: client.infer(request())),
         }
@@ -66,7 +66,7 @@ async def by_rest(address: str, headers: dict[str, str]) -> dict[str, Any]:
             "live": await client.is_server_live(base),
             "ready": await client.is_server_ready(base),
             "model ready": await client.is_model_ready(base, MODEL, headers=headers),
-            "answers": [told(await infer(request(binary=binary))) for binary in (True, False)],
+            "answers": [read(await infer(request(binary=binary))) for binary in (True, False)],
             "unknown model": await failure(lambda: infer(request("nope"), "nope")),
             "stranger": await failure(lambda: infer(request(), headers={})),
         }

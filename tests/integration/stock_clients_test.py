@@ -174,9 +174,9 @@ class PerfAnalyzer:
 
     def __init__(self, packages: DebianPackages) -> None:
         self._packages = packages
-        site = files("pip_perf_analyzer", "site")
-        self._program = site / "tritonclient/bin/perf_analyzer"
-        self._cuda = site / "nvidia_cuda_runtime_cu12/nvidia/cuda_runtime/lib"
+        wheels = files("pip_perf_analyzer", "site")
+        self._program = wheels / "tritonclient/bin/perf_analyzer"
+        self._cuda = wheels / "nvidia_cuda_runtime_cu12/nvidia/cuda_runtime/lib"
 
     def __call__(self, *words: object) -> Outcome:
         amount = ("--shape", "INPUT0:1000", "--request-count", CALLS, "--concurrency-range", 4)

@@ -16,6 +16,8 @@ _SERVICE = "inference.GRPCInferenceService"
 PAIR, TALKER, BROKEN, NEVER = "pair", "talker", "broken", "never_loaded"
 # Its inputs have names that are a language's.
 SELFISH = "selfish"
+# A plain language model: it says its system's prompt, its own and its temperature.
+PLAIN = "plain"
 TEMPLATE = "{% for m in messages %}<{{ m.role }}>{{ m.content }}{% endfor %}"
 REASON = "load failed: no such file"
 _Tensors = Mapping[str, tuple[str, list[int]]]
@@ -25,6 +27,10 @@ _DESCRIBED: Mapping[str, tuple[_Tensors, _Tensors]] = {
         {"x": ("INT64", [-1, 3]), "t": ("BYTES", [-1, 1])},
     ),
     SELFISH: ({"self": ("FP32", [1]), "in-put": ("FP32", [1])}, {"self": ("FP32", [1])}),
+    PLAIN: (
+        {"prompt": ("BYTES", [-1, 1]), "system_prompt": ("BYTES", [-1, 1]), "temperature": ("FP32", [-1, 1])},
+        {"generated_text": ("BYTES", [-1, 1])},
+    ),
     TALKER: ({"text_input": ("BYTES", [1]), "max_tokens": ("INT32", [1])}, {"text_output": ("BYTES", [1])}),
 }
 
@@ -66,9 +72,16 @@ class RepositoryServer(EchoServer):
         return super().SendUnary(request, context)
 
     def _acks(self, packet: pb.DataPacket) -> list[pb.Ack]:
+        named = {each.name: each.tensor for each in packet.tensors}
+        if packet.control.model == PLAIN:
+            parts = (named[name].data for name in ("system_prompt", "prompt", "temperature"))
+            text = b"|".join(
+                data[4:] if len(data) > 4 else str(struct.unpack("<f", data)[0]).encode() for data in parts
+            )
+            generated = pb.Tensor(dtype=pb.DT_BYTES, shape=pb.Shape(dims=[1, 1]), data=_element(text))
+            return [self._success(packet, {"generated_text": generated}, final=True)]
         if packet.control.model != TALKER:
             return super()._acks(packet)
-        named = {each.name: each.tensor for each in packet.tensors}
         said = named.get("text_input", packet.tensor).data[4:]
         self.heard.append(said.decode())
         pieces = [said[start : start + 4] for start in range(0, len(said), 4)]
@@ -92,6 +105,7 @@ class RepositoryServer(EchoServer):
         index.models.add(name=TALKER, version="1", state="READY")
         index.models.add(name=PAIR, version="10", state="READY")
         index.models.add(name=PAIR, version="9", state="UNAVAILABLE", reason="unloaded")
+        index.models.add(name=PLAIN, version="1", state="READY")
         index.models.add(name=SELFISH, version="1", state="READY")
         index.models.add(name=BROKEN, version="1", state="UNAVAILABLE", reason=REASON)
         index.models.add(name=NEVER)

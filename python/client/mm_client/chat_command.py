@@ -35,7 +35,7 @@ def run(arguments: Sequence[str]) -> int:
     made = parser("mm-client chat", "Talk to a language model; its answers come word by word.", _EXAMPLES, _NOTE)
     made.add_argument("model", metavar="MODEL", help="Name of the model; mm-client models lists them.")
     made.add_argument("prompt", nargs="?", metavar="PROMPT", help="Answer this alone; so is what comes by a pipe.")
-    made.add_argument("--system", default="", metavar="TEXT", help="What the model is told before everything else.")
+    made.add_argument("--system", default="", metavar="TEXT", help="What the model reads before everything else.")
     made.add_argument("--max-tokens", type=int, metavar="N", help=f"Longest answer; {LONGEST_ANSWER} without it.")
     made.add_argument("--temperature", type=float, metavar="X", help="0 is the likeliest answer; more, more chance.")
     made.add_argument("--top-p", type=float, metavar="X", help="Only the likeliest tokens, that make up this much.")
@@ -44,8 +44,8 @@ def run(arguments: Sequence[str]) -> int:
     sampling = Sampling(flags.max_tokens, flags.temperature, flags.top_p, flags.seed)
     with connected(settings) as client:
         asked = client.model(flags.model, settings["model_version"], timeout_secs=settings["req_timeout_sec"])
-        model = ChatModel(client, asked, sampling)
-        prompts = Prompts(model.parameters, flags.system)
+        model = ChatModel(client, asked, sampling, flags.system)
+        prompts = Prompts(model.parameters, "" if model.takes_system else flags.system)
         for note in (*model.notes, *prompts.notes):
             say(note)
         prompt = flags.prompt

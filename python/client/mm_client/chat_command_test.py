@@ -13,7 +13,7 @@ from collections.abc import Iterator
 
 import pytest
 from client_testing import echo
-from client_testing.repository import PAIR, TALKER, RepositoryServer
+from client_testing.repository import PAIR, PLAIN, TALKER, RepositoryServer
 from client_testing.waiting import until
 
 from mm_client import __main__ as command
@@ -40,6 +40,17 @@ def test_one_prompt_is_answered_letter_by_letter(
     assert repository.heard[-1] == "<system>Be kind.<user>Hi"
     assert command.main(["chat", TALKER, "Hi", "--temperature", "0"]) == command_line.OK
     assert "model talker has no input for temperature; it is left out" in capsys.readouterr().err
+
+
+def test_a_plain_model_has_inputs_for_what_is_said(
+    repository: RepositoryServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["chat", PLAIN, "Hello", "--system", "Be kind.", "--temperature", "0.5"]
+    assert command.main(words) == command_line.OK
+    assert capsys.readouterr().out == "Be kind.|Hello|0.5\n"
+    assert repository.received == 1
+    assert command.main(words[:-2]) == command_line.WRONG_USE
+    assert "model 'plain' lacks an input; expected temperature (FP32 [-1, 1])" in capsys.readouterr().err
 
 
 def test_a_prompt_may_come_by_a_pipe(repository: RepositoryServer, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,11 +16,12 @@ from typing import Any
 import numpy as np
 
 from mm_client.options import UsageError
-from mm_client_api import Model, TritonClient
+from mm_client_api import InvalidRequest, Model, TritonClient
 
 _PROMPTS = ("text_input", "prompt")
 _TEXTS = ("text_output", "generated_text")
 _SAMPLING = "sampling_parameters"
+_SYSTEM = "system_prompt"
 # Where nobody says; vLLM would end an answer after 16.
 LONGEST_ANSWER = 256
 
@@ -51,18 +52,20 @@ class ChatModel:
     """A model that makes text of text.
 
     Attributes:
-        notes: what of the sampling it can't be told.
+        notes: what of the sampling it has no input for.
         parameters: what its configuration says besides.
         title: which model that is.
+        takes_system: whether what it reads before everything else is an input of its own.
     """
 
-    def __init__(self, client: TritonClient, model: Model, sampling: Sampling) -> None:
+    def __init__(self, client: TritonClient, model: Model, sampling: Sampling, system: str = "") -> None:
         """Find out how the model is talked to.
 
         Args:
             client: the model's.
             model: the model.
             sampling: how it is to choose words.
+            system: what it is to read before everything else; used where it has an input for that.
 
         Raises:
             UsageError: it makes no text of text.
@@ -71,7 +74,10 @@ class ChatModel:
         self._model = model
         self._prompt = _one_of(_PROMPTS, model.inputs, model)
         self._text = _one_of(_TEXTS, model.outputs, model)
+        self.takes_system = _SYSTEM in model.inputs
         self._inputs = self._fixed_inputs(sampling)
+        if self.takes_system:
+            self._inputs[_SYSTEM] = system
         self.notes = tuple(
             f"model {model.name} has no input for {name.replace('_', '-')}; it is left out"
             for name in sampling.given
@@ -87,20 +93,24 @@ class ChatModel:
             inputs["stream"] = self._model.description.decoupled
         if "exclude_input_in_output" in known:
             inputs["exclude_input_in_output"] = True
-        told = {"max_tokens": LONGEST_ANSWER, **sampling.given}
+        asked = {"max_tokens": LONGEST_ANSWER, **sampling.given}
         if _SAMPLING in known:
-            inputs[_SAMPLING] = json.dumps(told)
+            inputs[_SAMPLING] = json.dumps(asked)
         else:
-            inputs.update({name: value for name, value in told.items() if name in known})
+            inputs.update({name: value for name, value in asked.items() if name in known})
         return inputs
 
     def answer(self, prompt: str) -> Generator[str, None, None]:
         """Yield the pieces of the model's answer as they come.
 
         Raises:
+            UsageError: the model wants inputs that are not known here.
             AckError, CallError: as `TritonClient.infer`.
         """
-        request = self._model.request({**self._inputs, self._prompt: prompt})
+        try:
+            request = self._model.request({**self._inputs, self._prompt: prompt})
+        except InvalidRequest as error:
+            raise UsageError(error.detail.removeprefix("not sent: ")) from error
         # Whatever else it can tell, such as log probabilities, would have to be made.
         request = replace(request, outputs=(self._text,))
         # A letter of several bytes may come in two pieces.

@@ -25,7 +25,7 @@ class Prompts:
         Args:
             parameters: of the model's configuration: `chat_template`, which is Jinja as `transformers` has it, with
                 `bos_token` and `eos_token`.
-            system: what the model is told before everything else; may be empty.
+            system: what the model reads before everything else; may be empty.
         """
         self._parameters = parameters
         self._system = [{"role": "system", "content": system}] if system else []

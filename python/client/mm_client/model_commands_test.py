@@ -40,6 +40,9 @@ def test_models_are_a_table_that_says_why_not(capsys: pytest.CaptureFixture[str]
         "pair 10 READY x INT64 [-1, 3] x INT64 [-1, 3]",
         "t BYTES [-1, 1] t BYTES [-1, 1]",
         "scale FP32 [-1, 1], optional batches of up to 8",
+        "plain 1 READY prompt BYTES [-1, 1] generated_text BYTES [-1, 1]",
+        "system_prompt BYTES [-1, 1] batches of up to 8",
+        "temperature FP32 [-1, 1]",
         "selfish 1 READY self FP32 [1] self FP32 [1]",
         "in-put FP32 [1] batches of up to 8",
         "talker 1 READY text_input BYTES [1] text_output BYTES [1]",
@@ -48,7 +51,7 @@ def test_models_are_a_table_that_says_why_not(capsys: pytest.CaptureFixture[str]
 
 
 def test_models_can_be_chosen_and_read_by_programs(capsys: pytest.CaptureFixture[str]) -> None:
-    assert command.main(["models", "--json", "p*", BROKEN]) == command_line.OK
+    assert command.main(["models", "--json", "pa*", BROKEN]) == command_line.OK
     broken, unloaded, pair = json.loads(capsys.readouterr().out)
     assert (broken["name"], broken["ready"], broken["reason"]) == (BROKEN, False, REASON)
     assert "inputs" not in unloaded

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from client_testing import echo
-from client_testing.repository import BROKEN, NEVER, PAIR, REASON, SELFISH, TALKER, RepositoryServer
+from client_testing.repository import BROKEN, NEVER, PAIR, PLAIN, REASON, SELFISH, TALKER, RepositoryServer
 
 from mm_client_api import (
     ApiKey,
@@ -47,6 +47,7 @@ def test_models_are_listed_with_their_states(client: TritonClient) -> None:
         (NEVER, "", "", "", False),
         (PAIR, "9", "UNAVAILABLE", "unloaded", False),
         (PAIR, "10", "READY", "", True),
+        (PLAIN, "1", "READY", "", True),
         (SELFISH, "1", "READY", "", True),
         (TALKER, "1", "READY", "", True),
     ]
@@ -131,7 +132,7 @@ def test_a_stream_gives_each_answer(client: TritonClient) -> None:
 def test_asyncio_has_the_same(repository: RepositoryServer) -> None:
     async def main() -> None:
         async with AsyncTritonClient(repository.addr, credentials=KEY) as client:
-            assert {model.name for model in await client.models()} == {PAIR, SELFISH, TALKER, BROKEN, NEVER}
+            assert {model.name for model in await client.models()} == {PAIR, PLAIN, SELFISH, TALKER, BROKEN, NEVER}
             model = await client.model(PAIR)
             arrays = await model([1, 2, 3], t="a")
             assert (arrays.x.tolist(), arrays.t.tolist()) == ([[1, 2, 3]], [[b"a"]])
@@ -152,7 +153,12 @@ def test_asyncio_has_the_same(repository: RepositoryServer) -> None:
     ("name", "version", "kind", "text"),
     [
         ("pear", "", ModelNotFound, "there is no model 'pear', or you may not use it; did you mean pair"),
-        ("zzz", "", ModelNotFound, "or you may not use it; there are broken, never_loaded, pair, selfish, talker"),
+        (
+            "zzz",
+            "",
+            ModelNotFound,
+            "or you may not use it; there are broken, never_loaded, pair, plain, selfish, talker",
+        ),
         (PAIR, "8", ModelNotFound, "model 'pair' has no version '8'; it has 9, 10"),
         (PAIR, "9", ModelNotReady, "model 'pair' is not ready: version 9 is UNAVAILABLE (unloaded)"),
         (BROKEN, "", ModelNotReady, f"version 1 is UNAVAILABLE ({REASON})"),
@@ -167,7 +173,7 @@ def test_a_model_that_cannot_be_used_says_why(
     assert text in str(caught.value)
 
 
-def test_strangers_and_older_proxies_are_told(server: echo.EchoServer, repository: RepositoryServer) -> None:
+def test_strangers_are_refused_and_older_proxies_named(server: echo.EchoServer, repository: RepositoryServer) -> None:
     with TritonClient(repository.addr, credentials=ApiKey("wrong")) as stranger:
         for ask in (stranger.models, lambda: stranger.model(PAIR)):
             with pytest.raises(AuthenticationError):

@@ -50,7 +50,8 @@ class ConnectionLimits:
             the connection is cut. It needs no thread: nothing waits for the byte.
         unread_answer_bytes: bytes of answers that one connection has not taken; the connection is cut.
         drain_notice: between the two GOAWAYs of a drain, if the peer does not answer the PING after the first.
-        pings: PINGs; GOAWAY too_many_pings, upon which gRPC's clients double their interval.
+        pings: PINGs while the peer is sent nothing else; GOAWAY too_many_pings, upon which gRPC's clients double their
+            interval.
         settings: SETTINGS; GOAWAY.
         refusals: calls that end before any message of theirs was asked for, where none was of a known caller before;
             GOAWAY. A caller whose credential is no good is told so often enough.
