@@ -189,7 +189,7 @@ def test_what_is_read_is_not_written_over(
     [
         (["--video", "rtsp://user:s3cret@127.0.0.1:1/live"], {}, "rtsp://***@127.0.0.1:1/live cannot be read as"),
         ([], {"VIDEO_PATH": "rtsp://u:s3/cr@et@127.0.0.1:1/x?k=s3cret"}, "rtsp://***@127.0.0.1:1/x?*** cannot be read"),
-        (["rtsp://user:s3cret@camera/live"], {}, "unrecognized arguments: rtsp://***@camera/live"),
+        (["rtsp://user:s3cret@camera/live"], {}, "there is no command rtsp://***@camera/live; expected"),
         (["--video", "VIDEO", "--addr", "http://u:s3cret@host:1"], {}, "http://***@host:1"),
         (
             ["infer", "--model", "m", "--input", "x=rtsp://u:s3cret@camera/x", "--output", "y"],

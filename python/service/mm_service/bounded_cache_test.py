@@ -47,6 +47,7 @@ class Cache(RuleBasedStateMachine):
     @invariant()
     def holds_the_same(self) -> None:
         assert {key: self.cache.peek(key) for key in "abcde" if key in self.cache} == dict(self.pairs)
+        assert self.cache.values() == [value for _, value in self.pairs]
         assert len(self.cache) == len(self.pairs)
         assert self.cache.statistics() == BoundedCacheStatistics(len(self.pairs), MOST, self.evicted)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import threading
 import time
@@ -82,7 +83,7 @@ class Membership:
         self._resolve = resolve or addresses.resolve
         self._lock = threading.Lock()
         self._closed = False
-        self._moved = 0
+        self._moved, self._moves = 0, itertools.count(1)
         self._asking: set[Triton] = set()
         self._left_at: dict[Triton, float] = {}
         self._nobody = f"{url} has no address"
@@ -159,8 +160,7 @@ class Membership:
         """See `Tritons`."""
         triton = self.picker.pick(tried)
         if triton is not None:
-            with self._lock:
-                self._moved += 1
+            self._moved = next(self._moves)
         return triton
 
     def over(self, triton: Triton, error: BaseException | None) -> None:

@@ -157,18 +157,15 @@ class Picker(Generic[T]):
         Returns:
             Those that are new, or back; and those that leave since now.
         """
-        with self._lock:
-            there = {member.address: member for member in self._members}
-            back = [member for member in self._members if member.leaving and member.address in addresses]
-            gone = [member for member in self._members if not member.leaving and member.address not in addresses]
-            new = [Member(address, make(address)) for address in dict.fromkeys(addresses) if address not in there]
-            for member in back:
-                member.leaving = False
-            for member in gone:
-                member.leaving = True
-            self._members = (*self._members, *new)
-            self._sort()
-            return [*new, *back], gone
+        made: dict[str, T] = {}
+        while True:
+            with self._lock:
+                there = {member.address for member in self._members} | made.keys()
+                missing = [address for address in dict.fromkeys(addresses) if address not in there]
+                if not missing:
+                    return self._now_at(addresses, made)
+            # It takes its time; nobody waits for it who picks one.
+            made |= {address: make(address) for address in missing}
 
     def remove(self, member: Member[T], *, anyway: bool = False) -> bool:
         """One that is leaving has left.
@@ -185,6 +182,18 @@ class Picker(Generic[T]):
                 return False
             self._members = tuple(each for each in self._members if each is not member)
             return True
+
+    def _now_at(self, addresses: Sequence[str], made: dict[str, T]) -> tuple[list[Member[T]], list[Member[T]]]:
+        back = [member for member in self._members if member.leaving and member.address in addresses]
+        gone = [member for member in self._members if not member.leaving and member.address not in addresses]
+        new = [Member(address, target) for address, target in made.items()]
+        for member in back:
+            member.leaving = False
+        for member in gone:
+            member.leaving = True
+        self._members = (*self._members, *new)
+        self._sort()
+        return [*new, *back], gone
 
     def _sort(self) -> None:
         there = tuple(member for member in self._members if not member.leaving)

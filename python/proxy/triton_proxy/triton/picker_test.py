@@ -125,7 +125,7 @@ class Picking(RuleBasedStateMachine):
 
 
 TestPicking = Picking.TestCase
-TestPicking.settings = settings(max_examples=100, stateful_step_count=40)
+TestPicking.settings = settings(max_examples=50, stateful_step_count=40)
 
 
 @settings(max_examples=50)
