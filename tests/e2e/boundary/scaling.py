@@ -6,8 +6,9 @@ import contextlib
 import json
 import re
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
+from boundary import names
 from boundary.accounting import EVEN, balance
 from boundary.claims import Claim, same
 from boundary.kube import Kube, Manifest
@@ -19,8 +20,10 @@ from mm_scale import ScaleClient
 
 _WHERE = f"--namespace={INFERENCE}"
 _SERVICE = f"{SCALER}.{INFERENCE}.svc.cluster.local"
-_FLOWING = 25
+_FLOWING, _COUNTED = 25, 150
 _REPLICAS = 3
+_SHARE_SLACK = 8
+_EVEN_SHARES = f"{100 // _REPLICAS} ± {_SHARE_SLACK} % each"
 _LONGEST_SECS = 240.0
 _UNKNOWN = "Domino does not accept these credentials; check that the API key or token is current"
 _NOT_BOB = "bob may not {} inference-server: the scale policy does not allow it"
@@ -137,6 +140,9 @@ def under_traffic(kube: Kube) -> list[Claim]:
         client.scale(_REPLICAS, reason="the suite asks for more")
         more = client.wait(timeout_secs=_LONGEST_SECS)
         traffic.more(_FLOWING, 60)
+        before = _requests(kube)
+        traffic.more(_COUNTED, 120)
+        shares = _shares(before, _requests(kube))
         client.scale(1, reason="the suite asks for less")
         less = client.wait(timeout_secs=_LONGEST_SECS)
         traffic.more(_FLOWING, 60)
@@ -153,12 +159,32 @@ def under_traffic(kube: Kube) -> list[Claim]:
     ]
     return [
         same(group, "available then", str(_REPLICAS), str(more.available)),
+        same(group, "shares of the requests meanwhile", _EVEN_SHARES, shares),
         same(group, "available after", "1", str(less.available)),
         same(group, f"packets of {len(accounts)} streams", EVEN, balance(accounts)),
         same(group, "packets answered with an error", "0", str(len(failures)), str(failures[:3])),
         same(group, "Events on the Deployment", "; ".join(texts), "; ".join(messages)),
         same(group, "audit lines, of whom", "ann, ann", ", ".join(str(line["principal"]) for line in changes)),
     ]
+
+
+def _requests(kube: Kube) -> dict[str, int]:
+    """What each Triton has answered so far, as its own metrics say."""
+    found = {}
+    for pod in kube.pods(INFERENCE, names.selector("triton")):
+        name = pod["metadata"]["name"]
+        page = kube.kubectl("get", f"--raw=/api/v1/namespaces/{INFERENCE}/pods/{name}:8002/proxy/metrics")
+        counts = re.findall(r'^nv_inference_request_success{model="identity_fp32".*} (\d+)$', page, re.MULTILINE)
+        found[name] = sum(map(int, counts))
+    return found
+
+
+def _shares(before: Mapping[str, int], after: Mapping[str, int]) -> str:
+    counts = [count - before.get(name, 0) for name, count in after.items()]
+    parts = [100 * count / max(sum(counts), 1) for count in counts]
+    if len(parts) == _REPLICAS and all(abs(part - 100 / _REPLICAS) <= _SHARE_SLACK for part in parts):
+        return _EVEN_SHARES
+    return ", ".join(f"{part:.0f} %" for part in parts)
 
 
 @contextlib.contextmanager
