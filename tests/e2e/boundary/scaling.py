@@ -6,6 +6,7 @@ import contextlib
 import json
 import re
 import subprocess
+import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
 
 from boundary import names
@@ -135,7 +136,11 @@ def _begins(group: str, what: str, expected: str, observed: str) -> Claim:
 def under_traffic(kube: Kube) -> list[Claim]:
     """Scales Triton to three and back while clients stream."""
     group = f"Triton scaled from 1 to {_REPLICAS} and back under traffic"
-    with _forwarded(kube) as url, ScaleClient(url, credentials=ApiKey(API_KEY)) as client, Traffic(kube) as traffic:
+    with (
+        _forwarded(kube, f"service/{SCALER}", 8000) as url,
+        ScaleClient(url, credentials=ApiKey(API_KEY)) as client,
+        Traffic(kube) as traffic,
+    ):
         traffic.more(_FLOWING, 60)
         client.scale(_REPLICAS, reason="the suite asks for more")
         more = client.wait(timeout_secs=_LONGEST_SECS)
@@ -173,7 +178,8 @@ def _requests(kube: Kube) -> dict[str, int]:
     found = {}
     for pod in kube.pods(INFERENCE, names.selector("triton")):
         name = pod["metadata"]["name"]
-        page = kube.kubectl("get", f"--raw=/api/v1/namespaces/{INFERENCE}/pods/{name}:8002/proxy/metrics")
+        with _forwarded(kube, f"pod/{name}", 8002) as url, urllib.request.urlopen(f"{url}/metrics") as answer:  # noqa: S310  a port of ours
+            page = answer.read().decode()
         counts = re.findall(r'^nv_inference_request_success{model="identity_fp32".*} (\d+)$', page, re.MULTILINE)
         found[name] = sum(map(int, counts))
     return found
@@ -188,9 +194,9 @@ def _shares(before: Mapping[str, int], after: Mapping[str, int]) -> str:
 
 
 @contextlib.contextmanager
-def _forwarded(kube: Kube) -> Iterator[str]:
-    """The scale service's HTTP port on this machine, as `kubectl port-forward` has it."""
-    words = kube.kubectl_words(_WHERE, "port-forward", f"service/{SCALER}", ":8000")
+def _forwarded(kube: Kube, target: str, port: int) -> Iterator[str]:
+    """A port of the release's on this machine, as `kubectl port-forward` has it."""
+    words = kube.kubectl_words(_WHERE, "port-forward", target, f":{port}")
     with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None
