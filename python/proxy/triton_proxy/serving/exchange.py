@@ -151,6 +151,9 @@ class Exchange:
                 reply = self._reply(answer)
                 if reply is not None:
                     yield self._bounded(reply, largest, inference, MODEL_ERROR, answered, final=answer.final)
+                if self.message.satisfied:
+                    inference.cancel()
+                    return
         except InferenceCancelled:
             if not self._cut:
                 raise
