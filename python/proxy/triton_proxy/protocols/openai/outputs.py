@@ -146,7 +146,7 @@ def first_text(name: str, output: OutputTensor) -> bytes:
 
 
 def count(name: str, output: OutputTensor) -> int:
-    """The first element of an output of integers, a number of tokens.
+    """The sum of an output of integers, which are numbers of tokens: of a batch, one for each text.
 
     Raises:
         BodyRefused: it is another type.
@@ -154,4 +154,4 @@ def count(name: str, output: OutputTensor) -> int:
     numbers = elements.write(name, output.datatype, output.data)
     if not numbers or not isinstance(numbers[0], int) or isinstance(numbers[0], bool):
         raise BodyRefused(f"the model's output {quoted(name)} is {output.datatype}; expected a number of tokens")
-    return numbers[0]
+    return sum(numbers)
