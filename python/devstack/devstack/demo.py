@@ -17,6 +17,7 @@ from devstack.accuracy import Accuracy
 from devstack.checks import run_checks
 from devstack.child import Child, scratch_folder
 from devstack.command import leave_on_signals, user_path
+from devstack.language_checks import run_language_checks
 from devstack.proxy import python_environment
 from devstack.stack import Stack, running_stack
 from devstack.up import START_ERRORS, repository_path, say
@@ -105,7 +106,10 @@ def _demonstrate(arguments: argparse.Namespace, settings: Mapping[str, Any], sta
     say("running mm-client")
     rows, seconds = _run_mm_client(stack, source, out)
     say("trying what must be refused, and other models")
-    outcomes = run_checks(stack, settings, own_repository=arguments.model_repository is not None)
+    own_repository = arguments.model_repository is not None
+    outcomes = run_checks(stack, settings, own_repository)
+    if not own_repository:
+        outcomes += run_language_checks(stack)
     files = [out / "frame_counts.jsonl", out / "annotated.mp4"]
     objects = None if truth is None else _read_lines(truth)
     run = report.Run(
@@ -113,7 +117,7 @@ def _demonstrate(arguments: argparse.Namespace, settings: Mapping[str, Any], sta
         seconds=seconds,
         expected_frames=None if objects is None else min(len(objects), settings["max_frames"] or len(objects)),
         accuracy=None if objects is None else _measure(objects, rows),
-        judged=arguments.model_repository is None,
+        judged=not own_repository,
         outcomes=outcomes,
         files=[*files, out / "contact_sheet.png"] if rows else files,
     )

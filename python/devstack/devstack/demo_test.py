@@ -55,6 +55,9 @@ def test_the_demo_succeeds_and_writes_its_files_where_the_user_stands(tmp_path: 
     ):
         assert part in done.stdout
     assert "✗" not in done.stdout
+    assert "✓ chat" in done.stdout
+    # Without Maven it says why not.
+    assert ("✓ similarity" in done.stdout) != ("without all_minilm_l6_v2: " in done.stderr)
     results = tmp_path / "results"
     rows = [json.loads(line) for line in (results / "frame_counts.jsonl").read_text().splitlines()]
     assert [row["frame"] for row in rows] == list(range(180))

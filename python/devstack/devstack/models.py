@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import onnx
@@ -35,14 +35,14 @@ SQUARE = "square_int32"
 SEQUENCE = "simple_sequence"
 ADD_SUB_MAX_BATCH_SIZE = 8
 IMAGE_MEAN_MAX_BATCH_SIZE = 8
-_DECOUPLED = "model_transaction_policy { decoupled: true }\n"
+DECOUPLED = "model_transaction_policy { decoupled: true }\n"
 # A sequence that is not heard of for 5 s is given up.
 _STATEFUL = """sequence_batching {
   max_sequence_idle_microseconds: 5000000
   oldest { max_candidate_sequences: 64 }
 }
 """
-_PYTHON_MODELS = Path(__file__).with_name("python_models")
+PYTHON_MODELS = Path(__file__).with_name("python_models")
 
 
 @dataclass(frozen=True)
@@ -65,6 +65,7 @@ class Model:
         source: the name of a file in python_models, or a function that builds an ONNX model.
         max_batch_size: 0 for a model that does not batch.
         config: lines of its config.pbtxt besides.
+        files: what lies beside its code, by name; linked, not copied.
     """
 
     inputs: Sequence[Signature]
@@ -72,6 +73,7 @@ class Model:
     source: str | Callable[[], onnx.ModelProto]
     max_batch_size: int = 0
     config: str = ""
+    files: Mapping[str, Path] = field(default_factory=dict)
 
     def write(self, folder: Path, version: int = 1) -> None:
         """Writes version folder and config.pbtxt.
@@ -82,8 +84,10 @@ class Model:
         """
         version_folder = folder / str(version)
         version_folder.mkdir(parents=True)
+        for name, file in self.files.items():
+            (version_folder / name).symlink_to(file)
         if isinstance(self.source, str):
-            shutil.copyfile(_PYTHON_MODELS / f"{self.source}.py", version_folder / "model.py")
+            shutil.copyfile(PYTHON_MODELS / f"{self.source}.py", version_folder / "model.py")
         else:
             onnx.save(self.source(), version_folder / "model.onnx")
         # Last: where Triton must not complete configurations, this is what makes it load the model.
@@ -152,7 +156,7 @@ MODELS: Mapping[str, Model] = {
         [Signature("IN", "INT32", (1,)), Signature("DELAY", "FP32", (1,), optional=True)],
         [Signature("OUT", "INT32", (1,))],
         "square_int32",
-        config=_DECOUPLED,
+        config=DECOUPLED,
     ),
     SEQUENCE: Model(
         [Signature("INPUT", "INT32", (1,))],

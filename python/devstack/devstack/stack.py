@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import secrets
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from devstack import models
+from devstack import language_models, models
 from devstack.domino import DominoStandIn
 from devstack.proxy import Proxy
 from devstack.triton import Triton
@@ -27,12 +27,14 @@ class Stack:
         domino: knows USER by `api_key`.
         proxy: in front.
         api_key: the credential that the proxy lets in.
+        missing: why a language model is not among those that were made, by name.
     """
 
     triton: Triton
     domino: DominoStandIn
     proxy: Proxy
     api_key: str
+    missing: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def failure(self) -> str | None:
@@ -59,9 +61,13 @@ def running_stack(folder: Path, repository: Path | None, say: Callable[[str], No
         TritonWheelsError: there is no Triton.
         ProxyError: the proxy did not start.
     """
+    missing: Mapping[str, str] = {}
     if repository is None:
-        say(f"making a model repository with {len(models.MODELS)} models")
+        say(f"making a model repository with {len(models.MODELS)} sample models")
         models.write_repository(folder / "models")
+        missing = language_models.write_language_models(folder / "models", folder / "language")
+        for name, reason in missing.items():
+            say(f"without {name}: {reason}")
     with contextlib.ExitStack() as stack:
         domino = stack.enter_context(DominoStandIn())
         api_key = secrets.token_urlsafe(24)
@@ -78,4 +84,4 @@ def running_stack(folder: Path, repository: Path | None, say: Callable[[str], No
         triton.wait_ready(timeout=_READY_SECONDS)
         say("starting the proxy")
         proxy = stack.enter_context(Proxy(triton.grpc_url, domino.url, log=folder / "proxy.log"))
-        yield Stack(triton, domino, proxy, api_key)
+        yield Stack(triton, domino, proxy, api_key, missing)

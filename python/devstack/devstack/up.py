@@ -23,6 +23,9 @@ Prints lines "export NAME=value" for another terminal and then "ready"; Ctrl-C t
 MM_ADDR is the proxy, MM_HTTP_URL its REST, DOMINO_USER_API_KEY a key that it lets in, DOMINO_HOST the Domino stand-in,
 MM_METRICS_URL the proxy's metrics; TRITON_URL is Triton itself, for looking behind the wall.
 
+Without a repository of yours it serves sample models made by code, and two real ones: smollm2, a language model, and
+all_minilm_l6_v2, sentence embeddings.
+
 examples:
   ./bazelw run //:up
   ./bazelw run //:up -- --model-repository ~/models
