@@ -1,7 +1,8 @@
 """Triton python-backend model, decoupled, with the tensors of Triton's vLLM backend: it says what it was asked.
 
 Its tokens are the words of its prompt, each with the space behind it, then `[pictures: N]`; where one of the words is
-`forever`, all of these again and again. As vLLM does, it ends after `max_tokens` (16); it knows nothing of `stop`.
+`forever`, all of these again and again, `pace` seconds apart (0.005). As vLLM does, it ends after `max_tokens` (16); it
+knows nothing of `stop`.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import itertools
 import json
 import re
 import threading
+import time
 from typing import Any
 
 import numpy as np
@@ -51,6 +53,8 @@ def _say(sender: Any, given: dict[str, Any]) -> None:
     for piece in ([word] for word in said) if given["stream"][0] else (list(said),):
         if sender.is_cancelled():
             return
+        if endless:
+            time.sleep(how.get("pace", 0.005))
         spoken += len(piece)
         sender.send(_response(given, len(words), piece, reason if spoken == total else "None", how.get("logprobs")))
 

@@ -7,11 +7,11 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import grpc
 from tritonclient.grpc import service_pb2
 
+from mm_service.supervisor import Workers
 from mm_service.tls import Certificates, Pem
 from mm_service.watched_file import WatchedFileStatistics
 from multimodal_contract import FRAME_BYTES
@@ -21,6 +21,7 @@ from triton_proxy.http2.loop_thread import LoopThread
 from triton_proxy.inference.query import QueryMethod
 from triton_proxy.triton.direct.calls import Calls, CallsStatistics, UnaryCall
 from triton_proxy.triton.engine_calls import EngineCalls, works_here
+from triton_proxy.triton.leavable_stream import LeavableStream, StreamCall
 from triton_proxy.triton.patience import PatientCall
 
 _LOG = logging.getLogger(__name__)
@@ -37,22 +38,10 @@ _LONGEST_GOODBYE_SECS = 3600.0
 # A little more than the time between two questions whether Triton is ready, each of which begins another.
 _HELD_SECS = 3.0
 _MOST_CALLS = 512
+_DRAINS = 4
 # From here on what copies nothing pays; many small ones are better off with the one loop, or grpc thread, of all.
 LARGE_BYTES = 256 * 1024
 _ANSWER_WINDOW_BYTES = 8 * 1024 * 1024
-
-
-class StreamCall(Protocol):
-    """A call with any number of answers, serialized; what grpc's types have no public name for."""
-
-    def __iter__(self) -> Iterator[bytes]:
-        """Waits for each answer; raises grpc.RpcError where the call fails."""
-
-    def add_callback(self, callback: Callable[[], None]) -> bool:
-        """Calls back when the call is over; False, and no callback, where it is already."""
-
-    def cancel(self) -> bool:
-        """Ends the call."""
 
 
 class _Channel:
@@ -196,6 +185,8 @@ class TritonConnection:
         self._cancel_delay_secs = cancel_delay_secs
         self._own_clock = LoopThread("triton-clock") if cancel_delay_secs and loop is None else None
         self._clock = loop or self._own_clock
+        # In which answers are read that nobody waits for; where more streams are left than that, they wait their turn.
+        self._drains = Workers(_DRAINS, "triton-left", setting="MAX_CALLS") if cancel_delay_secs else None
         self._max_message_bytes = max_message_bytes
         self._server_name = server_name
         self._certificates = certificates
@@ -233,6 +224,8 @@ class TritonConnection:
             channel.close()
         if self._calls is not None:
             self._calls.close()
+        if self._drains is not None:
+            self._drains.shutdown(wait=False, cancel_futures=True)
         if self._own_clock is not None:
             self._own_clock.close()
 
@@ -302,6 +295,12 @@ class TritonConnection:
 
     def infer_stream(self, request: bytes, *, timeout_secs: float) -> StreamCall:
         """Begins one inference: a serialized ModelInferRequest for any number of ModelStreamInferResponses."""
+        call = self._begin_stream(request, timeout_secs=timeout_secs)
+        if self._clock is None or self._drains is None:
+            return call
+        return LeavableStream(call, self._clock, self._drains, delay_secs=self._cancel_delay_secs)
+
+    def _begin_stream(self, request: bytes, *, timeout_secs: float) -> StreamCall:
         channel = self._begin()
         try:
             call = channel.infer_stream(request, timeout=timeout_secs)

@@ -30,7 +30,7 @@ PICTURE = base64.b64encode(b"a picture").decode()
 
 @pytest.fixture(scope="module")
 def proxy() -> Iterator[Served]:
-    with served(MAX_MESSAGE_MB="1") as running:
+    with served(MAX_MESSAGE_MB="1", TRITON_CANCEL_DELAY_SECS="0.2") as running:
         yield running
 
 

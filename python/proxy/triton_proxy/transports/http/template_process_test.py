@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from proxy_testing.processes import children
 from service_testing.waiting import until
 from triton_proxy.protocols.openai import template_main
 from triton_proxy.protocols.openai.templates import Render, TemplateRefused
@@ -49,21 +50,14 @@ def render(process: TemplateProcess) -> Render:
     return process.for_call(lambda: False)
 
 
-def children() -> list[int]:
-    own = f"/proc/{os.getpid()}/task"
-    listed = [Path(own, task, "children").read_text().split() for task in os.listdir(own)]
-    commands = {int(pid): Path(f"/proc/{pid}/cmdline").read_bytes() for pids in listed for pid in pids}
-    return [pid for pid, command in commands.items() if b"template_main" in command]
-
-
 def test_one_long_operation_ends_the_process_and_the_next_template_starts_another(render: Render) -> None:
     assert render("{{ x }}", {"x": 1}) == "1"
-    (first,) = children()
+    (first,) = children(template_main)
     with pytest.raises(TemplateRefused, match=r"^it takes too long$"):
         render(_LONG, {})
-    assert children() == []
+    assert children(template_main) == []
     assert render("{{ x }}", {"x": 2}) == "2"
-    assert children() not in ([], [first])
+    assert children(template_main) not in ([], [first])
 
 
 def test_a_template_that_took_too_long_is_not_tried_again_at_once(
@@ -81,14 +75,14 @@ def test_a_template_that_took_too_long_is_not_tried_again_at_once(
 def test_a_template_that_takes_too_much_is_refused_and_the_process_goes_on(render: Render) -> None:
     with pytest.raises(TemplateRefused, match=r"^it takes more memory than there is for it: MemoryError$"):
         render(_LARGE, {})
-    before = children()
+    before = children(template_main)
     assert render("{{ x }}", {"x": "ä"}) == "ä"
-    assert children() == before
+    assert children(template_main) == before
 
 
 def test_a_process_that_dies_is_started_anew(render: Render) -> None:
     render("x", {})
-    (pid,) = children()
+    (pid,) = children(template_main)
     os.kill(pid, signal.SIGKILL)
     until(lambda: "Z" in Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0])
     with pytest.raises(TemplateRefused, match=r"^it ended the process that renders it$"):
@@ -131,6 +125,6 @@ def test_the_process_has_no_secrets_and_opens_nothing() -> None:
 def test_the_environment_of_the_process_is_pythons_path_alone(render: Render, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KEY_OF_TESTS", "s3cret")
     render("x", {})
-    (pid,) = children()
+    (pid,) = children(template_main)
     names = {each.partition(b"=")[0] for each in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0") if each}
     assert names <= {b"PYTHONPATH", b"LD_LIBRARY_PATH"}
