@@ -23,10 +23,10 @@ from devstack.runfiles import runfiles
 
 CHAT = "smollm2"
 EMBEDDING = "all_minilm_l6_v2"
-SITE_VARIABLE = "LANGUAGE_MODELS"
+FOLDER_VARIABLE = "LANGUAGE_MODELS"
 _EMBEDDING_SIZE = 384
 _EMBEDDING_MAX_BATCH_SIZE = 64
-# From the models' cards; smollm2's is as long as devstack/smollm2.py makes it.
+# From the models' cards; smollm2's is as long as devstack/llama_graph.py makes it.
 _MAX_MODEL_LEN = {CHAT: 2048, EMBEDDING: 256}
 _CHAT_FILES = ("model.onnx", "tokenizer.json")
 _TEMPLATE = "chat_template.jinja"
@@ -106,7 +106,7 @@ def _found(runfiles_folder: str, pattern: str) -> Path:
     Raises:
         FileNotFoundError: it is in neither; the text has the reason that the build left, where it left one.
     """
-    given = [Path(os.environ[SITE_VARIABLE])] if SITE_VARIABLE in os.environ else []
+    given = [Path(os.environ[FOLDER_VARIABLE])] if FOLDER_VARIABLE in os.environ else []
     folders = [*given, *runfiles(runfiles_folder)]
     for folder in folders:
         for file in folder.glob(pattern):
@@ -115,7 +115,7 @@ def _found(runfiles_folder: str, pattern: str) -> Path:
         if reason.is_file():
             raise FileNotFoundError(reason.read_text(encoding="utf-8").strip())
     raise FileNotFoundError(
-        f"no {pattern} in ${SITE_VARIABLE} or Bazel's runfiles; give the Bazel target //python/devstack:language_models"
+        f"no {pattern} in ${FOLDER_VARIABLE} or Bazel's runfiles; give the target //python/devstack:language_models"
     )
 
 

@@ -147,7 +147,7 @@ def test_only_the_text_comes_where_no_more_is_wanted_and_without_the_prompt_if_a
     assert result.as_numpy("text_output").tolist()[0].decode() == _COUNTED_ON[:6]
 
 
-def test_sampling_may_be_told_by_the_requests_own_parameters_too(triton: Triton) -> None:
+def test_the_requests_own_parameters_say_how_to_sample_too(triton: Triton) -> None:
     # As Triton's generate hands on what is no input.
     answer = requests.post(
         f"{triton.http_url}/v2/models/{CHAT}/generate",
@@ -290,11 +290,11 @@ def test_text_that_is_not_utf8_is_refused_in_words(embed: Embed) -> None:
 
 
 def test_what_is_not_there_is_named_with_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(language_models.SITE_VARIABLE, str(tmp_path))
+    monkeypatch.setenv(language_models.FOLDER_VARIABLE, str(tmp_path))
     monkeypatch.setattr(language_models, "runfiles", lambda _: iter(()))
     reasons = language_models.write_language_models(tmp_path / "models", tmp_path / "unpacked")
     assert set(reasons) == {CHAT, EMBEDDING}
-    assert "give the Bazel target //python/devstack:language_models" in reasons[CHAT]
+    assert "give the target //python/devstack:language_models" in reasons[CHAT]
     (tmp_path / "unavailable.txt").write_text("Maven is not installed\n")
     assert (
         language_models.write_language_models(tmp_path / "models", tmp_path / "again")[EMBEDDING]

@@ -13,7 +13,7 @@ from gguf import GGUFReader
 from gguf.quants import dequantize
 from numpy.typing import NDArray
 
-from devstack.smollm2 import weights_file
+from devstack.gguf_weights import weights_file
 
 Floats = NDArray[np.float32]
 

@@ -17,8 +17,8 @@
 | num_input_tokens UINT32 [1] | tokens of the prompt |
 | num_output_tokens UINT32 [1] | tokens of this answer |
 
-Beside it lie model.onnx, as devstack/smollm2.py describes it, and tokenizer.json. The configuration's parameters have
-`max_model_len`, the most tokens of prompt and answer, and `end_token`.
+Beside it lie model.onnx, as devstack/llama_graph.py describes it, and tokenizer.json. The configuration's parameters
+have `max_model_len`, the most tokens of prompt and answer, and `end_token`.
 """
 
 from __future__ import annotations

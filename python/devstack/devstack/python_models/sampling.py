@@ -183,7 +183,7 @@ def logprobs(logits: NDArray[np.float32], token: int, most: int) -> tuple[float,
 
 
 class StreamedText:
-    """An answer's text in pieces that are settled: whole characters, and nothing that may yet become a stop text.
+    """An answer's text in pieces that are settled: complete characters, and nothing that may yet become a stop text.
 
     Attributes:
         stopped: whether a stop text has come; nothing follows it.

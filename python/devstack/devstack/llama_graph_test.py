@@ -4,12 +4,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from gguf import GGMLQuantizationType, GGUFReader, GGUFWriter
+from gguf import GGMLQuantizationType, GGUFWriter
 
-from devstack import smollm2
+from devstack import llama_graph
+from devstack.gguf_weights import Weights
 
 
-def _reader(folder: Path, quantised: GGMLQuantizationType | None) -> GGUFReader:
+def _weights(folder: Path, quantised: GGMLQuantizationType | None) -> Weights:
     """A model of no layers, whose table is quantised in one way or another."""
     writer = GGUFWriter(folder / "small.gguf", "llama")
     if quantised is not None:
@@ -29,20 +30,20 @@ def _reader(folder: Path, quantised: GGMLQuantizationType | None) -> GGUFReader:
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
     writer.close()
-    return GGUFReader(folder / "small.gguf")
+    return Weights(folder / "small.gguf")
 
 
 def test_a_file_of_another_kind_is_refused_in_words(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"the file has no llama\.block_count; expected SmolLM2 in GGUF"):
-        smollm2.build(_reader(tmp_path, None))
+        llama_graph.build(_weights(tmp_path, None))
 
 
 def test_weights_in_another_form_are_refused_in_words(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"token_embd\.weight is Q4_0; expected Q8_0"):
-        smollm2.build(_reader(tmp_path, GGMLQuantizationType.Q4_0))
+        llama_graph.build(_weights(tmp_path, GGMLQuantizationType.Q4_0))
 
 
 def test_inputs_and_outputs_are_those_that_the_served_model_reads(tmp_path: Path) -> None:
-    graph = smollm2.build(_reader(tmp_path, GGMLQuantizationType.Q8_0)).graph
+    graph = llama_graph.build(_weights(tmp_path, GGMLQuantizationType.Q8_0)).graph
     assert [value.name for value in graph.input] == ["tokens", "last", "total"]
     assert [value.name for value in graph.output] == ["logits"]
