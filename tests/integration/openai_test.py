@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import jsonschema
+import numpy as np
 import openai  # type: ignore[import-not-found, unused-ignore]
 import pytest
 
@@ -20,6 +21,7 @@ from langchain_core.messages import HumanMessage, SystemMessage  # type: ignore[
 from langchain_openai import ChatOpenAI, OpenAIEmbeddings  # type: ignore[import-not-found, unused-ignore]
 
 from devstack.domino import DominoStandIn
+from devstack.language_models import CHAT, EMBEDDING, write_language_models
 from devstack.models import MODELS, Model, Signature, identity_name
 from devstack.triton import Triton
 from devstack.triton_wheels import triton_wheels
@@ -80,6 +82,7 @@ def write_models(repository: Path) -> None:
 def triton(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Triton]:
     folder = tmp_path_factory.mktemp("triton")
     write_models(folder / "models")
+    assert write_language_models(folder / "models", folder / "unpacked") == {}
     with Triton(folder / "models", triton_wheels(), log=folder / "triton.log") as server:
         server.wait_ready(timeout=120)
         yield server
@@ -114,7 +117,7 @@ def client(serving: Proxy) -> Iterator[Any]:
 
 
 def test_the_client_lists_models(client: Any) -> None:
-    assert [each.id for each in client.models.list()] == [EMBEDDER, FP32, WRITER]
+    assert [each.id for each in client.models.list()] == sorted([EMBEDDER, FP32, WRITER, CHAT, EMBEDDING])
     assert client.models.retrieve(WRITER).id == WRITER
     with pytest.raises(openai.NotFoundError, match="no model 'nothing' is ready"):
         client.models.retrieve("nothing")
@@ -237,6 +240,29 @@ def test_langchain_chats_and_embeds(serving: Proxy) -> None:
     assert "".join(each.content for each in chat.stream(messages)) == SAID
     embeddings = OpenAIEmbeddings(model=EMBEDDER, check_embedding_ctx_length=False, **words)
     assert embeddings.embed_documents(["a", "bcd"]) == [[1.0, -1.0], [3.0, -3.0]]
+
+
+def test_a_real_language_model_chats(client: Any) -> None:
+    question = {"role": "user", "content": "Complete this sentence: the capital of France is"}
+    words = {"model": CHAT, "messages": [question], "temperature": 0, "max_tokens": 40}
+    made = client.chat.completions.create(**words)
+    assert (made.choices[0].message.content, made.choices[0].finish_reason) == (
+        "The capital of France is Paris.",
+        "stop",
+    )
+    assert (made.usage.prompt_tokens, made.usage.completion_tokens) == (39, 8)
+    with client.chat.completions.create(**words, stop=["Paris"], stream=True) as stream:
+        said = [each.choices[0].delta.content or "" for each in stream]
+    assert "".join(said) == "The capital of France is "
+    assert len(said) > 5
+
+
+def test_real_embeddings_tell_what_means_nearly_the_same(client: Any) -> None:
+    sentences = ["A cat sits on the sofa.", "A kitten lies on the couch.", "Shares fell by three percent."]
+    made = client.embeddings.create(model=EMBEDDING, input=sentences)
+    cat, kitten, shares = (np.array(each.embedding) for each in made.data)
+    assert cat @ kitten > cat @ shares + 0.4
+    assert made.usage.prompt_tokens > len(sentences)
 
 
 def curl(serving: Proxy, path: str, body: object) -> tuple[int, str]:
