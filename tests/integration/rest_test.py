@@ -217,6 +217,10 @@ def test_answers_are_as_the_document_says(rest: Proxy) -> None:
         "/v2/models/{model}/generate_stream": ("-d", '{"INPUT0": 1.5}'),
         "/v2/repository/index": ("-X", "POST"),
         "/v1/models": (),
+        "/v1/models/{model}": (),
+        "/v1/completions": ("-d", json.dumps({"model": FP32, "prompt": "x"})),
+        "/v1/chat/completions": ("-d", json.dumps({"model": FP32, "messages": []})),
+        "/v1/embeddings": ("-d", '{"model": "nothing", "input": "x"}'),
         "/openapi.json": (),
         "/docs": (),
     }

@@ -48,6 +48,8 @@ class Credential:
 def from_headers(headers: Iterable[tuple[str, str | bytes]], *, noun: str = "header") -> Credential:
     """The call's credential; where both kinds are given, the API key, as the published clients send both.
 
+    A bearer token that is none, but has an API key's form, is one: clients of OpenAI's API know no other header.
+
     Args:
         headers: names, in any case (RFC 9110, 5.1), and values; of gRPC the call's invocation metadata.
         noun: what the caller's protocol calls a header.
@@ -70,7 +72,10 @@ def from_headers(headers: Iterable[tuple[str, str | bytes]], *, noun: str = "hea
         scheme, _, token = found[TOKEN_HEADER].strip(" ").partition(" ")
         if scheme.lower() != "bearer":
             raise UnusableCredential(f"{noun} {TOKEN_HEADER} is not of the form 'Bearer <token>'")
-        return Credential(Kind.TOKEN, _checked(noun, TOKEN_HEADER, token.strip(" ")))
+        secret = _checked(noun, TOKEN_HEADER, token.strip(" "))
+        # A JWT has dots (RFC 7519, 3), and Domino's keys have none.
+        is_key = "." not in secret and len(secret) <= LONGEST_BYTES[API_KEY_HEADER]
+        return Credential(Kind.API_KEY if is_key else Kind.TOKEN, secret)
     raise UnusableCredential(
         f"missing credentials: send {noun} {API_KEY_HEADER} (a Domino API key) or {TOKEN_HEADER} ('Bearer <token>')"
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, cast
 
@@ -223,8 +222,7 @@ class HttpConnection(asyncio.BufferedProtocol):
         if request.begun:
             self.abort()
             return
-        body = json.dumps({"error": text}).encode()
-        request.respond(status, (("content-type", "application/json"),), (body,), None)
+        request.respond(status, (("content-type", "application/json"),), (request.error_body(status, text),), None)
 
     def _end_request(self, end: RequestEnd) -> None:
         request, self._request = self._request, None

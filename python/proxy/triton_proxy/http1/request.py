@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Sequence
 from enum import Enum
 from typing import TYPE_CHECKING
@@ -40,6 +41,10 @@ CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _JOINED = 16 << 10
 
 
+def _error_body(_status: int, text: str) -> bytes:
+    return json.dumps({"error": text}).encode()
+
+
 class RequestEnd(Enum):
     """How a request ended."""
 
@@ -56,6 +61,7 @@ class HttpRequest:
         end: how it ended; None before.
         begun: whether an answer began.
         finished: whether the answer is complete, though not necessarily sent.
+        error_body: makes the body of a refusal from HTTP's status and a text.
     """
 
     def __init__(self, connection: HttpConnection, head: RequestHead, reader: HeadReader) -> None:
@@ -68,6 +74,7 @@ class HttpRequest:
         self.wanted = False
         self.complete = not head.has_body
         self.due: float | None = None
+        self.error_body: Callable[[int, str], bytes] = _error_body
         self._connection = connection
         self._reader = reader
         self._left = head.content_length

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,7 @@ class Signature:
         sequence_id_datatype: as what the model gets the id of a sequence, such as "UINT32" or "STRING"; "UINT64", as
             which Triton keeps it, where the model does not ask for it.
         text_outputs: the names of its outputs whose elements are BYTES.
+        parameters: those of its configuration, which are texts.
     """
 
     model: str
@@ -49,3 +50,4 @@ class Signature:
     versions: tuple[str, ...]
     sequence_id_datatype: str = "UINT64"
     text_outputs: frozenset[str] = frozenset()
+    parameters: Mapping[str, str] = field(default_factory=dict)

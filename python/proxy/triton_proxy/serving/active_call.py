@@ -269,7 +269,7 @@ class ActiveCall:
         self._sending_since = None
         if self._broken:
             return
-        if exchange.decoupled and self._reply_bytes:
+        if exchange.decoupled and self._reply_bytes and not exchange.message.satisfied:
             exchange.reservation.resize(max(exchange.reservation.size - self._reply_bytes, 0))
             self._send(exchange)
             return

@@ -149,8 +149,13 @@ class Exchange:
             for answer in inference.answers():
                 answered = time.perf_counter()
                 reply = self._reply(answer)
+                if self.message.satisfied and not answer.final:
+                    # Before the caller has it, and goes: what is cancelled ends Triton where it meets an answer.
+                    inference.leave()
                 if reply is not None:
                     yield self._bounded(reply, largest, inference, MODEL_ERROR, answered, final=answer.final)
+                if self.message.satisfied:
+                    return
         except InferenceCancelled:
             if not self._cut:
                 raise

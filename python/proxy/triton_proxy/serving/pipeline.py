@@ -7,11 +7,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from mm_service.status import Code, Status
+from mm_service.waiting import WouldBlock
 from triton_proxy.admission.admission import AdmittedCall, CallRejected
 from triton_proxy.admission.budget import PACKET_COPIES, Reservation
 from triton_proxy.inference.query import Query
 from triton_proxy.inference.rejection import Rejection
 from triton_proxy.inference.request import InferenceRequest, SequenceEvent, TimeLimit
+from triton_proxy.inference.signature import Signature
 from triton_proxy.models.model_cache import Models
 from triton_proxy.models.planner import Plan, Planner
 from triton_proxy.serving.exchange import Exchange, too_large
@@ -152,25 +154,34 @@ class Pipeline:
         Args:
             exchange: the packet's.
         """
-        if exchange.message.query is not None:
-            self._query(exchange, exchange.message.query)
-        elif exchange.message.inferable:
+        message = exchange.message
+        if message.fit is not None:
+            message.fit(self._signature(message.info))
+        if message.query is not None:
+            self._query(exchange, message.query)
+        elif message.inferable:
             self._infer(exchange, lambda request, limit: self._planner.plan(request, timeout_secs=limit.secs))
         else:
-            self._note(exchange.message, exchange.reservation)
+            self._note(message, exchange.reservation)
 
     def begin_nowait(self, exchange: Exchange) -> None:
         """As `begin`.
 
         Raises:
-            WouldBlock: `begin` would wait.
+            WouldBlock: `begin` would wait, or take its time.
         """
+        if exchange.message.fit is not None:
+            raise WouldBlock
         if exchange.message.query is not None:
             self._query(exchange, exchange.message.query)
         elif exchange.message.inferable:
             self._infer(exchange, lambda request, _: self._planner.plan_nowait(request))
         else:
             self._note(exchange.message, exchange.reservation)
+
+    def _signature(self, info: PacketInfo) -> Signature | None:
+        entry = self._backend.models.get(info.model, info.model_version, timeout_secs=self._limit(0).secs)
+        return None if entry is None else entry.signature
 
     def _note(self, message: Message, reservation: Reservation) -> None:
         if message.event is SequenceEvent.START:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from mm_service.status import Code, Status
@@ -11,6 +11,7 @@ from triton_proxy.inference.answer import Answer, Timing
 from triton_proxy.inference.query import MayUse, Query
 from triton_proxy.inference.rejection import Rejection
 from triton_proxy.inference.request import InferenceRequest, SequenceEvent
+from triton_proxy.inference.signature import Signature
 from triton_proxy.telemetry.observer import PacketInfo
 
 
@@ -54,6 +55,17 @@ class Message(Protocol):
     @property
     def query(self) -> Query | None:
         """What it asks for, where that is no inference and Triton is to be asked; `inferable` is False then."""
+
+    @property
+    def fit(self) -> Callable[[Signature | None], None] | None:
+        """Is to be told once what the model takes, before `inferable` and `request` count; it may take its time.
+
+        It is given None where Triton does not say. None instead of it: the message is complete without.
+        """
+
+    @property
+    def satisfied(self) -> bool:
+        """Whether the caller has all that it wants of the model's answers, so that no other is waited for."""
 
     @property
     def event(self) -> SequenceEvent | None:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 import grpc
 from tritonclient.grpc import service_pb2
 
+from mm_service.supervisor import Workers
 from mm_service.tls import Certificates
 from multimodal_contract.wire import Buffer
 from triton_proxy.http2.loop_thread import LoopThread
@@ -19,6 +20,7 @@ from triton_proxy.triton.direct.blocking_socket import CallFailed, unavailable
 from triton_proxy.triton.direct.calls import Call, UnaryCall
 from triton_proxy.triton.endpoint import EndpointOptions
 from triton_proxy.triton.engine_calls import works_here
+from triton_proxy.triton.leavable_stream import LeavableStream
 from triton_proxy.triton.membership import Membership, Pace
 from triton_proxy.triton.model_statistics import TotalCall
 from triton_proxy.triton.moving_call import FailedStream, MovingCall, NamedStream, Triton, failure
@@ -29,6 +31,7 @@ from triton_proxy.triton.triton_statistics import TritonStatistics
 # Kubernetes itself takes about a minute to bring a changed Secret into a pod.
 _CHECK_SECS = 10.0
 _MOST_CALLS = 512
+_DRAINS = 4
 _PACE = Pace()
 # Of these answers the model or version is not there; of others it is only not known what it is.
 GONE = (grpc.StatusCode.NOT_FOUND, grpc.StatusCode.INVALID_ARGUMENT)
@@ -72,6 +75,8 @@ class TritonConnection:
         self._cancel_delay_secs = cancel_delay_secs
         self._own_clock = LoopThread("triton-clock") if cancel_delay_secs and loop is None else None
         self._clock = loop or self._own_clock
+        # In which answers are read that nobody waits for; where more streams are left than that, they wait their turn.
+        self._drains = Workers(_DRAINS, "triton-left", setting="MAX_CALLS") if cancel_delay_secs else None
         # The certificate is the name's, whichever address of it the connection goes to.
         if certificates is not None and not server_name and (resolve is not None or not addresses.is_address(url)):
             server_name = addresses.split(url)[0]
@@ -89,6 +94,8 @@ class TritonConnection:
     def close(self) -> None:
         """Ends the connections and whatever is under way on them."""
         self._tritons.close()
+        if self._drains is not None:
+            self._drains.shutdown(wait=False, cancel_futures=True)
         if self._own_clock is not None:
             self._own_clock.close()
 
@@ -137,7 +144,10 @@ class TritonConnection:
         except BaseException:
             self._tritons.over(triton, None)
             raise
-        return NamedStream(call, self._tritons, triton)
+        named = NamedStream(call, self._tritons, triton)
+        if self._clock is None or self._drains is None:
+            return named
+        return LeavableStream(named, self._clock, self._drains, delay_secs=self._cancel_delay_secs)
 
     def ask(self, method: QueryMethod, request: bytes, *, timeout_secs: float) -> UnaryCall:
         """Begins to ask a question, of whichever Triton; of another one, too, where that is not available.

@@ -50,6 +50,7 @@ def signature_of(metadata: service_pb2.ModelMetadataResponse, config: model_conf
         versions=tuple(metadata.versions),
         sequence_id_datatype=_sequence_id_datatype(config.sequence_batching),
         text_outputs=frozenset(given.name for given in metadata.outputs if given.datatype == _TEXT),
+        parameters={name: value.string_value for name, value in config.parameters.items()},
     )
 
 

@@ -18,6 +18,7 @@ from triton_proxy.inference.request import TimeLimit
 from triton_proxy.kserve_messages import parameters
 from triton_proxy.triton.channel import StreamCall
 from triton_proxy.triton.direct.calls import UnaryCall
+from triton_proxy.triton.leavable_stream import LeavableStream
 from triton_proxy.triton.patience import PatientCall
 
 _INFERRED = Lifter(service_pb2.ModelInferResponse.DESCRIPTOR, "raw_output_contents")
@@ -64,6 +65,10 @@ class Inference(ABC):
     @abstractmethod
     def cancel(self) -> None:
         """Tells Triton that nobody waits any more."""
+
+    def leave(self) -> None:
+        """Nobody waits any more; Triton hears of it late where a cancel may end it. To be called between answers."""
+        self.cancel()
 
     @abstractmethod
     def answers(self) -> Iterator[Answer]:
@@ -174,9 +179,19 @@ class _Streamed(Inference):
         self.add_done_callback(lambda _: done.set())
         done.wait()
 
+    @property
+    def left(self) -> bool:
+        return isinstance(self._call, LeavableStream) and self._call.left
+
     def cancel(self) -> None:
         self._cancelled = True
         self._call.cancel()
+
+    def leave(self) -> None:
+        if isinstance(self._call, LeavableStream):
+            self._call.leave()
+        else:
+            self.cancel()
 
     def answers(self) -> Iterator[Answer]:
         try:

@@ -39,11 +39,15 @@ class InferMessage:
         inferable: whether it asks for an inference, well-formed.
         query: asks for nothing else.
         event: says nothing of sequences by itself.
+        fit: is complete without.
+        satisfied: takes all answers.
         kept_bytes: memory that it takes until its answer was taken: its id, its model's name, and what is wrong.
     """
 
     query = None
     event = None
+    fit = None
+    satisfied = False
 
     def __init__(self, outcome: requests.Accepted | requests.Refused, size: int, *, streamed: bool) -> None:
         """Made by `InferProtocol.read`."""

@@ -97,12 +97,16 @@ class QueryMessage:
         inferable: it asks for no inference.
         query: what it asks for; None where it is not well-formed, and `reply` says so.
         event: says nothing of sequences.
+        fit: is complete without.
+        satisfied: takes its one answer.
         kept_bytes: memory that it takes until its answer was taken.
     """
 
     inferable = False
     event = None
     kept_bytes = 0
+    fit = None
+    satisfied = False
 
     def __init__(self, method: QueryMethod, raw: bytes) -> None:
         """Made by `QueryProtocol.read`."""

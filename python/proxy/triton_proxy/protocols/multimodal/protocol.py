@@ -42,9 +42,13 @@ class MultimodalMessage:
         info: what observers may know of it.
         inferable: whether it asks for an inference, well-formed.
         query: asks for nothing else.
+        fit: is complete without.
+        satisfied: takes all answers.
     """
 
     query = None
+    fit = None
+    satisfied = False
 
     def __init__(self, outcome: packets.Accepted | packets.Noted | packets.Refused, size: int) -> None:
         """Made by `MultimodalProtocol.read`."""

@@ -111,21 +111,6 @@ def _index(message: service_pb2.RepositoryIndexResponse, may_use: MayUse) -> Any
     return [{name: value for name, value in each.items() if value or name == "name"} for each in shown]
 
 
-def _openai_list(message: service_pb2.RepositoryIndexResponse, may_use: MayUse) -> Any:
-    ready = {each.name for each in message.models if each.state == "READY" and may_use(each.name, each.version)}
-    listed = [{"id": name, "object": "model", "created": 0, "owned_by": "triton"} for name in sorted(ready)]
-    return {"object": "list", "data": listed}
-
-
-def _index_of(written: Callable[[Any, MayUse], Any]) -> Question:
-    return Question(
-        QueryMethod.REPOSITORY_INDEX,
-        lambda _: service_pb2.RepositoryIndexRequest(),
-        service_pb2.RepositoryIndexResponse,
-        written,
-    )
-
-
 SERVER_METADATA = Question(
     QueryMethod.SERVER_METADATA,
     lambda _: service_pb2.ServerMetadataRequest(),
@@ -156,8 +141,12 @@ MODEL_STATISTICS = Question(
     service_pb2.ModelStatisticsResponse,
     _statistics,
 )
-REPOSITORY_INDEX = _index_of(_index)
-OPENAI_MODELS = _index_of(_openai_list)
+REPOSITORY_INDEX = Question(
+    QueryMethod.REPOSITORY_INDEX,
+    lambda _: service_pb2.RepositoryIndexRequest(),
+    service_pb2.RepositoryIndexResponse,
+    _index,
+)
 
 
 def as_json(message: Message) -> dict[str, Any]:

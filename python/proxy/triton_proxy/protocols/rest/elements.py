@@ -106,7 +106,7 @@ def write(name: str, datatype: str, data: Buffer) -> list[Any]:
     """
     if datatype == "BYTES":
         try:
-            return [str(each, "utf-8") for each in _split(data)]
+            return [str(each, "utf-8") for each in split(data)]
         except UnicodeDecodeError:
             raise NotInJson(
                 f"output {quoted(name)} holds bytes that are no UTF-8; ask for it with binary_data"
@@ -122,7 +122,8 @@ def write(name: str, datatype: str, data: Buffer) -> list[Any]:
     return typed.tolist()
 
 
-def _split(data: Buffer) -> Iterator[memoryview]:
+def split(data: Buffer) -> Iterator[memoryview]:
+    """The elements of BYTES, each without its length."""
     view, at = memoryview(data), 0
     while at < len(view):
         size = _LENGTH.unpack_from(view, at)[0]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from mm_service.status import Code
@@ -12,6 +12,7 @@ from triton_proxy.inference.parameters import Parameters
 from triton_proxy.inference.query import MayUse, Query
 from triton_proxy.inference.rejection import Rejection
 from triton_proxy.inference.request import InferenceRequest, SequenceEvent
+from triton_proxy.inference.signature import Signature
 from triton_proxy.protocols.rest.infer_request import InferBody, Target, read
 from triton_proxy.protocols.rest.json_text import written
 from triton_proxy.protocols.rest.json_work import JsonWork
@@ -65,10 +66,14 @@ class RestMessage:
         inferable: whether it asks for an inference, well-formed.
         query: for Triton, where it asks a question.
         event: None: parameters say what begins and ends.
+        fit: what the model takes is to be told it; None where it is complete without.
+        satisfied: whether the caller has all that it wants of the model's answers.
     """
 
     query: Query | None = None
     event: SequenceEvent | None = None
+    fit: Callable[[Signature | None], None] | None = None
+    satisfied: bool = False
 
     def __init__(
         self,

@@ -1,7 +1,7 @@
 """The process that does what JSON of megabytes takes, so that nobody else waits for Python's lock meanwhile.
 
-Reads pickled questions from standard input and writes pickled answers to standard output, each behind its length; ends
-with its input. Both ends are the same program.
+Reads pickled questions from standard input and writes pickled answers to standard output; ends with its input. Both
+ends are the same program.
 """
 
 from __future__ import annotations
@@ -9,43 +9,27 @@ from __future__ import annotations
 import contextlib
 import pickle
 import resource
-import struct
 import sys
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
+from triton_proxy.protocols.rest import frames
 from triton_proxy.protocols.rest.json_work import JsonHere
 from triton_proxy.protocols.rest.refused import BodyRefused
 
-LENGTH = struct.Struct("<Q")
 # What the largest text may take, parsed, with what Python takes itself.
 MEMORY_BYTES = 512 << 20
 TOO_MUCH = "the JSON takes more memory than there is for it; send tensors, and ask for them, as binary data"
 
 
-def write(to: BinaryIO, value: Any) -> None:
-    """Writes a question or an answer."""
-    raw = pickle.dumps(value, pickle.HIGHEST_PROTOCOL)
-    to.write(LENGTH.pack(len(raw)))
-    to.write(raw)
-    to.flush()
+def dumped(value: Any) -> bytes:
+    """A question or an answer, to be sent."""
+    return pickle.dumps(value, pickle.HIGHEST_PROTOCOL)
 
 
-def read(source: BinaryIO) -> Any:
-    """Reads a question or an answer.
-
-    Raises:
-        EOFError: the other end is gone.
-    """
-    (size,) = LENGTH.unpack(_exactly(source, LENGTH.size))
-    return pickle.loads(_exactly(source, size))  # noqa: S301 - of the other end, which is this program
-
-
-def _exactly(source: BinaryIO, size: int) -> bytes:
-    data = source.read(size)
-    if len(data) < size:
-        raise EOFError
-    return data
+def loaded(raw: bytes) -> Any:
+    """A question or an answer that came."""
+    return pickle.loads(raw)  # noqa: S301 - of the other end, which is this program
 
 
 def answer(question: tuple[str, tuple[Any, ...]]) -> tuple[Any, Exception | None]:
@@ -67,7 +51,7 @@ def main() -> None:
         Path("/proc/self/oom_score_adj").write_text("1000")
     while True:
         try:
-            write(sys.stdout.buffer, answer(read(sys.stdin.buffer)))
+            frames.write(sys.stdout.buffer, dumped(answer(loaded(frames.read(sys.stdin.buffer)))))
         except (EOFError, BrokenPipeError):
             return
 

@@ -14,6 +14,8 @@ from triton_proxy.protocols.rest.refused import BodyRefused
 
 # Beside tensors, as the other contract has it: all of it is looked at where other callers wait.
 _MOST_REST = 64 << 10
+# Of an object without tensors: some thousand messages, or the tokens of as long a text as models take.
+_MOST_ENTRIES, _DEEPEST = 50_000, 100
 _MEMBERS = ("id", "parameters", "inputs", "outputs")
 
 
@@ -32,6 +34,16 @@ class Elements:
 
 class JsonWork(Protocol):
     """Does it."""
+
+    def object(self, text: Buffer) -> dict[str, Any]:
+        """Reads an object of bounded depth and number of entries: all of them are looked at where other callers wait.
+
+        Args:
+            text: its JSON.
+
+        Raises:
+            BodyRefused: it can't be read.
+        """
 
     def infer_body(self, text: Buffer) -> dict[str, Any]:
         """Reads a body of /infer.
@@ -68,6 +80,12 @@ class JsonWork(Protocol):
 class JsonHere:
     """Does it in the thread that asks."""
 
+    def object(self, text: Buffer) -> dict[str, Any]:
+        """See `JsonWork`."""
+        body = read_object(text)
+        _check_entries(body)
+        return body
+
     def infer_body(self, text: Buffer) -> dict[str, Any]:
         """See `JsonWork`."""
         body = read_object(text)
@@ -101,6 +119,23 @@ class JsonHere:
 def _elements(name: Any, datatype: str, data: Any) -> Elements:
     made = elements.read(str(name)[:256], BY_NAME[datatype], data)
     return Elements(made, len(data))
+
+
+def _check_entries(body: dict[str, Any]) -> None:
+    """Returns where there are no more entries, and no deeper ones, than that."""
+    entries, level = 0, [body]
+    for _ in range(_DEEPEST):
+        below: list[Any] = []
+        for value in level:
+            if isinstance(value, dict | list):
+                entries += len(value)
+                below += value.values() if isinstance(value, dict) else value
+        if entries > _MOST_ENTRIES:
+            raise BodyRefused(f"the request's JSON has more than {_MOST_ENTRIES} values; send fewer at once")
+        if not below:
+            return
+        level = below
+    raise BodyRefused(f"the request's JSON has values more than {_DEEPEST} deep; send flatter ones")
 
 
 def _check_rest(body: dict[str, Any]) -> None:

@@ -7,6 +7,7 @@ import json
 from typing import Any
 
 from multimodal_contract.dtypes import TABLE
+from triton_proxy.protocols.rest import openai_schemas
 from triton_proxy.protocols.rest.infer import RestMessage
 from triton_proxy.protocols.rest.infer_request import Target
 from triton_proxy.protocols.rest.reply import JSON, Reply, Writer
@@ -138,17 +139,14 @@ _SCHEMAS: dict[str, Any] = {
             },
         },
     },
-    "Models": {
-        "type": "object",
-        "required": ["object", "data"],
-        "properties": {"object": {"const": "list"}, "data": {"type": "array", "items": _OBJECT}},
-    },
     "Object": _OBJECT,
+    **openai_schemas.SCHEMAS,
 }
 _REQUESTS = {
     Action.INFER: "InferRequest",
     Action.GENERATE: "GenerateRequest",
     Action.GENERATE_STREAM: "GenerateRequest",
+    **openai_schemas.REQUESTS,
 }
 _ANSWERS = {
     Action.LIVE: "Live",
@@ -161,9 +159,10 @@ _ANSWERS = {
     Action.INFER: "InferResponse",
     Action.GENERATE: "GenerateResponse",
     Action.REPOSITORY_INDEX: "Index",
-    Action.OPENAI_MODELS: "Models",
     Action.OPENAPI: "Object",
+    **openai_schemas.ANSWERS,
 }
+_STREAMED = {Action.COMPLETIONS, Action.CHAT_COMPLETIONS}
 _FAILURES = {
     "400": "The request is wrong; the text says how.",
     "401": "The credentials are missing or not valid.",
@@ -188,10 +187,11 @@ def document() -> dict[str, Any]:
     return {
         "openapi": "3.1.0",
         "info": {
-            "title": "Triton behind the proxy: REST v2",
+            "title": "Triton behind the proxy: REST v2, and OpenAI's API",
             "version": "2",
             "description": "KServe's open inference protocol as Triton speaks it, with the binary-data, generate and"
-            " statistics extensions. Send a Domino API key or a bearer token with each request.",
+            " statistics extensions; and, below /v1, OpenAI's API for models of texts. Send a Domino API key or a"
+            " bearer token with each request.",
         },
         "paths": paths,
         "components": {
@@ -210,9 +210,10 @@ def _operation(route: Route) -> dict[str, Any]:
     if route.public:
         operation["security"] = []
         if route.action is Action.READY:
-            operation["responses"]["503"] = _failure("Proxy or Triton does not serve.")
+            operation["responses"]["503"] = _failure("Proxy or Triton does not serve.", "Error")
     else:
-        operation["responses"] |= {status: _failure(text) for status, text in _FAILURES.items()}
+        form = "OpenAiError" if route.template.startswith("/v1/") else "Error"
+        operation["responses"] |= {status: _failure(text, form) for status, text in _FAILURES.items()}
     names = [name for name in ("model", "version") if f"{{{name}}}" in route.template]
     if names:
         operation["parameters"] = [_path_parameter(name) for name in names]
@@ -243,6 +244,8 @@ def _answer(route: Route) -> dict[str, Any]:
         answer["content"] = {"application/json": {"schema": _schema(_ANSWERS[route.action])}}
         if route.action is Action.INFER:
             answer["content"]["application/octet-stream"] = {}
+        if route.action in _STREAMED:
+            answer["content"]["text/event-stream"] = {"schema": {"type": "string"}}
     elif route.action is Action.GENERATE_STREAM:
         answer["content"] = {"text/event-stream": {"schema": {"type": "string"}}}
     elif route.action is Action.DOCS:
@@ -250,8 +253,8 @@ def _answer(route: Route) -> dict[str, Any]:
     return answer
 
 
-def _failure(text: str) -> dict[str, Any]:
-    return {"description": text, "content": {"application/json": {"schema": _schema("Error")}}}
+def _failure(text: str, form: str) -> dict[str, Any]:
+    return {"description": text, "content": {"application/json": {"schema": _schema(form)}}}
 
 
 def _schema(name: str) -> dict[str, str]:

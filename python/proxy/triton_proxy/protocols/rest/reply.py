@@ -85,13 +85,27 @@ class Writer:
         self.fields: list[tuple[str, str]] = [JSON]
         self.comment = b""
         if events:
-            # What stands between is not to gather them.
-            self.fields = [
-                ("content-type", "text/event-stream; charset=utf-8"),
-                ("cache-control", "no-store"),
-                ("x-accel-buffering", "no"),
-            ]
-            self.comment = b": keep-alive\n\n"
+            self.as_events()
+
+    def as_events(self) -> None:
+        """The answer is any number of server-sent events."""
+        # What stands between is not to gather them.
+        self.fields = [
+            ("content-type", "text/event-stream; charset=utf-8"),
+            ("cache-control", "no-store"),
+            ("x-accel-buffering", "no"),
+        ]
+        self.comment = b": keep-alive\n\n"
+
+    def error(self, status: int, text: str) -> bytes:
+        """The body of a refusal.
+
+        Args:
+            status: HTTP's.
+            text: why.
+        """
+        del status
+        return written({"error": text})
 
     def failure(self, text: str) -> bytes:
         """The event that ends an answer which can't go on."""

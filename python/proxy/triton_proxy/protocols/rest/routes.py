@@ -26,6 +26,9 @@ class Action(enum.Enum):
     GENERATE_STREAM = enum.auto()
     REPOSITORY_INDEX = enum.auto()
     OPENAI_MODELS = enum.auto()
+    COMPLETIONS = enum.auto()
+    CHAT_COMPLETIONS = enum.auto()
+    EMBEDDINGS = enum.auto()
     OPENAPI = enum.auto()
     DOCS = enum.auto()
 
@@ -78,6 +81,10 @@ ROUTES = (
     ),
     Route("POST", "/v2/repository/index", Action.REPOSITORY_INDEX, "Lists the models that you may use."),
     Route("GET", "/v1/models", Action.OPENAI_MODELS, "Lists the models that are ready and that you may use."),
+    Route("GET", "/v1/models/{model}", Action.OPENAI_MODELS, "Says whether a model is ready and you may use it."),
+    Route("POST", "/v1/completions", Action.COMPLETIONS, "Goes on with a text, as OpenAI's API has it."),
+    Route("POST", "/v1/chat/completions", Action.CHAT_COMPLETIONS, "Answers in a chat, as OpenAI's API has it."),
+    Route("POST", "/v1/embeddings", Action.EMBEDDINGS, "Makes embeddings of texts, as OpenAI's API has it."),
     Route("GET", "/openapi.json", Action.OPENAPI, "Gives the document of all routes."),
     Route("GET", "/docs", Action.DOCS, "Shows that document to people."),
 )

@@ -21,7 +21,7 @@ from proxy_testing.raw_call import raw_call
 from service_testing.authority import Authority
 
 ANN_KEY = "s3cret-of-ann-5f0c6d"
-ANN_TOKEN = "token-of-ann-91b2aa"  # noqa: S105
+ANN_TOKEN = "token.of-ann.91b2aa"  # noqa: S105
 BOB_KEY = "s3cret-of-bob-c4487e"
 SECRETS = (ANN_KEY, ANN_TOKEN, BOB_KEY)
 ANN = b'{"isAnonymous": false, "isAdmin": false, "canonicalName": "ann"}'
@@ -80,7 +80,7 @@ CALLERS: dict[str, tuple[Metadata, grpc.StatusCode, str]] = {
     "nothing": ([], UNAUTHENTICATED, MISSING),
     "unknown key": ([("x-domino-api-key", BOB_KEY)], UNAUTHENTICATED, REFUSED),
     "unknown token": ([("authorization", f"Bearer {BOB_KEY}")], UNAUTHENTICATED, REFUSED),
-    "key as a token": ([("authorization", f"Bearer {ANN_KEY}")], UNAUTHENTICATED, REFUSED),
+    "key as a token": ([("authorization", f"Bearer {ANN_KEY}")], IN, "missing control"),
     "token as a key": ([("x-domino-api-key", ANN_TOKEN)], UNAUTHENTICATED, REFUSED),
     "both good": ([KEY, TOKEN], IN, "missing control"),
     "good key, bad token": ([KEY, ("authorization", "Bearer x")], IN, "missing control"),

@@ -16,7 +16,7 @@ from triton_proxy.http1.request import HttpRequest
 from triton_proxy.http2.loop_thread import LoopThread
 from triton_proxy.transports.call_life import CallLife
 from triton_proxy.transports.call_threads import CallThreads
-from triton_proxy.transports.http.status import HTTP_STATUS, error_body, error_fields
+from triton_proxy.transports.http.status import HTTP_STATUS, error_fields
 
 _Step = Callable[[], None]
 _Make = Callable[[], Sequence[Buffer] | None]
@@ -38,6 +38,9 @@ class Written(Protocol):
     @property
     def comment(self) -> bytes:
         """What a long silence is broken with; empty for an answer that is one piece."""
+
+    def error(self, status: int, text: str) -> bytes:
+        """The body of a refusal with a status of HTTP's."""
 
     def failure(self, text: str) -> bytes:
         """What ends an answer that has begun and can't go on."""
@@ -74,6 +77,7 @@ class HttpCall:
         self._received = False
         self._arrived: Callable[[int], bool] | None = None
         self._may_expand = threading.Event()
+        request.error_body = written.error
         request.on_end(self._ended)
 
     @property
@@ -160,7 +164,8 @@ class HttpCall:
             self._refuse(415, f"Content-Encoding {encoding[:64]!r} is not read here; send gzip, deflate or none")
 
     def _refuse(self, status: int, text: str, *fields: tuple[str, str]) -> None:
-        self._request.respond(status, [("content-type", "application/json"), *fields], [error_body(text)], None)
+        body = self._written.error(status, text)
+        self._request.respond(status, [("content-type", "application/json"), *fields], [body], None)
 
     def _give(self, then: _Then, body: bytes | None) -> None:
         if not self._life.over:
@@ -191,7 +196,8 @@ class HttpCall:
             return
         if status.code is not Code.OK and not request.begun:
             text = status.text or status.code.name
-            request.respond(HTTP_STATUS[status.code], error_fields(status), [error_body(text)], None)
+            http_status = HTTP_STATUS[status.code]
+            request.respond(http_status, error_fields(status), [self._written.error(http_status, text)], None)
             return
         self._begin()
         if status.code is not Code.OK:

@@ -13,7 +13,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from proxy_testing.processes import children
 from service_testing.waiting import until
+from triton_proxy.protocols.rest import json_main
 from triton_proxy.protocols.rest.json_text import MOST_BYTES
 from triton_proxy.protocols.rest.json_work import JsonHere
 from triton_proxy.protocols.rest.refused import BodyRefused, NotInJson
@@ -35,13 +37,6 @@ def work(process: JsonProcess) -> JsonOfCall:
     return process.for_call(lambda: False)
 
 
-def children() -> list[int]:
-    own = f"/proc/{os.getpid()}/task"
-    listed = [Path(own, task, "children").read_text().split() for task in os.listdir(own)]
-    commands = {int(pid): Path(f"/proc/{pid}/cmdline").read_bytes() for pids in listed for pid in pids}
-    return [pid for pid, command in commands.items() if b"json_main" in command]
-
-
 def test_it_says_what_is_said_here(work: JsonOfCall) -> None:
     here = JsonHere()
     assert work.infer_body(memoryview(TEXT)) == here.infer_body(TEXT)
@@ -50,12 +45,12 @@ def test_it_says_what_is_said_here(work: JsonOfCall) -> None:
     assert work.generate_body(generate, inputs) == here.generate_body(generate, inputs)
     data = np.arange(40_000, dtype="<f4")
     assert work.output_text("y", "FP32", data.data.cast("B")) == here.output_text("y", "FP32", data.tobytes())
-    assert len(children()) == 1
+    assert len(children(json_main)) == 1
 
 
 def test_what_is_small_starts_no_process(work: JsonOfCall) -> None:
     assert work.infer_body(b'{"inputs": []}') == {"inputs": []}
-    assert children() == []
+    assert children(json_main) == []
 
 
 def test_a_refusal_comes_back_in_its_words(work: JsonOfCall) -> None:
@@ -102,7 +97,7 @@ def test_a_refusal_keeps_no_text_in_memory(work: JsonOfCall) -> None:
 
 def test_its_death_is_that_of_one_text(work: JsonOfCall) -> None:
     work.infer_body(TEXT)
-    (pid,) = children()
+    (pid,) = children(json_main)
     os.kill(pid, signal.SIGKILL)
     until(lambda: Path(f"/proc/{pid}/stat").read_text().split()[2] == "Z")
     with pytest.raises(BodyRefused, match="the JSON takes more memory than there is for it"):
@@ -112,7 +107,7 @@ def test_its_death_is_that_of_one_text(work: JsonOfCall) -> None:
 
 def test_a_text_whose_caller_has_left_waits_no_more(process: JsonProcess, work: JsonOfCall) -> None:
     work.infer_body(TEXT)
-    (pid,) = children()
+    (pid,) = children(json_main)
     os.kill(pid, signal.SIGSTOP)
     with ThreadPoolExecutor(1) as pool:
         first = pool.submit(work.infer_body, TEXT)
@@ -126,6 +121,6 @@ def test_a_text_whose_caller_has_left_waits_no_more(process: JsonProcess, work: 
 def test_it_ends_with_the_proxy(process: JsonProcess, work: JsonOfCall) -> None:
     work.infer_body(TEXT)
     process.close()
-    assert children() == []
+    assert children(json_main) == []
     with pytest.raises(BodyRefused):
         work.infer_body(TEXT)

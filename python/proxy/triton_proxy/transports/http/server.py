@@ -16,6 +16,11 @@ from triton_proxy.http2.limits import Counters
 from triton_proxy.http2.loop_thread import LoopThread
 from triton_proxy.inference.signature import Signature
 from triton_proxy.models.model_cache import Models
+from triton_proxy.protocols.openai.completions import TextProtocol
+from triton_proxy.protocols.openai.embeddings import EmbeddingsProtocol
+from triton_proxy.protocols.openai.models import ModelsProtocol
+from triton_proxy.protocols.openai.reply import OpenAiWriter
+from triton_proxy.protocols.openai.templates import Render
 from triton_proxy.protocols.rest import describe, openapi, routes
 from triton_proxy.protocols.rest.describe import DescribeProtocol, Question
 from triton_proxy.protocols.rest.generate import GenerateProtocol
@@ -31,7 +36,7 @@ from triton_proxy.serving.router import Router
 from triton_proxy.transports.call_threads import CallThreads
 from triton_proxy.transports.http.http_call import HttpCall
 from triton_proxy.transports.http.json_process import JsonProcess
-from triton_proxy.transports.http.status import error_body
+from triton_proxy.transports.http.template_process import TemplateProcess
 from triton_proxy.transports.http2.listening import listen
 from triton_proxy.transports.http2.tls import ListenerTls
 
@@ -39,6 +44,8 @@ _GONE = Status(Code.CANCELLED, "the caller went away")
 # Longest wait for what Triton says of a model whose inputs a body names.
 _DESCRIBE_SECS = 10.0
 _LONGEST_PATH = 256
+# The first segment of OpenAI's paths.
+_OPENAI = ("v1",)
 _QUESTIONS: dict[Action, Question] = {
     Action.SERVER_METADATA: describe.SERVER_METADATA,
     Action.MODEL_METADATA: describe.MODEL_METADATA,
@@ -46,7 +53,6 @@ _QUESTIONS: dict[Action, Question] = {
     Action.MODEL_CONFIG: describe.MODEL_CONFIG,
     Action.STATISTICS: describe.MODEL_STATISTICS,
     Action.REPOSITORY_INDEX: describe.REPOSITORY_INDEX,
-    Action.OPENAI_MODELS: describe.OPENAI_MODELS,
 }
 _FIXED: dict[Action, tuple[str, Callable[[], str]]] = {
     Action.OPENAPI: (JSON[1], lambda: json.dumps(openapi.document())),
@@ -99,6 +105,7 @@ class RestServer:
         self._threads = threads
         self._ready = ready
         self._json = JsonProcess()
+        self._templates = TemplateProcess()
         self._listener = listen(address, "HTTP_LISTEN_ADDR")
         self.port: int = self._listener.getsockname()[1]
         self._server: HttpServer | None = None
@@ -123,8 +130,9 @@ class RestServer:
         return self._loop.run_until(self._drain(grace_secs), self._cut_off)
 
     def close(self) -> None:
-        """Ends what reads JSON; call it when no request is left."""
+        """Ends what reads JSON and renders templates; call it when no request is left."""
         self._json.close()
+        self._templates.close()
 
     async def _listen(self) -> None:
         limits = HttpLimits(body_bytes=self._max_message_bytes)
@@ -148,9 +156,12 @@ class RestServer:
         if route is not None and route.public:
             self._answer_health(request, route.action)
             return
-        writer = Writer(
-            head.field("accept-encoding"), events=route is not None and route.action is Action.GENERATE_STREAM
-        )
+        accepts = head.field("accept-encoding")
+        writer: Writer
+        if head.path[:1] == _OPENAI:
+            writer = OpenAiWriter(accepts)
+        else:
+            writer = Writer(accepts, events=route is not None and route.action is Action.GENERATE_STREAM)
         name = route.name if route is not None else f"{head.method} /{'/'.join(head.path)}"[:_LONGEST_PATH]
         call = HttpCall(request, name, writer, self._loop, self._threads, self._max_message_bytes)
         self._router.route_nowait(call, partial(self._begin, request, call, found, writer))
@@ -163,7 +174,7 @@ class RestServer:
             request.respond(200, (JSON,), (b'{"ready":true}',), None)
         else:
             text = "proxy or Triton does not serve just now; try again"
-            request.respond(503, (JSON,), (error_body(text),), None)
+            request.respond(503, (JSON,), (Writer().error(503, text),), None)
 
     def _begin(
         self,
@@ -189,6 +200,12 @@ class RestServer:
         work = self._json.for_call(lambda: http_call.over)
         if action in {Action.GENERATE, Action.GENERATE_STREAM}:
             self._generate(call, admitted, target, writer, work, events=action is Action.GENERATE_STREAM)
+            return
+        if isinstance(writer, OpenAiWriter):
+            render = self._templates.for_call(lambda: http_call.over)
+            # A model may answer any number of times.
+            unary = action is Action.OPENAI_MODELS
+            self._calls.begin(call, _openai(action, target, writer, work, render), admitted, unary=unary)
             return
         protocol: WireProtocol
         if action is Action.INFER:
@@ -226,3 +243,11 @@ class RestServer:
                 admitted.close(_GONE)
 
         call.submit(ask, gone)
+
+
+def _openai(action: Action, target: Target, writer: OpenAiWriter, work: JsonWork, render: Render) -> WireProtocol:
+    if action is Action.OPENAI_MODELS:
+        return ModelsProtocol(target, writer)
+    if action is Action.EMBEDDINGS:
+        return EmbeddingsProtocol(writer, work)
+    return TextProtocol(writer, work, render, chat=action is Action.CHAT_COMPLETIONS)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import math
 
-import orjson
-
 from mm_service.status import Code, Status
 
 # Where Triton's own HTTP server has a status for it, that one (http_server.cc, HttpCodeFromError).
@@ -28,11 +26,6 @@ HTTP_STATUS = {
     Code.DATA_LOSS: 500,
     Code.UNAUTHENTICATED: 401,
 }
-
-
-def error_body(text: str) -> bytes:
-    """What the caller reads of an error."""
-    return orjson.dumps({"error": text})
 
 
 def error_fields(status: Status) -> list[tuple[str, str]]:

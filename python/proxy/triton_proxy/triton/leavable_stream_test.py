@@ -1,0 +1,90 @@
+"""A stream of answers that was left is read to its end, and cancelled only where that takes long."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from proxy_testing.http2 import PATIENCE
+from service_testing.waiting import until
+from triton_proxy.http2.loop_thread import LoopThread
+from triton_proxy.triton.leavable_stream import LeavableStream
+
+
+class Call:
+    """A call whose answers a test gives."""
+
+    def __init__(self) -> None:
+        self.read: list[bytes] = []
+        self.cancelled = threading.Event()
+        self.go_on = threading.Event()
+        self.callbacks: list[Callable[[], None]] = []
+
+    def __iter__(self) -> Iterator[bytes]:
+        for answer in (b"1", b"2", b"3"):
+            self.read.append(answer)
+            yield answer
+        self.go_on.wait(PATIENCE)
+        for callback in self.callbacks:
+            callback()
+
+    def add_callback(self, callback: Callable[[], None]) -> bool:
+        self.callbacks.append(callback)
+        return True
+
+    def cancel(self) -> bool:
+        self.cancelled.set()
+        self.go_on.set()
+        return True
+
+
+@pytest.fixture
+def clock() -> Iterator[LoopThread]:
+    made = LoopThread("clock")
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def drains() -> Iterator[ThreadPoolExecutor]:
+    with ThreadPoolExecutor(1) as made:
+        yield made
+
+
+def test_what_was_left_is_read_to_its_end_and_not_cancelled(clock: LoopThread, drains: ThreadPoolExecutor) -> None:
+    call = Call()
+    stream = LeavableStream(call, clock, drains, delay_secs=2 * PATIENCE)
+    over = threading.Event()
+    assert next(iter(stream)) == b"1"
+    assert stream.add_callback(over.set)
+    stream.leave()
+    assert (stream.left, stream.cancel()) == (True, False)
+    until(lambda: call.read[-1] == b"3")
+    call.go_on.set()
+    assert over.wait(PATIENCE)
+    assert not call.cancelled.is_set()
+
+
+def test_what_takes_long_is_cancelled_late(clock: LoopThread, drains: ThreadPoolExecutor) -> None:
+    call = Call()
+    stream = LeavableStream(call, clock, drains, delay_secs=0.01)
+    stream.leave()
+    assert call.cancelled.wait(PATIENCE)
+
+
+def test_one_that_was_not_left_is_cancelled_at_once(clock: LoopThread, drains: ThreadPoolExecutor) -> None:
+    call = Call()
+    stream = LeavableStream(call, clock, drains, delay_secs=2 * PATIENCE)
+    assert stream.cancel()
+    assert call.cancelled.is_set()
+
+
+def test_where_no_thread_is_left_to_read_it_is_cancelled(clock: LoopThread) -> None:
+    call = Call()
+    ended = ThreadPoolExecutor(1)
+    ended.shutdown()
+    LeavableStream(call, clock, ended, delay_secs=2 * PATIENCE).leave()
+    assert call.cancelled.is_set()
