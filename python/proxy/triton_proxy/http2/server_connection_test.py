@@ -111,7 +111,7 @@ def test_a_drain_answers_what_was_accepted_and_ends(running: Running) -> None:
         peer.message(1, b"the last")
         assert peer.until(DATA, 1) == (0, b"\0\0\0\0\x08the last")
         drained.result(30)
-    assert service.ends == [StreamEnd.ANSWERED]
+    run.until(lambda: service.ends == [StreamEnd.ANSWERED])
 
 
 def test_a_drain_ends_in_time_while_peers_do_as_they_like(running: Running) -> None:
@@ -121,7 +121,7 @@ def test_a_drain_ends_in_time_while_peers_do_as_they_like(running: Running) -> N
         run.until_counted(streams=1, connections=2)
         run.wait(lambda: run.server.drain(0.05))
         assert peer.closed()
-    assert service.ends == [StreamEnd.LOST]
+    run.until(lambda: service.ends == [StreamEnd.LOST])
 
 
 @pytest.mark.parametrize("loop", LOOPS)
@@ -163,7 +163,7 @@ def test_an_answer_that_nobody_reads_is_cut_at_the_deadline(running: Running) ->
         peer.call(1, grpc_timeout="50m")
         peer.message(1, bytes(1000))
         assert peer.until(RST_STREAM, 1) == (0, (8).to_bytes(4, "big"))
-    assert service.ends == [StreamEnd.CUT]
+    run.until(lambda: service.ends == [StreamEnd.CUT])
 
 
 def test_messages_may_be_asked_for_one_by_one(running: Running) -> None:
@@ -180,7 +180,7 @@ def test_a_call_that_the_handler_cancels_is_over_whatever_is_unread(running: Run
         peer.call(1, "/s.S/Cancel")
         peer.message(1, b"", flags=0)
         assert peer.until(RST_STREAM, 1) == (0, (8).to_bytes(4, "big"))
-    assert service.ends == [StreamEnd.CUT]
+    run.until(lambda: service.ends == [StreamEnd.CUT])
 
 
 def test_bytes_that_came_before_somebody_counts_are_counted_at_once(running: Running) -> None:
