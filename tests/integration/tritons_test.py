@@ -43,7 +43,7 @@ def tritons(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Triton]]:
 @pytest.fixture
 def serving(tritons: list[Triton], domino: DominoStandIn) -> Iterator[Proxy]:
     urls = [triton.grpc_url for triton in tritons]
-    with proxy(URL, domino.url, resolve=lambda _: urls) as served:
+    with proxy(URL, domino.url, lambda _: urls) as served:
         until(lambda: all(each.ready for each in served.server.statistics().triton.tritons))
         yield served
 

@@ -27,7 +27,7 @@ def test_every_path_answers_rightly_or_is_absent(monkeypatch: pytest.MonkeyPatch
         Bench(running, folder) as bench,
     ):
         found = measure_rounds(
-            bench, paths.PATHS, [CELL], rounds=2, seconds=0.05, absent=running.absent, say=said.append
+            bench, paths.PATHS, [CELL], rounds=2, seconds=0.3, absent=running.absent, say=said.append
         )
         assert found.errors == {}
         assert found.absent.keys() >= {"nginx_unary", "nginx_async", "nginx_stream"}
