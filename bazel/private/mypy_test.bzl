@@ -11,6 +11,7 @@ MYPY_DEPS = [
     "@pip_checks//:mypy",
     "@pip_checks//:types_grpcio",
     "@pip_checks//:types_grpcio_health_checking",
+    "@pip_checks//:types_grpcio_reflection",
     "@pip_checks//:types_jsonschema",
     "@pip_checks//:types_protobuf",
     "@pip_checks//:types_pyyaml",

@@ -193,7 +193,7 @@ class Environment:
                 "--quiet",
                 "--find-links",
                 wheels,
-                f"{WHEEL}[sound,video]",
+                f"{WHEEL}[chat,sound,video]",
                 *more,
             ],
             {"PYTHONPATH": str(Path(pip.__file__).parents[1])},

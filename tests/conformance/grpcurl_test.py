@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+import pytest
 from google.protobuf.json_format import MessageToJson
 
 from conformance.callers import CREDENTIAL, MISSING, SERVICE, UNAUTHENTICATED, Place, numbered
@@ -69,7 +70,37 @@ def test_a_refusal_with_its_trailing_metadata(place: Place) -> None:
     assert "mm-unanswered: not-accepted\n" in outcome.stdout
 
 
-def test_server_reflection_is_not_there(place: Place) -> None:
-    outcome = run(go_program("grpcurl"), *security(place), *known(), place.address, "list")
-    assert outcome.status != 0
-    assert "server does not support the reflection API" in outcome.stderr
+def reflected(place: Place, *words: str, credential: Sequence[str] | None = None) -> Outcome:
+    given = known() if credential is None else credential
+    return run(go_program("grpcurl"), *security(place), *given, place.address, *words)
+
+
+def test_what_there_is_to_call_is_listed_and_described(place: Place) -> None:
+    listed = reflected(place, "list")
+    assert listed.stdout.splitlines() == ["inference.GRPCInferenceService", SERVICE], listed.text
+    methods = reflected(place, "list", "inference.GRPCInferenceService").stdout.splitlines()
+    assert "inference.GRPCInferenceService.ModelStreamInfer" in methods
+    assert not [name for name in methods if "Memory" in name or "Load" in name]
+    described = reflected(place, "describe", f"{SERVICE}.Chat")
+    assert "rpc Chat ( stream .multimodal.DataPacket ) returns ( stream .multimodal.Ack );" in described.stdout
+    everything = reflected(place, "describe")
+    assert everything.stdout.count(" is a service:") == 2, everything.text
+    assert "int64 bytes_seen = 4;" in reflected(place, "describe", "multimodal.Ack").stdout
+    unknown = reflected(place, "describe", "grpc.health.v1.Health")
+    assert (unknown.status, "Symbol not found: grpc.health.v1.Health" in unknown.stderr) == (1, True), unknown.text
+
+
+def test_a_call_needs_no_proto_file(place: Place) -> None:
+    sent = MessageToJson(numbered(1)[0])
+    words = ("-d", "@", place.address, f"{SERVICE}/SendUnary")
+    (ack,) = acks(run(go_program("grpcurl"), *security(place), *known(), *words, stdin=sent))
+    assert json.loads(ack["message"])["backend"] == "triton"
+
+
+@pytest.mark.parametrize("credential", [(), ("-H", "x-domino-api-key: s3cret-of-nobody")])
+def test_strangers_learn_nothing_of_what_there_is(place: Place, credential: Sequence[str]) -> None:
+    for words in (("list",), ("describe", SERVICE)):
+        outcome = reflected(place, *words, credential=credential)
+        assert outcome.status != 0
+        assert "Unauthenticated" in outcome.stderr
+        assert SERVICE not in outcome.stdout

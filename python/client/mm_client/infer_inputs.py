@@ -31,15 +31,13 @@ def read_inputs(
     Raises:
         UsageError: a value cannot be read, naming it.
     """
-    values: dict[str, list[str]] = {}
-    for name, value in map(_pair, given):
-        values.setdefault(name, []).append(value)
+    values = by_name(given)
     wanted_dtypes, wanted_shapes, wanted_rates = (dict(map(_pair, wanted)) for wanted in (dtypes, shapes, rates))
     for name in {*wanted_dtypes, *wanted_shapes, *wanted_rates} - set(values):
         raise UsageError(f"--dtype, --shape or --rate names {name!r}, which no --input does")
     inputs = {}
     for name, texts in values.items():
-        array = _read(name, texts, wanted_rates.get(name))
+        array = read_array(name, texts, wanted_rates.get(name))
         if name in wanted_shapes:
             array = _reshaped(name, array, wanted_shapes[name])
         try:
@@ -49,6 +47,23 @@ def read_inputs(
     return inputs
 
 
+def by_name(given: Sequence[str]) -> dict[str, list[str]]:
+    """Return what is given for each name, of NAME=VALUE.
+
+    Raises:
+        UsageError: one is not of that form.
+    """
+    values: dict[str, list[str]] = {}
+    for name, value in map(_pair, given):
+        values.setdefault(name, []).append(value)
+    return values
+
+
+def says_its_kind(text: str) -> bool:
+    """Whether a value says by itself what it is: text:…, @FILE, an .npy file or a recording."""
+    return text.startswith(("@", "text:")) or Path(text).suffix.lower() in {".npy", *sound.SUFFIXES}
+
+
 def _pair(text: str) -> tuple[str, str]:
     name, separator, value = text.partition("=")
     if not name or not separator or not value:
@@ -56,7 +71,12 @@ def _pair(text: str) -> tuple[str, str]:
     return name, value
 
 
-def _read(name: str, texts: Sequence[str], rate: str | None) -> Array:
+def read_array(name: str, texts: Sequence[str], rate: str | None = None) -> Array:
+    """Read one input; see `read_inputs`.
+
+    Raises:
+        UsageError: it cannot be read, naming it.
+    """
     is_sound = Path(texts[0]).suffix.lower() in sound.SUFFIXES and not texts[0].startswith(("@", "text:"))
     if rate is not None and not is_sound:
         raise UsageError(f"--rate {name}={rate}: {texts[0]} is not read as a recording; expected {_RECORDINGS}")

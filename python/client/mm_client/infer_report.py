@@ -12,9 +12,8 @@ import numpy as np
 
 from mm_client.options import UsageError
 from mm_client_api import InferenceResult
+from mm_client_api.summaries import first_values
 from mm_client_api.tensors import Array
-
-_SHOWN = 8
 
 
 def as_text(result: InferenceResult) -> str:
@@ -23,9 +22,7 @@ def as_text(result: InferenceResult) -> str:
     times = f"{timing.triton_infer_ms:.1f} ms in Triton, {timing.total_ms:.1f} ms in all"
     lines = [f"{result.model} version {result.model_version}: {times}"]
     for name, array in result.outputs.items():
-        shown = ", ".join(_shown(element) for element in array.ravel()[:_SHOWN].tolist())
-        more = f", … ({array.size} elements)" if array.size > _SHOWN else ""
-        lines.append(f"{name}  {result.tensors[name].datatype} {list(array.shape)}  {shown}{more}")
+        lines.append(f"{name}  {result.tensors[name].datatype} {list(array.shape)}  {first_values(array)}")
     lines += [f"{name}  missing: the model has no such output" for name in result.missing]
     return "\n".join(lines)
 
@@ -36,7 +33,7 @@ def as_json(result: InferenceResult) -> str:
         name: {
             "dtype": result.tensors[name].datatype,
             "shape": list(array.shape),
-            "data": [_json_value(element) for element in array.ravel().tolist()],
+            "data": [json_value(element) for element in array.ravel().tolist()],
         }
         for name, array in result.outputs.items()
     }
@@ -79,13 +76,8 @@ def _without_objects(name: str, array: Array) -> Array:
     return array.astype("S")
 
 
-def _shown(element: Any) -> str:
-    if isinstance(element, bytes):
-        return repr(element.decode(errors="backslashreplace"))
-    return f"{element:.6g}" if isinstance(element, float) else str(element)
-
-
-def _json_value(element: Any) -> Any:
+def json_value(element: Any) -> Any:
+    """Return an element as JSON has it; floats that it lacks are texts, bytes that are not UTF-8 {"b64": …}."""
     if isinstance(element, float) and not math.isfinite(element):
         return str(element)
     if isinstance(element, bytes):

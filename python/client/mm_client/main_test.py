@@ -13,6 +13,7 @@ from client_testing.echo import EchoServer
 from client_testing.video import FPS, HEIGHT, WIDTH, box_of, write_video
 
 from mm_client import __main__ as command
+from mm_client import command_line
 from mm_client.video_io import VideoSource
 
 
@@ -35,7 +36,7 @@ def test_a_video_is_detected_counted_and_drawn(
     video = write_video(tmp_path / "v.mp4", 20)
     results = tmp_path / "new" / "results"
     arguments = ["--addr", server.addr, "--video", str(video), "--results", str(results), "--model", echo.DETECTS]
-    assert command.main([*arguments, "--img-size", "320", *more]) == command.OK
+    assert command.main([*arguments, "--img-size", "320", *more]) == command_line.OK
     rows = rows_of(results)
     assert [row["frame"] for row in rows] == list(range(20))
     assert [row["ts_ms"] for row in rows] == [round(number * 1000 / FPS) for number in range(20)]
@@ -74,7 +75,7 @@ def test_failed_frames_are_logged_and_the_rest_goes_on(
         ("echo", "output0", "UNDECODABLE", "the output [1, 3, 32, 32] float32 is a feature map per stride"),
     ):
         flags = ["--model", model, "--output-names", outputs, "--img-size", "32"]
-        assert command.main(flags) == command.FAILED
+        assert command.main(flags) == command_line.FAILED
         rows = rows_of(tmp_path)
         assert len(rows) == 4
         for row in rows:
@@ -98,37 +99,48 @@ def test_a_declared_shape_is_sent_as_it_is(server: EchoServer, tmp_path: Path) -
 @pytest.mark.parametrize(
     ("flags", "environ", "status", "words"),
     [
-        (["--video", "none.mp4"], {}, command.WRONG_USE, "there is no file or folder none.mp4"),
-        ([], {}, command.WRONG_USE, "VIDEO_PATH (--video) is not set"),
-        (["--video", __file__], {}, command.WRONG_USE, "cannot be read as a video"),
-        (["--video", "VIDEO", "--labels", "none.txt"], {}, command.WRONG_USE, "MM_LABELS (--labels) none.txt"),
-        (["--video", "VIDEO", "--layout", "x"], {}, command.WRONG_USE, "(--layout) is 'x'; expected one of"),
-        (["--conf", "2"], {}, command.WRONG_USE, "CONF_THRES (--conf) is '2'"),
-        (["--video", "VIDEO", "--addr", "http://x"], {}, command.WRONG_USE, "expected HOST:PORT"),
-        (["--video", "VIDEO", "--ca-bundle", "none.pem"], {}, command.WRONG_USE, "CA bundle none.pem cannot be read"),
+        (["--video", "none.mp4"], {}, command_line.WRONG_USE, "there is no file or folder none.mp4"),
+        ([], {}, command_line.WRONG_USE, "VIDEO_PATH (--video) is not set"),
+        (["--video", __file__], {}, command_line.WRONG_USE, "cannot be read as a video"),
+        (["--video", "VIDEO", "--labels", "none.txt"], {}, command_line.WRONG_USE, "MM_LABELS (--labels) none.txt"),
+        (["--video", "VIDEO", "--layout", "x"], {}, command_line.WRONG_USE, "(--layout) is 'x'; expected one of"),
+        (["--conf", "2"], {}, command_line.WRONG_USE, "CONF_THRES (--conf) is '2'"),
+        (["--video", "VIDEO", "--addr", "http://x"], {}, command_line.WRONG_USE, "expected HOST:PORT"),
+        (
+            ["--video", "VIDEO", "--ca-bundle", "none.pem"],
+            {},
+            command_line.WRONG_USE,
+            "CA bundle none.pem cannot be read",
+        ),
         (
             ["--video", "VIDEO", "--results", "/dev/null/x"],
             {},
-            command.WRONG_USE,
+            command_line.WRONG_USE,
             "RESULTS_DIR (--results) /dev/null/x",
         ),
-        (["--video", "VIDEO"], {"MAX_MESSAGE_MB": "x"}, command.WRONG_USE, "MAX_MESSAGE_MB"),
-        (["--video", "VIDEO"], {"DOMINO_USER_API_KEY": ""}, command.REFUSED, "no Domino credentials found"),
-        (["--video", "VIDEO"], {"DOMINO_USER_API_KEY": "wrong"}, command.REFUSED, echo.UNAUTHENTICATED_TEXT),
-        (["--video", "VIDEO", "--addr", "127.0.0.1:1"], {}, command.REFUSED, "UNAVAILABLE"),
-        (["--video", "VIDEO", "--model", echo.ABORTS], {}, command.REFUSED, "shutting down"),
-        (["--video", "VIDEO", "--model", echo.SWAPS], {}, command.REFUSED, "of-another-packet"),
-        (["infer", "--model", "m", "--input", "x", "--output", "y"], {}, command.WRONG_USE, "'x' is not NAME=VALUE"),
+        (["--video", "VIDEO"], {"MAX_MESSAGE_MB": "x"}, command_line.WRONG_USE, "MAX_MESSAGE_MB"),
+        (["--video", "VIDEO"], {"DOMINO_USER_API_KEY": ""}, command_line.REFUSED, "no Domino credentials found"),
+        (["--video", "VIDEO"], {"DOMINO_USER_API_KEY": "wrong"}, command_line.REFUSED, echo.UNAUTHENTICATED_TEXT),
+        (["--video", "VIDEO", "--addr", "127.0.0.1:1"], {}, command_line.REFUSED, "UNAVAILABLE"),
+        (["--video", "VIDEO", "--model", echo.ABORTS], {}, command_line.REFUSED, "shutting down"),
+        (["clip.mp4"], {}, command_line.WRONG_USE, "no command clip.mp4; expected infer, models, try, chat, or flags"),
+        (["--video", "VIDEO", "--model", echo.SWAPS], {}, command_line.REFUSED, "of-another-packet"),
+        (
+            ["infer", "--model", "m", "--input", "x", "--output", "y"],
+            {},
+            command_line.WRONG_USE,
+            "'x' is not NAME=VALUE",
+        ),
         (
             ["infer", "--model", echo.BREAKS, "--input", "x=text:a", "--output", "x"],
             {},
-            command.FAILED,
+            command_line.FAILED,
             "failed to load",
         ),
         (
             ["infer", "--model", "m", "--input", "x=text:a", "--output", "y"],
             {"DOMINO_USER_API_KEY": "wrong"},
-            command.REFUSED,
+            command_line.REFUSED,
             echo.UNAUTHENTICATED_TEXT,
         ),
     ],
@@ -177,7 +189,7 @@ def test_infer_prints_a_summary(server: EchoServer, tmp_path: Path, capsys: pyte
         "--model-version",
         "",
     )
-    assert status == command.FAILED
+    assert status == command_line.FAILED
     assert capsys.readouterr().out.splitlines() == [
         "echo version 7: 1.5 ms in Triton, 2.5 ms in all",
         "A  FP32 [3, 4]  0, 0.125, 0.25, 0.375, 0.5, 0.625, 0.75, 0.875, … (12 elements)",
@@ -190,7 +202,7 @@ def test_infer_prints_json(server: EchoServer, tmp_path: Path, capsys: pytest.Ca
     np.save(tmp_path / "a.npy", np.array([1.5, np.nan, np.inf], np.float32))
     np.save(tmp_path / "b.npy", np.array([b"\xff", b"ok"]))
     flags = ["--input", f"A={tmp_path}/a.npy", "--input", f"B={tmp_path}/b.npy", "--output", "A", "--output", "B"]
-    assert infer(server, *flags, "--dtype", "A=BF16", "--json") == command.OK
+    assert infer(server, *flags, "--dtype", "A=BF16", "--json") == command_line.OK
     printed = json.loads(capsys.readouterr().out)
     assert printed["outputs"] == {
         "A": {"dtype": "BF16", "shape": [3], "data": [1.5, "nan", "inf"]},
@@ -204,18 +216,18 @@ def test_infer_saves_outputs(server: EchoServer, tmp_path: Path, capsys: pytest.
     np.save(tmp_path / "a.npy", np.arange(4, dtype=np.int16))
     out = tmp_path / "out"
     flags = ["--input", f"A/1={tmp_path}/a.npy", "--input", "T=text:hi", "--output", "A/1", "--output", "T"]
-    assert infer(server, *flags, "--out", str(out)) == command.OK
+    assert infer(server, *flags, "--out", str(out)) == command_line.OK
     np.testing.assert_array_equal(np.load(out / "A_1.npy"), np.arange(4, dtype=np.int16))
     assert np.load(out / "T.npy").tolist() == [b"hi"]
     assert f"wrote {out}/T.npy" in capsys.readouterr().err
-    assert infer(server, "--input", "T=text:hi\0", "--output", "T", "--out", str(out)) == command.WRONG_USE
+    assert infer(server, "--input", "T=text:hi\0", "--output", "T", "--out", str(out)) == command_line.WRONG_USE
     assert "ends in NUL" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["infer", "--help"]])
-def test_help_has_examples_and_statuses(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("command_words", [[], ["infer"], ["models"], ["try"], ["chat"]])
+def test_help_has_examples_and_statuses(command_words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
-        command.main(arguments)
+        command.main([*command_words, "--help"])
     assert caught.value.code == 0
     text = capsys.readouterr().out
     assert "examples:\n  " in text
@@ -235,7 +247,7 @@ def test_without_the_extra_infer_works_and_video_says_what_to_install() -> None:
     done = subprocess.run(
         [sys.executable, "-c", code, "--video", "v.mp4"], env=environ, capture_output=True, text=True, check=False
     )
-    assert done.returncode == command.WRONG_USE
+    assert done.returncode == command_line.WRONG_USE
     assert done.stderr == (
         "mm-client: the video pipeline needs cv2 and tqdm: pip install 'domino-triton-client[video]'\n"
     )

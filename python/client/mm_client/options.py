@@ -118,9 +118,18 @@ CA_BUNDLE = Option("MM_CA_BUNDLE", "--ca-bundle", _PATH, "", "PEM file of the au
 MODEL_VERSION = Option(
     "MODEL_VERSION", "--model-version", OptionType("V", "a version", str), "1", "Version of the model."
 )
+NEWEST_VERSION = Option(
+    "MODEL_VERSION",
+    "--model-version",
+    OptionType("V", "a version", str),
+    "",
+    "Version of the model; without it the highest that is served.",
+)
 TIMEOUT = Option(
     "REQ_TIMEOUT_SEC", "--timeout", _SECONDS, "600", "Longest time that Triton may take for one request, in seconds."
 )
+ADDRESS_OPTIONS = (ADDR, TLS, CA_BUNDLE)
+MODEL_OPTIONS = (*ADDRESS_OPTIONS, NEWEST_VERSION, TIMEOUT)
 CONNECTION_OPTIONS = (ADDR, TLS, CA_BUNDLE, MODEL_VERSION, TIMEOUT)
 VIDEO_OPTIONS = (
     ADDR,

@@ -15,6 +15,7 @@ from client_testing.echo import EchoServer
 from client_testing.video import write_video
 
 from mm_client import __main__ as command
+from mm_client import command_line
 from mm_client.letterbox import Image
 from mm_client.pictures import read_picture
 from mm_client.video_io import VideoSource
@@ -52,7 +53,7 @@ def test_a_folder_of_pictures_is_detected_in_their_own_pixels(
     (photos / "d.webp").write_bytes(media.picture(".webp", red_square(40, 640, 360)))
     (photos / "e.jpeg").write_bytes(b"")
     (photos / "f.heic").write_bytes(b"")
-    assert command.main(flags_for(server, photos, results)) == command.FAILED
+    assert command.main(flags_for(server, photos, results)) == command_line.FAILED
     rows = rows_of(results)
     assert [row["file"] for row in rows] == ["a.jpg", "b.png", "c.JPG", "d.webp", "e.jpeg"]
     assert [row["frame"] for row in rows] == [0, 1, 2, 3, 4]
@@ -95,9 +96,9 @@ def test_a_folder_of_pictures_is_detected_in_their_own_pixels(
 
 def test_one_picture_is_a_run_of_its_own(server: EchoServer, tmp_path: Path) -> None:
     (tmp_path / "photo").write_bytes(media.picture(".png", red_square(20)))
-    assert command.main(flags_for(server, tmp_path / "photo.png", tmp_path / "r")) == command.FAILED
+    assert command.main(flags_for(server, tmp_path / "photo.png", tmp_path / "r")) == command_line.FAILED
     assert "photo.png cannot be read: No such file" in rows_of(tmp_path / "r")[0]["error"]
-    assert command.main(flags_for(server, tmp_path / "photo", tmp_path / "r")) == command.OK
+    assert command.main(flags_for(server, tmp_path / "photo", tmp_path / "r")) == command_line.OK
     assert rows_of(tmp_path / "r")[0]["counts"] == {"car": 1}
     assert read_picture(tmp_path / "r" / "annotated" / "photo.png").shape == (180, 320, 3)
 
@@ -108,14 +109,14 @@ def test_classes_are_named_by_the_file_that_is_given(
     (tmp_path / "p.png").write_bytes(media.picture(".png", red_square(20)))
     (tmp_path / "names.txt").write_text("".join(f"part {number}\n" for number in range(80)))
     flags = flags_for(server, tmp_path / "p.png", tmp_path / "r")
-    assert command.main([*flags, "--labels", str(tmp_path / "names.txt")]) == command.OK
+    assert command.main([*flags, "--labels", str(tmp_path / "names.txt")]) == command_line.OK
     assert rows_of(tmp_path / "r")[0]["counts"] == {"part 2": 1}
     (tmp_path / "names.txt").write_text("a\nb\n")
-    assert command.main([*flags, "--labels", str(tmp_path / "names.txt")]) == command.FAILED
+    assert command.main([*flags, "--labels", str(tmp_path / "names.txt")]) == command_line.FAILED
     assert "has scores of 80 classes, and 2 names are given" in rows_of(tmp_path / "r")[0]["error"]
     (tmp_path / "names.txt").write_text("".join(f"{number}\n" * (number != 2) or "\n" for number in range(80)))
     capsys.readouterr()
-    assert command.main([*flags, "--labels", str(tmp_path / "names.txt")]) == command.OK
+    assert command.main([*flags, "--labels", str(tmp_path / "names.txt")]) == command_line.OK
     assert rows_of(tmp_path / "r")[0]["counts"] == {"class 2": 1}
     assert capsys.readouterr().err == "mm-client: the names of some classes are not known; name them by --labels\n"
 
@@ -124,7 +125,7 @@ def test_a_video_that_ends_early_is_said_and_counted(
     server: EchoServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = media.cut(media.write(tmp_path / "v.mkv", media.grey_frames(60), codec="MJPG"), 0.5)
-    assert command.main(flags_for(server, path, tmp_path / "r")) == command.FAILED
+    assert command.main(flags_for(server, path, tmp_path / "r")) == command_line.FAILED
     read = len(rows_of(tmp_path / "r"))
     captured = capsys.readouterr()
     assert 20 <= read <= 40
@@ -137,7 +138,7 @@ def test_a_video_that_ends_early_is_said_and_counted(
 
 def test_rows_have_the_frames_own_times(server: EchoServer, tmp_path: Path) -> None:
     path = media.set_durations(media.write(tmp_path / "v.mp4", media.grey_frames(4)), [40, 160, 40, 40])
-    assert command.main(flags_for(server, path, tmp_path / "r")) == command.OK
+    assert command.main(flags_for(server, path, tmp_path / "r")) == command_line.OK
     assert [row["ts_ms"] for row in rows_of(tmp_path / "r")] == [0, 40, 200, 240]
 
 
@@ -165,7 +166,7 @@ def test_a_full_disk_does_not_stop_the_inference(server: EchoServer, tmp_path: P
     )
     rows = rows_of(tmp_path / "r")
     assert [row["count"] for row in rows] == [1] * (6 if suffix == ".mkv" else 1)
-    assert done.returncode == command.FAILED, done.stderr
+    assert done.returncode == command_line.FAILED, done.stderr
     assert f"; {tmp_path}/r/frame_counts.jsonl is complete\n" in done.stderr
     assert "Traceback" not in done.stderr
 
@@ -178,7 +179,7 @@ def test_what_is_read_is_not_written_over(
     (tmp_path / "annotated").mkdir()
     (tmp_path / "annotated" / "p.png").write_bytes(media.picture(".png", red_square(20)))
     write_video(tmp_path / "annotated.mp4", 3)
-    assert command.main(flags_for(server, source, tmp_path)) == command.WRONG_USE
+    assert command.main(flags_for(server, source, tmp_path)) == command_line.WRONG_USE
     assert f"(--results) {tmp_path} would write over {source}, which is read; name another" in capsys.readouterr().err
     assert not (tmp_path / "frame_counts.jsonl").exists()
 
@@ -210,7 +211,7 @@ def test_secrets_of_addresses_are_nowhere(
         text=True,
         check=False,
     )
-    assert done.returncode == command.WRONG_USE
+    assert done.returncode == command_line.WRONG_USE
     assert shown in done.stderr
     assert "s3" not in done.stdout + done.stderr
     assert [path.name for path in tmp_path.rglob("*")] == ["v.mp4"]
@@ -226,6 +227,6 @@ def test_opencv_writes_nothing_between_our_lines(server: EchoServer, tmp_path: P
         text=True,
         check=False,
     )
-    assert done.returncode == command.FAILED
+    assert done.returncode == command_line.FAILED
     (line,) = done.stderr.splitlines()
     assert line.startswith("mm-client: 1 × UNREADABLE, the first: ")

@@ -7,7 +7,9 @@ know, on top of it. README.md has five minutes of use; `errors.ERROR_TABLE` says
 from __future__ import annotations
 
 from mm_client_api._aio.client import AsyncTritonClient
+from mm_client_api._aio.model import AsyncModel
 from mm_client_api._sync.client import TritonClient
+from mm_client_api._sync.model import Model
 from mm_client_api.credentials import (
     AccessTokenEndpoint,
     ApiKey,
@@ -16,6 +18,7 @@ from mm_client_api.credentials import (
     EnvironmentCredentials,
     RenewableCredentials,
 )
+from mm_client_api.descriptions import ModelDescription, ModelIndex, ModelStatus, TensorSpec
 from mm_client_api.errors import (
     AccessDenied,
     AckError,
@@ -28,12 +31,15 @@ from mm_client_api.errors import (
     LimitExceeded,
     MessageTooLarge,
     ModelError,
+    ModelNotFound,
+    ModelNotReady,
     NotAProxy,
     ProtocolError,
     ProxyUnavailable,
     TritonClientError,
     UnsupportedPayload,
 )
+from mm_client_api.named_arrays import NamedArrays
 from mm_client_api.published import PublishedOutput
 from mm_client_api.request import InferenceRequest
 from mm_client_api.result import InferenceResult, Timing
@@ -47,6 +53,7 @@ __all__ = [
     "AccessTokenEndpoint",
     "AckError",
     "ApiKey",
+    "AsyncModel",
     "AsyncTritonClient",
     "AuthenticationError",
     "BearerToken",
@@ -61,13 +68,21 @@ __all__ = [
     "InvalidRequest",
     "LimitExceeded",
     "MessageTooLarge",
+    "Model",
+    "ModelDescription",
     "ModelError",
+    "ModelIndex",
+    "ModelNotFound",
+    "ModelNotReady",
+    "ModelStatus",
+    "NamedArrays",
     "NotAProxy",
     "ProtocolError",
     "ProxyUnavailable",
     "PublishedOutput",
     "RenewableCredentials",
     "Tensor",
+    "TensorSpec",
     "Timing",
     "TritonBytesStreamer",
     "TritonClient",

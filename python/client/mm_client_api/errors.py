@@ -8,6 +8,8 @@ from typing import Any, ClassVar
 
 import grpc
 
+from mm_client_api._core.html import table
+
 
 class TritonClientError(Exception):
     """Base of everything that this library raises on purpose.
@@ -39,6 +41,11 @@ class TritonClientError(Exception):
         if self.advice:
             text += f" {self.advice}."
         return text
+
+    def _repr_html_(self) -> str:
+        parts = (("expected", self.expected), ("what to do", self.advice), ("status", self.status))
+        rows = [(title, text) for title, text in (*parts, ("correlation id", self.correlation_id)) if text]
+        return table(("", ""), rows, [f"{type(self).__name__}: {self.detail}"])
 
 
 class ConfigurationError(TritonClientError):
@@ -81,6 +88,20 @@ class ModelError(AckError):
 
     expected = "a model that is ready in that version and answers within timeout_secs"
     advice = "Check the model's name, version and state in the repository, and the request's timeout_secs"
+
+
+class ModelNotFound(ModelError):  # noqa: N818 - as the errors above
+    """There is no such model, or no such version of it, that the caller may use."""
+
+    expected = "a model and version that client.models() lists"
+    advice = "Correct the name, publish the model, or ask the operator of the inference server for access"
+
+
+class ModelNotReady(ModelError):  # noqa: N818
+    """The model is in the repository, and Triton does not serve it; `detail` has Triton's reason."""
+
+    expected = "a model that Triton has loaded"
+    advice = "Correct what the reason names and publish the model again; a model that is loading will be ready soon"
 
 
 class CallError(TritonClientError, grpc.RpcError):

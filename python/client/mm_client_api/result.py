@@ -11,7 +11,9 @@ from typing import Any, NamedTuple
 
 from google.protobuf.message import DecodeError
 
+from mm_client_api._core.html import table
 from mm_client_api.errors import AckError, ProtocolError, error_of_ack
+from mm_client_api.summaries import first_values, spread
 from mm_client_api.tensors import Array, Tensor, decode
 from multimodal_contract import pb, wire
 
@@ -164,6 +166,18 @@ class InferenceResult:
 
     def _unreadable(self, name: str, detail: str) -> ProtocolError:
         return ProtocolError(f"output {name!r} cannot be read: {detail}", correlation_id=self.correlation_id)
+
+    def _repr_html_(self) -> str:
+        if self.error is not None:
+            return self.error._repr_html_()
+        rows = [
+            (name, self.tensors[name].datatype, str(list(array.shape)), first_values(array), spread(array))
+            for name, array in self.outputs.items()
+        ]
+        rows += [(name, "", "", "the model has no such output", "") for name in self.missing]
+        times = f"{self.timing.triton_infer_ms:.1f} ms in Triton, {self.timing.total_ms:.1f} ms in all"
+        head = f"{self.model} version {self.model_version}: {times}"
+        return table(("output", "datatype", "shape", "values", ""), rows, [head])
 
     def __repr__(self) -> str:
         return (

@@ -31,6 +31,18 @@ PUBLISHED = {
 }
 
 
+def test_a_result_shows_itself_in_a_notebook() -> None:
+    ack = pb.Ack(message=json.dumps({"model": "<m>", "model_version": "1", "outputs": {"y": {"error": "missing"}}}))
+    ack.outputs.add(name="x", datatype="FP32", shape=pb.Shape(dims=[2]), data=np.array([1, 2], "<f4").tobytes())
+    shown = InferenceResult(ack)._repr_html_()
+    for text in ("&lt;m&gt; version 1: 0.0 ms in Triton", "FP32", "[2]", "1, 2", "min 1, mean 1.5, max 2"):
+        assert text in shown
+    failed = pb.Ack(status=pb.BAD_REQUEST, correlation_id="c", message=json.dumps({"error": "size mismatch: <b>"}))
+    shown = InferenceResult(failed)._repr_html_()
+    for text in ("InvalidRequest: size mismatch: &lt;b&gt;", "expected", "Correct what the text names", "BAD_REQUEST"):
+        assert text in shown
+
+
 def test_a_published_answer_is_read() -> None:
     result = InferenceResult(ack(PUBLISHED, bytes_seen=9, timing=pb.Timing(triton_infer_ms=1.5, total_ms=2.5)))
     assert result.raise_for_status() is result

@@ -1,8 +1,10 @@
 """The wire contract in Python: generated messages and stubs, and the table of element types.
 
-`pb` holds the messages and enums of proto/multimodal.proto, `pb_grpc` the stubs; both are generated at build time.
+`pb` holds the messages and enums of proto/multimodal.proto, `pb_grpc` the stubs, `kserve` what our clients use of
+KServe's v2 protocol; all are generated at build time.
 """
 
+from multimodal_contract._gen import kserve_pb2 as kserve
 from multimodal_contract._gen import multimodal_pb2 as pb
 from multimodal_contract._gen import multimodal_pb2_grpc as pb_grpc
 
@@ -31,6 +33,7 @@ __all__ = [
     "RETRY_AFTER_MS",
     "SEND_UNARY_METHOD",
     "SERVICE_NAME",
+    "kserve",
     "pb",
     "pb_grpc",
 ]

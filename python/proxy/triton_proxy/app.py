@@ -13,7 +13,7 @@ from domino_identity.http import Asked
 from mm_service import tls
 from mm_service.line_sink import LineSink, LineSinkStatistics
 from mm_service.watched_file import WatchedFileStatistics
-from multimodal_contract import CHAT_METHOD, SEND_UNARY_METHOD
+from multimodal_contract import CHAT_METHOD, SEND_UNARY_METHOD, pb
 from triton_proxy import certificates
 from triton_proxy.access.access import Access, AccessStatistics, policy_file
 from triton_proxy.admission.admission import Admission
@@ -26,6 +26,7 @@ from triton_proxy.protocols.kserve import methods as kserve
 from triton_proxy.protocols.kserve.protocol import InferProtocol
 from triton_proxy.protocols.kserve.queries import QueryProtocol
 from triton_proxy.protocols.multimodal.protocol import MultimodalProtocol
+from triton_proxy.protocols.reflection.protocol import REFLECTION_METHODS, ReflectionProtocol
 from triton_proxy.protocols.rest.routes import ROUTES
 from triton_proxy.serving.active_calls import ActiveCalls, CallStatistics
 from triton_proxy.serving.pipeline import Backend, CallLimits
@@ -307,13 +308,15 @@ def admission_for(settings: Settings, authenticator: Authenticator, observer: Ob
 
 def _methods(settings: Settings) -> dict[str, Method]:
     multimodal = MultimodalProtocol(require_model_version=settings.require_model_version)
-    return {
+    methods = {
         CHAT_METHOD: Method(multimodal, unary=False),
         SEND_UNARY_METHOD: Method(multimodal, unary=True),
         kserve.MODEL_INFER_METHOD: Method(InferProtocol(streamed=False), unary=True),
         kserve.MODEL_STREAM_INFER_METHOD: Method(InferProtocol(streamed=True), unary=False),
         **{name: Method(QueryProtocol(method), unary=True) for name, method in kserve.QUERY_METHODS.items()},
     }
+    reflection = ReflectionProtocol((pb.DESCRIPTOR, kserve.DESCRIPTOR), methods.keys())
+    return methods | {name: Method(reflection, unary=False) for name in REFLECTION_METHODS}
 
 
 def _limits(settings: Settings) -> CallLimits:

@@ -10,8 +10,10 @@ from contextlib import AbstractContextManager
 
 import grpc
 import pytest
+from grpc_reflection.v1alpha.reflection_pb2 import ServerReflectionRequest, ServerReflectionResponse
 
 from domino_identity import Credential, IdentityUnavailable, NotAuthenticated, Principal
+from mm_service.status import Code
 from multimodal_contract import CHAT_METHOD, SEND_UNARY_METHOD, pb, pb_grpc
 from proxy_testing.in_process import Proxy, in_process
 from proxy_testing.open_stream import OpenStream
@@ -138,6 +140,22 @@ def test_an_unknown_method_is_named_to_known_callers(channel: grpc.Channel) -> N
         channel.unary_unary("/a.B/C", request_serializer=bytes)(b"", metadata=GOOD, timeout=30)
     assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
     assert caught.value.details() == "this proxy does not serve /a.B/C"
+
+
+@pytest.mark.parametrize("version", ["v1", "v1alpha"])
+def test_known_callers_are_told_what_there_is_to_call(server: Server, channel: grpc.Channel, version: str) -> None:
+    method = f"/grpc.reflection.{version}.ServerReflection/ServerReflectionInfo"
+    assert method in server.methods
+    reflect = channel.stream_stream(
+        method,
+        request_serializer=ServerReflectionRequest.SerializeToString,
+        response_deserializer=ServerReflectionResponse.FromString,
+    )
+    asked = [ServerReflectionRequest(list_services=""), ServerReflectionRequest(file_by_filename="none.proto")]
+    listed, unknown = reflect(iter(asked), metadata=GOOD, timeout=30)
+    services = {service.name for service in listed.list_services_response.service}
+    assert services == {name.split("/")[1] for name in server.methods if "reflection" not in name}
+    assert unknown.error_response.error_code == Code.NOT_FOUND.value
 
 
 def test_a_packet_alone(channel: grpc.Channel) -> None:

@@ -89,6 +89,26 @@ def test_calls_over_rest_are_counted_by_their_routes() -> None:
     }
 
 
+def test_reflection_is_counted_and_audited_as_any_call() -> None:
+    method = "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo"
+    with served(METRICS_LISTEN_ADDR=ON) as serving:
+        reflect: grpc.StreamStreamMultiCallable[bytes, bytes] = serving.channel.stream_stream(method)
+        assert len(list(reflect(iter([b"\x3a\x00", b"\xff"]), metadata=ANN, timeout=TIMEOUT))) == 2
+        with pytest.raises(grpc.RpcError):
+            list(reflect(iter([b"\x3a\x00"]), timeout=TIMEOUT))
+        until(lambda: sum(values(scraped(serving), "calls_total", "code").values()) == 2)
+        samples = scraped(serving)
+        until(lambda: serving.server.statistics().audit.written == 2)
+    assert values(samples, "calls_total", "protocol", "method", "code") == {
+        ("grpc.reflection.v1.ServerReflection", "ServerReflectionInfo", code): 1 for code in ("OK", "UNAUTHENTICATED")
+    }
+    outcomes = values(samples, "requests_total", "method", "model", "outcome", "reason")
+    assert outcomes == {
+        ("ServerReflectionInfo", "unknown", "ok", ""): 1,
+        ("ServerReflectionInfo", "unknown", "failed", "invalid"): 1,
+    }
+
+
 def test_good_failed_and_refused_requests_are_found(tmp_path: Path) -> None:
     policy = tmp_path / "policy.yaml"
     policy.write_text(POLICY)

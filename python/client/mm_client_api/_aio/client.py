@@ -6,28 +6,35 @@ import asyncio
 import os
 from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Mapping, Sequence
 from types import TracebackType
+from typing import TypeVar
 
 import grpc
 import grpc.aio
 
 from mm_client_api._aio.iterators import Closing
+from mm_client_api._aio.model import AsyncModel
 from mm_client_api._aio.packet_queue import PacketQueue
 from mm_client_api._aio.parallel_streams import ParallelStreams
 from mm_client_api._aio.resumable_stream import ChatMethod, ResumableStream
 from mm_client_api._aio.tasks import stop
+from mm_client_api._core import questions
 from mm_client_api._core.batches import Batches
 from mm_client_api._core.call_status import CallStatus
 from mm_client_api._core.endpoint import Endpoint, deadline_of
 from mm_client_api._core.fork import abandon, note_asyncio, renewed_after_fork
 from mm_client_api._core.memory import keep_freed_once
 from mm_client_api._core.outstanding import Outstanding, Packet, packet_of
+from mm_client_api._core.questions import Question
 from mm_client_api._core.retry import RetryPolicy, deadline_in
 from mm_client_api._core.stream_options import StreamOptions
 from mm_client_api.credentials import Credentials
+from mm_client_api.descriptions import ModelDescription, ModelIndex
 from mm_client_api.request import DEFAULT_TIMEOUT_SECS, CorrelationIds, InferenceRequest
 from mm_client_api.result import InferenceResult, read_answer
 from mm_client_api.tensors import Pieces, Tensor, Value
 from multimodal_contract import CHAT_METHOD, SEND_UNARY_METHOD
+
+_T = TypeVar("_T")
 
 
 class AsyncTritonClient:
@@ -89,20 +96,53 @@ class AsyncTritonClient:
         """
         request = InferenceRequest(model, inputs, outputs, model_version, timeout_secs)
         packet = packet_of(request, self._endpoint, self._ids)
-        send_unary: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes]
-        send_unary = self._channel(0).unary_unary(SEND_UNARY_METHOD)
-        retry = RetryPolicy(self._endpoint.credentials, deadline_in(deadline_of(timeout_secs)))
+        raw = await self._call(SEND_UNARY_METHOD, packet.data, deadline_of(timeout_secs), packet.correlation_id)
+        return read_answer(raw).raise_for_status()
+
+    async def models(self) -> ModelIndex:
+        """Return each version of each model that the caller may use; see `TritonClient.models`."""
+        return await self._ask(questions.index())
+
+    async def describe(self, model: str, model_version: str = "") -> ModelDescription:
+        """Return what a model that is ready takes and gives; see `TritonClient.describe`."""
+        described = await self._ask(questions.metadata(model, model_version))
+        configured = await self._ask(questions.config(model, model_version))
+        return questions.description_of(described, configured, model_version)
+
+    async def model(
+        self,
+        name: str,
+        version: str = "",
+        *,
+        outputs: Sequence[str] | None = None,
+        timeout_secs: float = DEFAULT_TIMEOUT_SECS,
+    ) -> AsyncModel:
+        """Return a model as an object that is called with its inputs and awaited; see `TritonClient.model`.
+
+        Raises:
+            ModelNotFound: there is none that the caller may use; the text names what comes near.
+            ModelNotReady: Triton does not serve it; the text has Triton's reason.
+            CallError: a call failed; the subclass says how.
+        """
+        questions.check_ready(await self.models(), name, version)
+        return AsyncModel(self, await self.describe(name, version), outputs, timeout_secs)
+
+    async def _ask(self, question: Question[_T]) -> _T:
+        return question.read(await self._call(question.method, question.request, questions.QUESTION_SECS))
+
+    async def _call(self, method: str, data: bytes, deadline_secs: float | None, correlation_id: str = "") -> bytes:
+        """Make a unary call; once more where the credentials were refused and can be renewed."""
+        call: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = self._channel(0).unary_unary(method)
+        retry = RetryPolicy(self._endpoint.credentials, deadline_in(deadline_secs))
         while True:
             metadata = await asyncio.to_thread(retry.metadata)
             try:
-                raw = await send_unary(packet.data, timeout=retry.timeout, metadata=metadata)
+                return await call(data, timeout=retry.timeout, metadata=metadata)
             except grpc.aio.AioRpcError as error:
                 status = CallStatus.of(error, error.code(), error.details(), error.trailing_metadata())
-            else:
-                return read_answer(raw).raise_for_status()
             if status.code is not grpc.StatusCode.UNAUTHENTICATED:
-                raise status.error(packet.correlation_id)
-            await asyncio.to_thread(retry.wait_secs, status, packet.correlation_id)
+                raise status.error(correlation_id)
+            await asyncio.to_thread(retry.wait_secs, status, correlation_id)
 
     def stream(
         self,

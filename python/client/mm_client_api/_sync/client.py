@@ -7,22 +7,26 @@ import threading
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import closing
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import grpc
 
+from mm_client_api._core import questions
 from mm_client_api._core.batches import Batches
 from mm_client_api._core.endpoint import Endpoint, deadline_of
 from mm_client_api._core.fork import Origin, check_process, note_call, renewed_after_fork
 from mm_client_api._core.memory import keep_freed_once
 from mm_client_api._core.outstanding import Outstanding, Packet, packet_of
+from mm_client_api._core.questions import Question
 from mm_client_api._core.retry import RetryPolicy, deadline_in
 from mm_client_api._core.stream_options import StreamOptions
 from mm_client_api._sync.connections import Connections
+from mm_client_api._sync.model import Model
 from mm_client_api._sync.packet_queue import PacketQueue, PullingPacketQueue
 from mm_client_api._sync.parallel_streams import ParallelStreams
 from mm_client_api._sync.resumable_stream import ChatMethod, ResumableStream, status_of
 from mm_client_api.credentials import Credentials
+from mm_client_api.descriptions import ModelDescription, ModelIndex
 from mm_client_api.request import DEFAULT_TIMEOUT_SECS, CorrelationIds, InferenceRequest
 from mm_client_api.result import InferenceResult, read_answer
 from mm_client_api.tensors import Pieces, Tensor, Value
@@ -31,7 +35,8 @@ from multimodal_contract import CHAT_METHOD, SEND_UNARY_METHOD
 if TYPE_CHECKING:
     from typing_extensions import TypeAlias
 
-SendUnaryMethod: TypeAlias = "grpc.UnaryUnaryMultiCallable[bytes, bytes]"
+UnaryMethod: TypeAlias = "grpc.UnaryUnaryMultiCallable[bytes, bytes]"
+_T = TypeVar("_T")
 
 
 class TritonClient:
@@ -71,10 +76,10 @@ class TritonClient:
         )
         self._ids = CorrelationIds()
         self._connections = Connections(self._endpoint)
-        self._send_unary: SendUnaryMethod | None = self._opened()
+        self._send_unary: UnaryMethod | None = self._opened()
         # Of each stream under way what ends its waits.
         self._streams: set[threading.Event] = set()
-        # Something for each `infer` under way.
+        # Something for each unary call under way.
         self._unary: set[object] = set()
         renewed_after_fork(self)
 
@@ -98,24 +103,78 @@ class TritonClient:
         """
         request = InferenceRequest(model, inputs, outputs, model_version, timeout_secs)
         packet = packet_of(request, self._endpoint, self._ids)
-        retry = RetryPolicy(self._endpoint.credentials, deadline_in(deadline_of(timeout_secs)))
-        send_unary = self._send_unary or self._opened()
+        raw = self._call(
+            self._send_unary or self._opened(), packet.data, deadline_of(timeout_secs), packet.correlation_id
+        )
+        return read_answer(raw).raise_for_status()
+
+    def models(self) -> ModelIndex:
+        """Return each version of each model that the caller may use, by name, with its state and Triton's reason.
+
+        Raises:
+            CallError: the call failed; the subclass says how.
+        """
+        return self._ask(questions.index())
+
+    def describe(self, model: str, model_version: str = "") -> ModelDescription:
+        """Return what a model that is ready takes and gives.
+
+        Args:
+            model: its name.
+            model_version: such as "1"; empty takes the highest that is served.
+
+        Raises:
+            CallError: the call failed; the subclass says how.
+        """
+        described = self._ask(questions.metadata(model, model_version))
+        configured = self._ask(questions.config(model, model_version))
+        return questions.description_of(described, configured, model_version)
+
+    def model(
+        self,
+        name: str,
+        version: str = "",
+        *,
+        outputs: Sequence[str] | None = None,
+        timeout_secs: float = DEFAULT_TIMEOUT_SECS,
+    ) -> Model:
+        """Return a model as an object that is called with its inputs and gives arrays by name.
+
+        Args:
+            name: its name in Triton's repository.
+            version: such as "1"; empty takes the highest that is served.
+            outputs: names of the wanted outputs; None for all.
+            timeout_secs: longest time that Triton may take for one of its requests.
+
+        Raises:
+            ModelNotFound: there is none that the caller may use; the text names what comes near.
+            ModelNotReady: Triton does not serve it; the text has Triton's reason.
+            CallError: a call failed; the subclass says how.
+        """
+        questions.check_ready(self.models(), name, version)
+        return Model(self, self.describe(name, version), outputs, timeout_secs)
+
+    def _ask(self, question: Question[_T]) -> _T:
+        ask: UnaryMethod = self._connections.get(0).unary_unary(question.method)
+        return question.read(self._call(ask, question.request, questions.QUESTION_SECS))
+
+    def _call(self, method: UnaryMethod, data: bytes, deadline_secs: float | None, correlation_id: str = "") -> bytes:
+        """Make a unary call; once more where the credentials were refused and can be renewed."""
+        retry = RetryPolicy(self._endpoint.credentials, deadline_in(deadline_secs))
         note_call()
         while True:
             metadata = retry.metadata()
             under_way = object()
             self._unary.add(under_way)
             try:
-                raw = send_unary(packet.data, timeout=retry.timeout, metadata=metadata)
+                return method(data, timeout=retry.timeout, metadata=metadata)
             except grpc.RpcError as error:
                 status = status_of(error)
-            else:
-                return read_answer(raw).raise_for_status()
             finally:
                 self._unary.discard(under_way)
             if status.code is not grpc.StatusCode.UNAUTHENTICATED:
-                raise status.error(packet.correlation_id)
-            retry.wait_secs(status, packet.correlation_id)
+                raise status.error(correlation_id)
+            retry.wait_secs(status, correlation_id)
 
     def stream(
         self,
@@ -214,7 +273,7 @@ class TritonClient:
         self._connections.after_fork()
         return under_way
 
-    def _opened(self) -> SendUnaryMethod:
+    def _opened(self) -> UnaryMethod:
         # Without (de)serializers: packets are bytes already, and answers are parsed without copying their outputs.
         self._send_unary = self._connections.get(0).unary_unary(SEND_UNARY_METHOD)
         return self._send_unary

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from urllib.parse import unquote
 
+from tritonclient.grpc import service_pb2
+
 from triton_proxy.inference.query import QueryMethod
 
 _SERVICE = "inference.GRPCInferenceService"
+# The file that describes it.
+DESCRIPTOR = service_pb2.DESCRIPTOR
 MODEL_INFER_METHOD = f"/{_SERVICE}/ModelInfer"
 MODEL_STREAM_INFER_METHOD = f"/{_SERVICE}/ModelStreamInfer"
 QUERY_METHODS = {f"/{_SERVICE}/{method.value}": method for method in QueryMethod}

@@ -1,0 +1,1 @@
+"""gRPC's server reflection: what callers may call, described by the descriptors themselves. Pure."""
