@@ -10,11 +10,13 @@ import socketserver
 import ssl
 import time
 from collections.abc import Callable, Iterator
+from concurrent import futures
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import grpc
 import pytest
 from client_testing.background import InBackground
 from client_testing.echo import EchoServer
@@ -359,6 +361,23 @@ def test_a_bundle_that_is_none(examined: Callable[..., Checks], without_triton: 
     (tmp_path / "none.pem").write_text("nothing")
     found = examined(without_triton.address, "--ca-bundle", str(tmp_path / "none.pem"), wrong=("TLS",))["TLS"]
     assert "holds no PEM certificate" in found["found"]
+
+
+def test_a_server_of_grpc_that_is_no_proxy(examined: Callable[..., Checks]) -> None:
+    server = grpc.server(futures.ThreadPoolExecutor(1))
+    port = server.add_insecure_port(f"{ADDRESS}:0")
+    server.start()
+    try:
+        found = examined(f"{ADDRESS}:{port}", wrong=("sign-in",))["sign-in"]
+    finally:
+        server.stop(None).wait()
+    assert found["expected"] == "the address of the proxy, not of Triton"
+
+
+def test_a_server_of_http_2_that_speaks_no_grpc(examined: Callable[..., Checks]) -> None:
+    # SETTINGS, and GOAWAY with HTTP_1_1_REQUIRED.
+    with listening(b"\0\0\0\x04\0\0\0\0\0" + b"\0\0\x08\x07\0\0\0\0\0" + b"\0\0\0\0\0\0\0\x0d") as addr:
+        examined(addr, "--timeout", "1", wrong=("sign-in",))
 
 
 def test_credentials_that_are_not_there_or_not_known(

@@ -21,6 +21,7 @@ One line for each check: ok, wrong with what was expected and what to do, or not
 MAX_MESSAGE_MB, of 64 MiB at most, and one inference. No credential is printed.
 
 """
+_STATUSES = "exit status: 0 nothing is wrong; 1 something is; 2 wrong use.\n"
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -30,6 +31,7 @@ def run(arguments: Sequence[str]) -> int:
         "Check address, TLS, credentials, clock, versions, message size and a round trip, and say what to do.",
         _EXAMPLES,
         _NOTE,
+        _STATUSES,
     )
     made.add_argument("--model", default="", metavar="NAME", help="Model to infer with; without it one that is ready.")
     made.add_argument(

@@ -252,9 +252,11 @@ def time_in_token(token: str, claim: str, otherwise: float) -> float:
     """
     try:
         claims = token.split(".")[1]
-        return float(json.loads(base64.urlsafe_b64decode(claims + "=" * (-len(claims) % 4)))[claim])
+        seconds = float(json.loads(base64.urlsafe_b64decode(claims + "=" * (-len(claims) % 4)))[claim])
     except (ValueError, LookupError, TypeError, OverflowError, RecursionError):
         return otherwise
+    # Python's JSON has numbers that are none.
+    return seconds if math.isfinite(seconds) else otherwise
 
 
 def _checked(secret: str, origin: str) -> str:

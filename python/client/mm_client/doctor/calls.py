@@ -148,7 +148,7 @@ def _limit_mb(proxy: Proxy, metadata: Metadata, error: MessageTooLarge) -> int:
     return int(named[1]) if named else int(counted[1]) // _MB if counted else 0
 
 
-def check_round_trip(client: TritonClient, proxy: Proxy, metadata: Metadata, name: str) -> Finding:
+def check_round_trip(client: TritonClient, proxy: Proxy, metadata: Metadata, name: str, timeout_secs: float) -> Finding:
     """Run an inference of a model that the caller may use; without one, the proxy's smallest answer.
 
     Args:
@@ -156,13 +156,14 @@ def check_round_trip(client: TritonClient, proxy: Proxy, metadata: Metadata, nam
         proxy: the proxy.
         metadata: the caller's credentials.
         name: of the model; empty takes one that is ready.
+        timeout_secs: longest time that Triton may take for one inference.
     """
     try:
         if name:
-            return _inference(client.model(name))
+            return _inference(client.model(name, timeout_secs=timeout_secs))
         ready = [each for each in client.models() if each.ready]
         return (
-            _first_inference(client, ready)
+            _first_inference(client, ready, timeout_secs)
             if ready
             else _smallest(proxy, metadata, "no model that you may use is ready")
         )
@@ -172,12 +173,12 @@ def check_round_trip(client: TritonClient, proxy: Proxy, metadata: Metadata, nam
         return _failed(error)
 
 
-def _first_inference(client: TritonClient, ready: Sequence[ModelStatus]) -> Finding:
+def _first_inference(client: TritonClient, ready: Sequence[ModelStatus], timeout_secs: float) -> Finding:
     failures: list[TritonClientError] = []
     stateful = 0
     for status in ready:
         try:
-            model = client.model(status.name, status.version)
+            model = client.model(status.name, status.version, timeout_secs=timeout_secs)
             if model.description.stateful or model.description.decoupled:
                 stateful += 1
                 continue

@@ -206,4 +206,4 @@ class Examination:
         except ConfigurationError as error:
             return wrong_by(error)
         with client:
-            return calls.check_round_trip(client, self._proxy, self._taken, question.model)
+            return calls.check_round_trip(client, self._proxy, self._taken, question.model, question.timeout_secs)

@@ -41,7 +41,8 @@ class Found:
     @property
     def secret(self) -> str:
         """The key or token."""
-        return self.metadata[0][1].partition(" ")[2] or self.metadata[0][1]
+        value = self.metadata[0][1]
+        return value.partition(" ")[2] if self.is_token else value
 
     @property
     def is_token(self) -> bool:
@@ -118,7 +119,11 @@ def check_sign_in(proxy: Proxy, found: Sequence[Found]) -> tuple[Found | None, F
             refused.append(each)
             last = error
         except CallError as error:
-            return None, wrong_by(error)
+            found_wrong = wrong_by(error)
+            if not error.expected:
+                # No answer of gRPC's, or none that the contract has.
+                found_wrong = wrong(error.detail, "the proxy, which speaks gRPC", "check the address (MM_ADDR)")
+            return None, found_wrong
         else:
             words = f"the proxy takes the {'token' if each.is_token else 'API key'} of {each.place}"
             if not refused:
@@ -143,7 +148,7 @@ def check_clock(url: str, context: ssl.SSLContext | None, found: Sequence[Found]
         try:
             ahead = _ahead_of_server(url, context, timeout_secs)
         except (OSError, http.client.HTTPException, ValueError) as error:
-            reasons.append(f"{url} does not tell the time ({error or type(error).__name__})")
+            reasons.append(f"{url} does not tell the time ({_reason(error)})")
         else:
             return _by_clock(ahead, f"{url}'s")
     fresh = [each for each in found if each.place == _ENDPOINT and math.isfinite(each.made)]
@@ -154,6 +159,10 @@ def check_clock(url: str, context: ssl.SSLContext | None, found: Sequence[Found]
         return _by_clock(early[0].at - early[0].made, f"that by which the token of {early[0].place} was made")
     reasons.append(f"there is no token of {_ENDPOINT} that says when it was made")
     return not_checked(" and ".join(reasons), "set MM_HTTP_URL to the proxy's REST")
+
+
+def _reason(error: Exception) -> str:
+    return (error.strerror if isinstance(error, OSError) else None) or str(error) or type(error).__name__
 
 
 def _ahead_of_server(url: str, context: ssl.SSLContext | None, timeout_secs: float) -> float:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from email.utils import parsedate_to_datetime
 from dataclasses import replace
+from email.utils import parsedate_to_datetime
 
 import pytest
 from hypothesis import given, settings
