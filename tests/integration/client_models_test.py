@@ -95,6 +95,17 @@ def command(serving: Proxy, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DOMINO_USER_API_KEY", KEY)
 
 
+def test_the_doctor_finds_nothing_wrong(
+    serving: Proxy, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("DOMINO_USER_API_KEY", KEY)
+    url = f"http://127.0.0.1:{serving.server.http_port}"
+    assert main(["doctor", "--addr", serving.address, "--http-url", url, "--timeout", "60"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split("  ")[0] for line in lines] == ["ok"] * 11
+    assert " answers made up inputs: " in lines[-1]
+
+
 def test_models_are_called_by_what_triton_says_of_them(client: TritonClient, tmp_path: Path) -> None:
     add_sub = client.model(models.ADD_SUB)
     assert (add_sub.description.max_batch_size, add_sub.description.platform) == (8, "onnxruntime_onnx")

@@ -40,6 +40,7 @@ class TokenService(InBackground, ThreadingHTTPServer):
         asked: how often.
         status: of the answers.
         expiries: the times of day when the coming tokens end; without one, tokens are no JWTs.
+        claims: what JWTs say beside it.
     """
 
     def __init__(self) -> None:
@@ -47,6 +48,7 @@ class TokenService(InBackground, ThreadingHTTPServer):
         self.asked = 0
         self.status = 200
         self.expiries: list[float] = []
+        self.claims: dict[str, float] = {}
         self.url = f"http://127.0.0.1:{self.server_port}"
 
     def token(self) -> str:
@@ -54,7 +56,7 @@ class TokenService(InBackground, ThreadingHTTPServer):
         self.asked += 1
         if not self.expiries:
             return f"token-{self.asked}"
-        claims = json.dumps({"exp": self.expiries.pop(0), "jti": self.asked}).encode()
+        claims = json.dumps({**self.claims, "exp": self.expiries.pop(0), "jti": self.asked}).encode()
         return f"e30.{base64.urlsafe_b64encode(claims).decode().rstrip('=')}.c2ln"
 
 

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from mm_client import chat_command, models_command, try_command
+from mm_client import chat_command, doctor_command, models_command, try_command
 from mm_client.command_line import FAILED, INTERRUPTED, OK, REFUSED, WRONG_USE, connected, parsed, parser, say
 from mm_client.infer_inputs import read_inputs
 from mm_client.infer_report import as_json, as_text, save
@@ -24,6 +24,7 @@ commands, each with --help:
   mm-client try MODEL        one inference with inputs made up for the model
   mm-client infer            one inference with inputs of your own
   mm-client chat MODEL       talk to a language model
+  mm-client doctor           what is wrong between here and the proxy, and what to do
 
 """
 _VIDEO_EXAMPLES = """
@@ -140,6 +141,7 @@ _COMMANDS: Mapping[str, Callable[[Sequence[str]], int]] = {
     "models": models_command.run,
     "try": try_command.run,
     "chat": chat_command.run,
+    "doctor": doctor_command.run,
 }
 
 if __name__ == "__main__":

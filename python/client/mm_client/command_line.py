@@ -17,6 +17,8 @@ OK, FAILED, WRONG_USE, REFUSED, INTERRUPTED = 0, 1, 2, 3, 130
 EXIT_STATUSES = """\
 exit status: 0 all went well; 1 some frames or the inference failed, or a video ends early; 2 wrong use; 3 refused or
 not reachable.
+"""
+CREDENTIALS = """\
 credentials: DOMINO_USER_TOKEN, $DOMINO_API_PROXY/access-token, DOMINO_USER_API_KEY, Authorization, in this order.
 """
 
@@ -28,7 +30,9 @@ class _Parser(argparse.ArgumentParser):
         super().error(masked(message))
 
 
-def parser(prog: str, description: str, examples: str, note: str = "") -> argparse.ArgumentParser:
+def parser(
+    prog: str, description: str, examples: str, note: str = "", statuses: str = EXIT_STATUSES
+) -> argparse.ArgumentParser:
     """Return a parser whose help ends with examples.
 
     Args:
@@ -36,12 +40,13 @@ def parser(prog: str, description: str, examples: str, note: str = "") -> argpar
         description: what it does.
         examples: one a line.
         note: stands before them.
+        statuses: what its exit statuses mean.
     """
     lines = "".join(f"  {line}\n" for line in examples.strip().splitlines())
     return _Parser(
         prog=prog,
         description=description,
-        epilog=f"{note}examples:\n{lines}\n{EXIT_STATUSES}",
+        epilog=f"{note}examples:\n{lines}\n{statuses}{CREDENTIALS}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )

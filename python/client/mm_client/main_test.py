@@ -123,7 +123,12 @@ def test_a_declared_shape_is_sent_as_it_is(server: EchoServer, tmp_path: Path) -
         (["--video", "VIDEO"], {"DOMINO_USER_API_KEY": "wrong"}, command_line.REFUSED, echo.UNAUTHENTICATED_TEXT),
         (["--video", "VIDEO", "--addr", "127.0.0.1:1"], {}, command_line.REFUSED, "UNAVAILABLE"),
         (["--video", "VIDEO", "--model", echo.ABORTS], {}, command_line.REFUSED, "shutting down"),
-        (["clip.mp4"], {}, command_line.WRONG_USE, "no command clip.mp4; expected infer, models, try, chat, or flags"),
+        (
+            ["clip.mp4"],
+            {},
+            command_line.WRONG_USE,
+            "no command clip.mp4; expected infer, models, try, chat, doctor, or flags",
+        ),
         (["--video", "VIDEO", "--model", echo.SWAPS], {}, command_line.REFUSED, "of-another-packet"),
         (
             ["infer", "--model", "m", "--input", "x", "--output", "y"],

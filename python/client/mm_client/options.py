@@ -115,6 +115,9 @@ _DTYPE = OptionType("DTYPE", f"one of {', '.join(FLOAT_DTYPES)}", _float_dtype)
 ADDR = Option("MM_ADDR", "--addr", _TEXT, "localhost:50051", "HOST:PORT of the proxy.")
 TLS = Option("MM_TLS", "--tls", _SWITCH, "0", "Encrypt the connection and check the proxy's certificate.")
 CA_BUNDLE = Option("MM_CA_BUNDLE", "--ca-bundle", _PATH, "", "PEM file of the authorities to trust; implies TLS.")
+HTTP_URL = Option(
+    "MM_HTTP_URL", "--http-url", OptionType("URL", "an address", str), "", "The proxy's REST; port 8080 of its host."
+)
 MODEL_VERSION = Option(
     "MODEL_VERSION", "--model-version", OptionType("V", "a version", str), "1", "Version of the model."
 )

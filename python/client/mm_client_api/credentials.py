@@ -127,7 +127,7 @@ class AccessTokenEndpoint:
                 answer = self._fetch()
                 self._token = BearerToken(answer, origin=f"the answer of {self._url}")
                 self._fetched_at = self._clock()
-                self._expires_at = _expiry(answer)
+                self._expires_at = time_in_token(answer, "exp", math.inf)
             return self._token.metadata()
 
     def refused(self, metadata: Metadata) -> None:
@@ -180,7 +180,7 @@ class EnvironmentCredentials:
         self._endpoint: tuple[str, AccessTokenEndpoint] | None = None
         # More than there are places: tokens come and go.
         self._refused: deque[Metadata] = deque(maxlen=16)
-        self._sources()
+        self.sources()
 
     def metadata(self) -> Metadata:
         """Return the metadata of the first place that has something now which the proxy has not refused.
@@ -192,7 +192,7 @@ class EnvironmentCredentials:
         """
         reasons: list[str] = []
         found: list[Metadata] = []
-        for source in self._sources():
+        for _, source in self.sources():
             try:
                 found.append(tuple(source.metadata()))
             except CredentialsError as error:
@@ -212,20 +212,25 @@ class EnvironmentCredentials:
             _LOG.warning("the proxy refused the credential in use; looking again at %s", _PLACES)
             self._refused.append(tuple(metadata))
 
-    def _sources(self) -> list[Credentials]:
+    def sources(self) -> list[tuple[str, Credentials]]:
+        """Return what the environment has now, each with the name of its place, in the order of preference.
+
+        Raises:
+            CredentialsError: none of the places has anything, or what is there is malformed.
+        """
         env = self._environ
-        sources: list[Credentials] = []
+        sources: list[tuple[str, Credentials]] = []
         if token := env.get("DOMINO_USER_TOKEN"):
-            sources.append(BearerToken(token, origin="DOMINO_USER_TOKEN"))
+            sources.append(("DOMINO_USER_TOKEN", BearerToken(token, origin="DOMINO_USER_TOKEN")))
         if api_proxy := env.get("DOMINO_API_PROXY"):
             url = f"{api_proxy.rstrip('/')}/access-token"
             if self._endpoint is None or self._endpoint[0] != url:
                 self._endpoint = (url, AccessTokenEndpoint(url))
-            sources.append(self._endpoint[1])
+            sources.append(("$DOMINO_API_PROXY/access-token", self._endpoint[1]))
         if key := env.get("DOMINO_USER_API_KEY"):
-            sources.append(ApiKey(key, origin="DOMINO_USER_API_KEY"))
+            sources.append(("DOMINO_USER_API_KEY", ApiKey(key, origin="DOMINO_USER_API_KEY")))
         if token := env.get("Authorization"):
-            sources.append(BearerToken(token, origin="Authorization"))
+            sources.append(("Authorization", BearerToken(token, origin="Authorization")))
         if not sources:
             raise CredentialsError(
                 f"no Domino credentials found; looked at the argument credentials, then at {_PLACES}. "
@@ -237,13 +242,21 @@ class EnvironmentCredentials:
         return "EnvironmentCredentials(<hidden>)"
 
 
-def _expiry(token: str) -> float:
-    """Return the time of day when a JWT ends, unverified; infinity where the token does not say."""
+def time_in_token(token: str, claim: str, otherwise: float) -> float:
+    """Return a time of day that a JWT says, unverified, in seconds since 1970 (RFC 7519, "NumericDate").
+
+    Args:
+        token: the token, without the word Bearer.
+        claim: "exp" for its end, "iat" for when it was made.
+        otherwise: returned where it does not say, or is no JWT.
+    """
     try:
         claims = token.split(".")[1]
-        return float(json.loads(base64.urlsafe_b64decode(claims + "=" * (-len(claims) % 4)))["exp"])
+        seconds = float(json.loads(base64.urlsafe_b64decode(claims + "=" * (-len(claims) % 4)))[claim])
     except (ValueError, LookupError, TypeError, OverflowError, RecursionError):
-        return math.inf
+        return otherwise
+    # Python's JSON has numbers that are none.
+    return seconds if math.isfinite(seconds) else otherwise
 
 
 def _checked(secret: str, origin: str) -> str:

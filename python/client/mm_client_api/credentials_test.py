@@ -10,7 +10,7 @@ from client_testing.waiting import Clock
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mm_client_api.credentials import AccessTokenEndpoint, ApiKey, BearerToken, EnvironmentCredentials, _expiry
+from mm_client_api.credentials import AccessTokenEndpoint, ApiKey, BearerToken, EnvironmentCredentials, time_in_token
 from mm_client_api.errors import CredentialsError
 
 SECRET = "s3cr3t-value"  # noqa: S105
@@ -88,7 +88,7 @@ def test_a_refused_token_is_fetched_again_once(service: TokenService) -> None:
 
 @given(st.one_of(st.text(), st.binary().map(lambda raw: raw.decode("latin-1")), st.just("a." + "W" * 50_000 + ".c")))
 def test_what_is_no_jwt_has_no_end(token: str) -> None:
-    assert _expiry(token) == math.inf
+    assert time_in_token(token, "exp", math.inf) == math.inf
 
 
 def test_a_refused_place_gives_way_to_a_later_one_until_it_changes(service: TokenService) -> None:
@@ -168,3 +168,15 @@ def test_no_repr_shows_a_secret() -> None:
     )
     for text in (repr(credentials), str(credentials), repr(ApiKey(SECRET)), f"{BearerToken(SECRET)}"):
         assert SECRET not in text
+
+
+def test_each_place_that_has_something_is_named() -> None:
+    places = {"Authorization": "s3cret-a", "DOMINO_USER_API_KEY": "s3cret-k", "DOMINO_USER_TOKEN": "s3cret-t"}
+    found = EnvironmentCredentials({**places, "DOMINO_API_PROXY": "http://127.0.0.1:1"}).sources()
+    assert [name for name, _ in found] == [
+        "DOMINO_USER_TOKEN",
+        "$DOMINO_API_PROXY/access-token",
+        "DOMINO_USER_API_KEY",
+        "Authorization",
+    ]
+    assert found[2][1].metadata() == (("x-domino-api-key", "s3cret-k"),)

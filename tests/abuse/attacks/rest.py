@@ -8,6 +8,7 @@ from attacks import ways
 from attacks.http2_client import Address, Connection
 from attacks.strangers import Attack, connect
 from attacks.world import MB, Tally, Target
+from triton_proxy.protocols.rest.routes import ROUTES
 
 _INFER = "/v2/models/identity_uint8/infer"
 _ANNOUNCED = 60 * MB
@@ -73,20 +74,24 @@ def uploads(target: Target, tally: Tally) -> None:
     ways.flood(tally, open_one, step, 4, reads=False)
 
 
-def request_flood(head: bytes, *, reads: bool) -> Attack:
-    """One request again and again, each sent ahead of the answer to the one before."""
+def request_flood(*heads: bytes, reads: bool) -> Attack:
+    """Requests one after the other, again and again, each sent ahead of the answer to the one before."""
+    together = -(-50 // len(heads))
 
     def attack(target: Target, tally: Tally) -> None:
         def step(connection: Connection) -> int:
-            connection.send(head * 50)
-            return 50
+            connection.send(b"".join(heads) * together)
+            return len(heads) * together
 
         ways.flood(tally, lambda: _open(target), step, 4, reads=reads)
 
     return attack
 
 
-NO_CREDENTIAL = _head("GET", "/v2")
+# To every route that the server has, but those of health.
+NO_CREDENTIAL = [
+    _head(route.method, route.template.format(model="m", version="1")) for route in ROUTES if not route.public
+]
 HEALTH = _head("GET", "/v2/health/ready")
 HUGE = _head("GET", "/v2", "X-Huge: " + "x" * (40 << 10))
 

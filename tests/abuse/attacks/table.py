@@ -328,8 +328,8 @@ TABLE = (
     Row(
         "rest-pipelined",
         STRANGER,
-        "requests of REST, sent ahead of their answers",
-        rest.request_flood(rest.NO_CREDENTIAL, reads=True),
+        "requests to each route of REST and OpenAI's API, sent ahead of their answers",
+        rest.request_flood(*rest.NO_CREDENTIAL, reads=True),
     ),
     Row(
         "rest-unread-health",

@@ -65,9 +65,9 @@ class Endpoint:
         return cls(
             target_of(addr),
             EnvironmentCredentials(env) if credentials is None else credentials,
-            _channel_credentials(tls=tls, ca_bundle=ca_bundle),
-            _message_limit(max_message_mb, env),
-            _http_proxy(enable_http_proxy, env),
+            channel_credentials(tls=tls, ca_bundle=ca_bundle),
+            message_limit_mb(max_message_mb, env),
+            uses_http_proxy(enable_http_proxy, env),
         )
 
     @property
@@ -114,7 +114,12 @@ def deadline_of(timeout_secs: float) -> float | None:
     return timeout_secs + DEADLINE_MARGIN_SECS if timeout_secs > 0 else None
 
 
-def _channel_credentials(*, tls: bool, ca_bundle: str | os.PathLike[str] | None) -> grpc.ChannelCredentials | None:
+def channel_credentials(*, tls: bool, ca_bundle: str | os.PathLike[str] | None) -> grpc.ChannelCredentials | None:
+    """Return what a channel checks the proxy's certificate with; None for plaintext.
+
+    Raises:
+        ConfigurationError: the file of authorities cannot be used.
+    """
     if ca_bundle is None:
         return grpc.ssl_channel_credentials() if tls else None
     try:
@@ -128,7 +133,12 @@ def _channel_credentials(*, tls: bool, ca_bundle: str | os.PathLike[str] | None)
     return grpc.ssl_channel_credentials(root_certificates=roots)
 
 
-def _message_limit(max_message_mb: int | None, env: Mapping[str, str]) -> int:
+def message_limit_mb(max_message_mb: int | None, env: Mapping[str, str]) -> int:
+    """Return the largest message either way in MiB: the given one, the environment's, or the default.
+
+    Raises:
+        ConfigurationError: it is no such number.
+    """
     given: int | str = max_message_mb if max_message_mb is not None else env.get("MAX_MESSAGE_MB", "")
     if given == "":
         return DEFAULT_MAX_MESSAGE_MB
@@ -144,7 +154,12 @@ def _message_limit(max_message_mb: int | None, env: Mapping[str, str]) -> int:
     return limit
 
 
-def _http_proxy(enable: bool | None, env: Mapping[str, str]) -> bool:
+def uses_http_proxy(enable: bool | None, env: Mapping[str, str]) -> bool:
+    """Return whether to connect through the web proxy that the environment names: as given, or the environment's.
+
+    Raises:
+        ConfigurationError: the setting is neither 0 nor 1.
+    """
     if enable is not None:
         return enable
     given = env.get(HTTP_PROXY_SETTING) or "0"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Sequence
+from email.utils import formatdate
 from enum import Enum
 from typing import TYPE_CHECKING
 
@@ -299,6 +300,8 @@ class HttpRequest:
 
     def _head(self, status: int, fields: Fields, framing: str) -> bytes:
         lines = [f"HTTP/1.1 {status} {_REASONS.get(status, 'Unknown')}\r\n", framing]
+        # RFC 9110, section 6.6.1: a server with a clock sends it.
+        lines.append(f"date: {formatdate(usegmt=True)}\r\n")
         lines += [f"{name}: {value}\r\n" for name, value in fields]
         if self._connection.closes_after(self):
             lines.append("connection: close\r\n")

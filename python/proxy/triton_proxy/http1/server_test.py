@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import replace
+from email.utils import parsedate_to_datetime
 
 import pytest
 from hypothesis import given, settings
@@ -85,6 +86,7 @@ def test_requests_follow_each_other_on_a_connection(service: Served) -> None:
             peer.request("POST", "/echo", body)
             response = peer.response()
             assert (response.status, response.body, response.fields["content-type"]) == (200, body, "text/plain")
+            assert parsedate_to_datetime(response.fields["date"]).tzname() == "UTC"
     service[0].until_counted(connections=0, streams=0, held_bytes=0, accepted=1, opened=3)
 
 

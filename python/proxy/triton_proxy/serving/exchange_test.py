@@ -14,10 +14,15 @@ from proxy_testing.given_inference import GivenInference
 from triton_proxy.admission.budget import Budget
 from triton_proxy.inference.answer import Answer, InferenceCancelled, InferenceFailed, OutputTensor
 from triton_proxy.inference.rejection import Rejection, Unfit
+from triton_proxy.inference.signature import Signature, TensorSpec
 from triton_proxy.models.model_cache import Models
 from triton_proxy.models.planner import Plan, Planner
 from triton_proxy.protocols.multimodal.protocol import MultimodalProtocol
 from triton_proxy.protocols.multimodal.reasons import Reason
+from triton_proxy.protocols.openai.completions import TextProtocol
+from triton_proxy.protocols.openai.reply import OpenAiWriter
+from triton_proxy.protocols.openai.templates import render
+from triton_proxy.protocols.rest.json_work import JsonHere
 from triton_proxy.serving.exchange import Exchange, too_large
 
 MB = 1024 * 1024
@@ -246,3 +251,23 @@ def test_what_is_too_large_says_what_may_be_done() -> None:
         f"packet of {34 * MB} bytes is over the limit of 32 MiB; "
         "the operator sets it with MAX_MESSAGE_MB=32, on the proxy and for clients alike"
     )
+
+
+@pytest.mark.parametrize("final", [False, True])
+def test_a_message_that_has_all_it_wants_leaves_its_inference_before_the_caller_does(*, final: bool) -> None:
+    body = b'{"model": "m", "prompt": "x", "stop": "b"}'
+    message = TextProtocol(OpenAiWriter(), JsonHere(), render, chat=False).read(body)
+    texts = ("text_output",)
+    spec = TensorSpec("prompt", "BYTES", (1,))
+    assert message.fit is not None
+    message.fit(Signature("m", {"prompt": spec}, texts, 0, True, False, ("1",), text_outputs=frozenset(texts)))
+    exchange = Exchange(message, Budget(1, 1).share("ann").reserve(len(body)), time.perf_counter())
+    text = {"text_output": OutputTensor("BYTES", (1,), b"\2\0\0\0ab")}
+    inference = GivenInference(Answer("1", text, final=final), Answer("1", text))
+    with cached() as (models, _):
+        exchange.asked(inference, Plan(), Planner(models, unary=False))
+    replies = exchange.replies(MB)
+    choice = json.loads(b"".join(next(replies).parts))["choices"][0]
+    assert (choice["text"], choice["finish_reason"]) == ("a", "stop")
+    assert inference.cancelled is not final
+    assert next(replies, None) is None

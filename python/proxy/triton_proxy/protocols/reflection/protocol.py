@@ -102,12 +102,16 @@ class ReflectionMessage:
         info: what observers may know of it.
         inferable: it asks for no inference.
         query: nor for anything that Triton knows.
+        fit: what a model takes does not concern it.
+        satisfied: nor what one answers.
         event: nor says it anything of sequences.
         kept_bytes: memory that it takes until its answer was taken: the answer.
     """
 
     inferable = False
     query = None
+    fit = None
+    satisfied = False
     event = None
 
     def __init__(self, answer: ServerReflectionResponse, size: int) -> None:
