@@ -56,9 +56,7 @@ class Proxy:
 
 
 @contextlib.contextmanager
-def proxy(
-    triton_url: str, domino_host: str, resolve: Resolve | None = None, /, **environment: str
-) -> Iterator[Proxy]:
+def proxy(triton_url: str, domino_host: str, resolve: Resolve | None = None, /, **environment: str) -> Iterator[Proxy]:
     """A proxy on a free port, with the settings that a deployment would give it in the environment.
 
     Args:
