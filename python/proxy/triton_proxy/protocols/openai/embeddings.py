@@ -17,9 +17,9 @@ from multimodal_contract.wire import Buffer
 from triton_proxy.inference.answer import Answer, OutputTensor
 from triton_proxy.inference.request import InferenceRequest
 from triton_proxy.inference.signature import Signature
+from triton_proxy.protocols.openai import outputs
 from triton_proxy.protocols.openai.completions import ModelMessage, RefusedMessage
 from triton_proxy.protocols.openai.members import Members, RequestRefused
-from triton_proxy.protocols.openai.outputs import count, first_text, usage
 from triton_proxy.protocols.openai.reply import OpenAiWriter
 from triton_proxy.protocols.openai.requests import read_model
 from triton_proxy.protocols.openai.roles import Roles, check_embeds
@@ -152,10 +152,10 @@ class EmbeddingsMessage(ModelMessage):
             self._answer = answer
         if not answer.final:
             return None
-        outputs = {} if self._answer is None else self._answer.outputs or {}
-        given = {role: outputs[name] for role, name in roles.outputs.items() if name in outputs}
+        answered = {} if self._answer is None else self._answer.outputs or {}
+        given = {role: answered[name] for role, name in roles.outputs.items() if name in answered}
         if "embedding_request" in roles.inputs and "text" in given:
-            vectors = [_from_json(first_text(roles.outputs["text"], given["text"]))]
+            vectors = [_from_json(outputs.first_text(roles.outputs["text"], given["text"]))]
         elif "embedding" in given:
             vectors = self._split(roles.outputs["embedding"], given["embedding"])
         else:
@@ -166,12 +166,13 @@ class EmbeddingsMessage(ModelMessage):
             parts += [self._written(datatype, vector), b"}"]
         rest: dict[str, Any] = {"model": self._model}
         if "prompt_tokens" in given:
-            tokens = count(roles.outputs["prompt_tokens"], given["prompt_tokens"])
-            rest["usage"] = usage(tokens, None)
+            tokens = outputs.count(roles.outputs["prompt_tokens"], given["prompt_tokens"])
+            rest["usage"] = outputs.usage(tokens, None)
         return self._openai.all_of_it([JSON], [*parts, b"],", orjson.dumps(rest)[1:]])
 
     def _split(self, name: str, output: OutputTensor) -> list[tuple[str, Buffer]]:
         """The embedding of each text."""
+        outputs.check_size(name, output)
         numbers = math.prod(output.shape)
         if output.datatype not in _FLOATS or not numbers or numbers % self._count:
             raise BodyRefused(

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import struct
 from typing import Any
 
+from multimodal_contract.dtypes import BY_NAME
 from triton_proxy.inference.answer import Answer, OutputTensor
+from triton_proxy.inference.elements import expected_size
 from triton_proxy.protocols.openai import probabilities
 from triton_proxy.protocols.openai.probabilities import Place
 from triton_proxy.protocols.openai.roles import Roles
@@ -131,18 +132,31 @@ def usage(prompt_tokens: int, completion_tokens: int | None) -> dict[str, int]:
     }
 
 
+def check_size(name: str, output: OutputTensor) -> None:
+    """Returns where an output has the bytes that its type and shape say.
+
+    Raises:
+        BodyRefused: it has not.
+    """
+    dtype = BY_NAME.get(output.datatype)
+    expected = "a type of Triton's" if dtype is None else expected_size(dtype, output.shape, output.data)
+    if expected is not None:
+        raise BodyRefused(
+            f"the model's output {quoted(name)} is {output.datatype} {list(output.shape)} with"
+            f" {len(output.data)} bytes; expected {expected}"
+        )
+
+
 def first_text(name: str, output: OutputTensor) -> bytes:
     """The first element of an output of BYTES; b"" where there is none.
 
     Raises:
         BodyRefused: it is another type.
     """
-    if output.datatype == "BYTES":
-        try:
-            return bytes(next(elements.split(output.data), b""))
-        except struct.error:
-            pass
-    raise BodyRefused(f"the model's output {quoted(name)} is {output.datatype}; expected a text of BYTES")
+    check_size(name, output)
+    if output.datatype != "BYTES":
+        raise BodyRefused(f"the model's output {quoted(name)} is {output.datatype}; expected a text of BYTES")
+    return bytes(next(elements.split(output.data), b""))
 
 
 def count(name: str, output: OutputTensor) -> int:
@@ -151,6 +165,7 @@ def count(name: str, output: OutputTensor) -> int:
     Raises:
         BodyRefused: it is another type.
     """
+    check_size(name, output)
     numbers = elements.write(name, output.datatype, output.data)
     if not numbers or not isinstance(numbers[0], int) or isinstance(numbers[0], bool):
         raise BodyRefused(f"the model's output {quoted(name)} is {output.datatype}; expected a number of tokens")

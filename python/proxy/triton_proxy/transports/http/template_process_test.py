@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from proxy_testing.processes import children
 from service_testing.waiting import until
@@ -93,6 +94,16 @@ def test_a_process_that_dies_is_started_anew(render: Render) -> None:
 def test_what_is_no_text_is_refused(render: Render) -> None:
     with pytest.raises(TemplateRefused, match=r"^it makes what is no Unicode text$"):
         render("{{ '\\ud800' }}", {})
+
+
+def test_every_filter_of_jinja_is_there_though_no_file_can_be_opened(render: Render) -> None:
+    refused = []
+    for name in ImmutableSandboxedEnvironment().filters:
+        try:
+            render(f"{{{{ 'a b' | {name} }}}}", {})
+        except TemplateRefused as error:
+            refused.append(str(error))
+    assert [each for each in refused if "OSError" in each or "Import" in each] == []
 
 
 def test_nothing_waits_for_a_call_that_is_over(process: TemplateProcess) -> None:
