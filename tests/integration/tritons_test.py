@@ -1,4 +1,4 @@
-"""Three real Tritons behind one name, and the proxy in front: who does the work, and what a lost one costs."""
+"""Three real Tritons behind one name, and the proxy in front: which do the work, and what a lost one costs."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class Traffic:
 
     Attributes:
         answered: how many packets have their answer.
-        lost: what the others were told.
+        lost: the errors of the others.
     """
 
     def __init__(self, serving: Proxy) -> None:
@@ -127,7 +127,7 @@ def test_kill_9_costs_what_it_had_begun_and_it_is_back_in_time(serving: Proxy, t
         traffic.more(300)
         # From then on nothing is lost: nothing more goes there.
         assert len(traffic.lost) == lost
-        # What it had begun: no more than there were callers, each told where.
+        # What it had begun: no more than there were callers, each with its address.
         assert lost <= CALLERS
         for text in traffic.lost:
             assert killed.grpc_url in text, text
@@ -140,7 +140,7 @@ def test_kill_9_costs_what_it_had_begun_and_it_is_back_in_time(serving: Proxy, t
     assert len(traffic.lost) == lost
 
 
-def test_a_sequence_stays_and_is_told_when_its_triton_is_gone(serving: Proxy, tritons: list[Triton]) -> None:
+def test_a_sequence_stays_and_hears_when_its_triton_is_gone(serving: Proxy, tritons: list[Triton]) -> None:
     streams = [open_stream(serving) for _ in range(6)]
     before = [triton.request_count(models.SEQUENCE) for triton in tritons]
     for number, stream in enumerate(streams):

@@ -181,12 +181,12 @@ class Endpoint:
         finally:
             self._end(channel)
 
-    def ask_ready(self, timeout_secs: float, told: Callable[[Readiness], None]) -> None:
+    def ask_ready(self, timeout_secs: float, answered: Callable[[Readiness], None]) -> None:
         """Asks whether it is ready, by each way that inferences go: one may take longer to find a Triton again.
 
         Args:
             timeout_secs: longest time to wait.
-            told: is called with the answer, in any thread.
+            answered: is called with the answer, in any thread.
         """
         channel = self._begin()
 
@@ -194,7 +194,7 @@ class Endpoint:
             self._end(channel)
             if readiness is not Readiness.READY and self._large is not None:
                 self._large.forget()
-            told(readiness)
+            answered(readiness)
 
         Question(over).ask(channel, timeout_secs)
 

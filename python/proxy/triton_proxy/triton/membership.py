@@ -134,18 +134,18 @@ class Membership:
         """Asks all whether they are ready: whether one says so."""
         tritons = self.picker.members
         said: dict[Triton, Readiness] = {}
-        answered = threading.Semaphore(0)
+        over = threading.Semaphore(0)
 
-        def told(triton: Triton, readiness: Readiness) -> None:
+        def answered(triton: Triton, readiness: Readiness) -> None:
             said[triton] = readiness
             self._said(triton, readiness)
-            answered.release()
+            over.release()
 
         for triton in tritons:
-            triton.target.ask_ready(timeout_secs, partial(told, triton))
+            triton.target.ask_ready(timeout_secs, partial(answered, triton))
         for _ in tritons:
-            # Each is told within that time; nobody is where all is closed meanwhile.
-            answered.acquire(timeout=timeout_secs + 1)
+            # Each answers within that time, or never, where all is closed meanwhile.
+            over.acquire(timeout=timeout_secs + 1)
         ready = [triton for triton in tritons if said.get(triton) is Readiness.READY]
         for triton in ready:
             triton.target.hold()
@@ -241,7 +241,7 @@ class Membership:
     def _said(self, triton: Triton, readiness: Readiness) -> None:
         ready = readiness is Readiness.READY
         gone = readiness is Readiness.GONE
-        if self.picker.told(triton, ready=ready, forgot=gone) and self.picker.several:
+        if self.picker.answered(triton, ready=ready, forgot=gone) and self.picker.several:
             if ready:
                 _LOG.info("Triton at %s is ready", triton.address)
             else:

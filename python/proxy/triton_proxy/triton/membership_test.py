@@ -1,4 +1,4 @@
-"""Tritons that come, go, and are not ready: who gets nothing new, and who is drained."""
+"""Tritons that come, go, and are not ready: which get nothing new, and which are drained."""
 
 from __future__ import annotations
 

@@ -88,9 +88,9 @@ def test_those_that_have_an_answer_count() -> None:
 
 def test_where_none_has_an_answer_the_first_failure_is_it() -> None:
     call = TotalCall([ended(CallFailed(grpc.StatusCode.NOT_FOUND, "no such model")), ended(unavailable("gone"))])
-    told: list[Any] = []
-    call.add_done_callback(told.append)
-    assert told == [call]
+    heard: list[Any] = []
+    call.add_done_callback(heard.append)
+    assert heard == [call]
     with pytest.raises(CallFailed, match="no such model"):
         call.result()
 

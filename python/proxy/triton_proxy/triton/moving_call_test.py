@@ -36,7 +36,7 @@ class Tritons:
 
     Attributes:
         begun: at which the call was begun, in order.
-        open: how many have it and have not been told of its end.
+        open: how many have it, as far as they know.
         several: whether there are others.
     """
 
@@ -133,8 +133,8 @@ def test_it_is_never_at_two_nor_after_one_that_may_have_begun(
 ) -> None:
     asked = Asked(does, late=cancelled_after is not None)
     moving = MovingCall(asked.tritons, asked.begin, timeout_secs=timeout_secs, harmless=harmless)
-    told: list[Any] = []
-    moving.add_done_callback(told.append)
+    heard: list[Any] = []
+    moving.add_done_callback(heard.append)
     moving.start(asked.tritons.first())
     # The next is begun when the one before ends.
     for number, (call, outcome) in enumerate(asked.calls):
@@ -144,7 +144,7 @@ def test_it_is_never_at_two_nor_after_one_that_may_have_begun(
     # What each but the last did, it certainly had not begun; or it was a question.
     again = {Does.NOT_BEGIN, Does.BREAK} if harmless else {Does.NOT_BEGIN}
     assert set(asked.done()[:-1]) <= again
-    assert (asked.tritons.open, len(told)) == (0, 1)
+    assert (asked.tritons.open, len(heard)) == (0, 1)
     if moving.cancelled():
         assert cancelled_after is not None
         with pytest.raises(grpc.FutureCancelledError):

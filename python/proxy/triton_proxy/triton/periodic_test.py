@@ -31,7 +31,7 @@ def test_it_is_done_again_by_itself() -> None:
     periodic.close()
 
 
-def test_who_asks_often_gets_it_as_often_as_allowed() -> None:
+def test_to_ask_often_has_it_done_as_often_as_allowed() -> None:
     done = threading.Semaphore(0)
     periodic = Periodic("test", lambda: done.release(), secs=NEVER, least_secs=NEVER)
     assert done.acquire(timeout=TIMEOUT)

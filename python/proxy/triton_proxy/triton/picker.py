@@ -38,7 +38,7 @@ class Member(Generic[T]):
 class Picker(Generic[T]):
     """All Tritons; from any thread.
 
-    New work goes to the one with the least outstanding, in turns where several have as little. The rules of who counts:
+    New work goes to the one with the least outstanding, in turns where several have as little. Which count:
     - Those that said they are ready; where there is none, those that were not asked yet; where there is none, all. So
       one that is not ready is ejected only while another one is better, never all of them.
     - Of these, those that are not doubted, where there are such. To fail at once is to have the least outstanding.
@@ -121,7 +121,7 @@ class Picker(Generic[T]):
         with self._lock:
             member.outstanding -= 1
 
-    def told(self, member: Member[T], *, ready: bool, forgot: bool = False) -> bool:
+    def answered(self, member: Member[T], *, ready: bool, forgot: bool = False) -> bool:
         """One was asked whether it is ready.
 
         Args:
@@ -141,7 +141,7 @@ class Picker(Generic[T]):
             return new
 
     def doubt(self, member: Member[T]) -> None:
-        """A call failed there in a way that may mean that it is gone; it is asked, and `told` ends the doubt."""
+        """A call failed there in a way that may mean that it is gone; it is asked, and its answer ends the doubt."""
         with self._lock:
             if not member.doubted:
                 member.doubted = True
@@ -164,7 +164,7 @@ class Picker(Generic[T]):
                 missing = [address for address in dict.fromkeys(addresses) if address not in there]
                 if not missing:
                     return self._now_at(addresses, made)
-            # It takes its time; nobody waits for it who picks one.
+            # It takes its time, and no pick waits for it.
             made |= {address: make(address) for address in missing}
 
     def remove(self, member: Member[T], *, anyway: bool = False) -> bool:

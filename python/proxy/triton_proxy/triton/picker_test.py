@@ -49,7 +49,7 @@ class Picking(RuleBasedStateMachine):
     def tell(self, data: st.DataObject, ready: bool, forgot: bool) -> None:
         member = data.draw(st.sampled_from(self.picker.members))
         before = member.epoch
-        new = self.picker.told(member, ready=ready, forgot=forgot)
+        new = self.picker.answered(member, ready=ready, forgot=forgot)
         assert new is (self.ready.get(member.address) is not ready)
         assert (member.epoch != before) is forgot
         self.ready[member.address] = ready
@@ -165,12 +165,12 @@ def test_the_slower_one_gets_less() -> None:
 def test_one_that_is_ready_again_is_back_at_once() -> None:
     picker = picker_of(*ADDRESSES[:2])
     first, second = picker.members
-    picker.told(second, ready=True)
-    picker.told(first, ready=False)
-    picker.told(first, ready=False)
+    picker.answered(second, ready=True)
+    picker.answered(first, ready=False)
+    picker.answered(first, ready=False)
     assert (picker.ejected(first), picker.ejections) == (True, 1)
     assert {picker.pick() for _ in range(4)} == {second}
-    picker.told(first, ready=True)
+    picker.answered(first, ready=True)
     assert not picker.ejected(first)
     assert picker.pick() is first
 

@@ -29,13 +29,13 @@ class Readiness(enum.IntEnum):
 class Question:
     """One question, by one way or two; the worst answer counts."""
 
-    def __init__(self, told: Callable[[Readiness], None]) -> None:
+    def __init__(self, answered: Callable[[Readiness], None]) -> None:
         """Nothing is asked yet.
 
         Args:
-            told: is called once with the answer, in any thread.
+            answered: is called once with the answer, in any thread.
         """
-        self._told = told
+        self._tell = answered
         self._lock = threading.Lock()
         self._open = 1
         self._worst = Readiness.READY
@@ -80,4 +80,4 @@ class Question:
             self._worst = max(self._worst, readiness)
             over = not self._open
         if over:
-            self._told(self._worst)
+            self._tell(self._worst)

@@ -1,4 +1,4 @@
-"""Sequences stay where their state is, and are told when that is gone."""
+"""Sequences stay where their state is, and hear of it when that is gone."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_a_sequence_goes_on_at_a_triton_that_leaves_or_is_not_ready(make: Make) 
     until(lambda: url not in tritons.addresses())
 
 
-def test_a_sequence_is_told_that_its_triton_is_gone_and_its_id_is_free_again(make: Make) -> None:
+def test_a_sequence_hears_that_its_triton_is_gone_and_its_id_is_free_again(make: Make) -> None:
     tritons = make(2)
     tritons.all_ready()
     begin, go_on = Place("m", 1, start=True, end=False), Place("m", 1, start=False, end=False)

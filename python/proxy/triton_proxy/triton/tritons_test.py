@@ -159,13 +159,13 @@ def test_an_inference_that_nobody_waits_for_moves_nowhere(make: Make) -> None:
     tritons.all_ready()
     call = tritons.connection.infer([STUCK], timeout_secs=TIMEOUT)
     until(lambda: sum(tritons.heard.values()) == 1)
-    told: list[Buffer | None] = []
-    call.add_done_callback(lambda done: told.append(None if done.cancelled() else done.result()))
+    outcomes: list[Buffer | None] = []
+    call.add_done_callback(lambda done: outcomes.append(None if done.cancelled() else done.result()))
     call.cancel()
     with pytest.raises(grpc.FutureCancelledError):
         call.result()
     assert call.cancelled()
-    assert told == [None]
+    assert outcomes == [None]
     for stand_in in tritons.stand_ins:
         stand_in.finish.set()
     until(lambda: not any(each.outstanding for each in tritons.connection.statistics().tritons))
