@@ -375,9 +375,24 @@ def test_a_server_of_grpc_that_is_no_proxy(examined: Callable[..., Checks]) -> N
 
 
 def test_a_server_of_http_2_that_speaks_no_grpc(examined: Callable[..., Checks]) -> None:
-    # SETTINGS, and GOAWAY with HTTP_1_1_REQUIRED.
-    with listening(b"\0\0\0\x04\0\0\0\0\0" + b"\0\0\x08\x07\0\0\0\0\0" + b"\0\0\0\0\0\0\0\x0d") as addr:
-        examined(addr, "--timeout", "1", wrong=("sign-in",))
+    class Handler(socketserver.StreamRequestHandler):
+        """Answers the first request with 405. Frames as in RFC 9113, fields as in RFC 7541."""
+
+        def handle(self) -> None:
+            self.wfile.write(bytes.fromhex("000000 04 00 00000000"))
+            self.rfile.read(len(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"))
+            while len(head := self.rfile.read(9)) == 9:
+                self.rfile.read(int.from_bytes(head[:3], "big"))
+                if head[3] == 1:
+                    self.wfile.write(bytes.fromhex("000005 01 05") + head[5:] + b"\x08\x03405")
+
+    class Server(InBackground, socketserver.ThreadingTCPServer):
+        daemon_threads = True
+
+    with Server((ADDRESS, 0), Handler) as server:
+        found = examined(f"{ADDRESS}:{server.server_address[1]}", wrong=("sign-in",))["sign-in"]
+    assert "405" in found["found"]
+    assert found["expected"] == "the proxy, which speaks gRPC"
 
 
 def test_credentials_that_are_not_there_or_not_known(
@@ -407,6 +422,10 @@ def test_a_token_that_has_ended_is_passed_over(
     )
     monkeypatch.delenv("DOMINO_USER_API_KEY")
     examined(without_triton.address, wrong=("credentials", "sign-in"))
+    monkeypatch.setenv("DOMINO_USER_TOKEN", token(now + 7000, now + 9000))
+    clock = examined(without_triton.address, wrong=("sign-in", "clock"))["clock"]["found"]
+    assert clock.startswith("the clock here is 1 h 5")
+    assert clock.endswith(" behind that by which the token of DOMINO_USER_TOKEN was made")
 
 
 def test_a_workspaces_tokens_tell_the_time(
@@ -485,7 +504,7 @@ def test_an_installation_that_does_not_fit_is_named(
     info.mkdir(parents=True)
     (info / "METADATA").write_text(
         "Metadata-Version: 2.1\nName: domino-triton-client\nVersion: 9.8.7\n"
-        "Requires-Dist: grpcio>=1.62\nRequires-Dist: numpy<1.0\nRequires-Dist: tqdm>=99; extra == 'video'\n"
+        "Requires-Dist: grpcio>=1.62\nRequires-Dist: numpy<1.0\nRequires-Dist: numpy>=99; extra == 'video'\n"
     )
     monkeypatch.syspath_prepend(tmp_path / "site")
     found = examined(without_triton.address, wrong=("versions", "round trip"))["versions"]

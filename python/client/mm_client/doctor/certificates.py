@@ -67,7 +67,6 @@ def trusted_authorities(ca_bundle: str, environ: Mapping[str, str]) -> ssl.SSLCo
         OSError: the file of the authorities cannot be used.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.set_alpn_protocols(["h2"])
     if path := ca_bundle or environ.get(_ROOTS_SETTING):
         context.load_verify_locations(cafile=path)
     else:
@@ -98,12 +97,13 @@ def certificate_of(place: Place, timeout_secs: float) -> Certificate:
 
 
 def open_tls(context: ssl.SSLContext, place: Place, timeout_secs: float, name: str) -> ssl.SSLSocket:
-    """Return a connection to a server whose certificate holds for `name`.
+    """Return a connection to a server whose certificate holds for `name`, and which is offered HTTP/2.
 
     Raises:
         ssl.SSLCertVerificationError: it does not hold.
         OSError: there is no such connection.
     """
+    context.set_alpn_protocols(["h2"])
     return _wrapped(context, place, timeout_secs, name)
 
 
