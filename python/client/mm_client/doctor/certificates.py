@@ -71,7 +71,9 @@ def trusted_authorities(ca_bundle: str, environ: Mapping[str, str]) -> ssl.SSLCo
         context.load_verify_locations(cafile=path)
     else:
         roots = importlib.resources.files("grpc").joinpath("_cython/_credentials/roots.pem")
-        context.load_verify_locations(cadata=roots.read_text("ascii"))
+        # As a file: its comments, which are no ASCII in some releases, are OpenSSL's to skip.
+        with importlib.resources.as_file(roots) as bundled:
+            context.load_verify_locations(cafile=bundled)
     return context
 
 
