@@ -163,6 +163,10 @@ with VideoSink(Path(sys.argv[1]), 20.0, 320, 180) as sink:
         frame[40:100, 20 + number : 80 + number] = (0, 0, 255)
         sink.write(frame)
 """
+AUTHORITIES_SCRIPT = """
+from mm_client.doctor.certificates import trusted_authorities
+print(len(trusted_authorities("", {}).get_ca_certs()))
+"""
 SOUND_SCRIPT = """
 import sys
 import numpy as np
@@ -290,6 +294,16 @@ def test_the_command_infers_and_explains_itself(environment: Environment, addr: 
     assert "examples:" in environment.mm_client("--help")
     words = ("infer", "--addr", addr, "--model", "echo", "--input", "T=text:hi", "--output", "T", "--json")
     assert json.loads(environment.mm_client(*words))["outputs"]["T"]["data"] == ["hi"]
+
+
+def test_the_doctor_knows_what_is_installed(environment: Environment, addr: str) -> None:
+    words = ("-m", "mm_client", "doctor", "--addr", addr, "--json")
+    report = json.loads(environment.python(*words, MAX_MESSAGE_MB="1"))
+    assert report["ok"]
+    (versions,) = (check["found"] for check in report["checks"] if check["check"] == "versions")
+    assert versions.startswith("client 0.1.0, contract ")
+    # Where gRPC keeps the authorities that it trusts, and how they are written, is its own affair.
+    assert int(environment.python("-c", AUTHORITIES_SCRIPT)) > 50
 
 
 def test_the_video_pipeline_counts_and_draws(environment: Environment, addr: str, tmp_path: Path) -> None:

@@ -67,12 +67,13 @@ def trusted_authorities(ca_bundle: str, environ: Mapping[str, str]) -> ssl.SSLCo
         OSError: the file of the authorities cannot be used.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.set_alpn_protocols(["h2"])
     if path := ca_bundle or environ.get(_ROOTS_SETTING):
         context.load_verify_locations(cafile=path)
     else:
         roots = importlib.resources.files("grpc").joinpath("_cython/_credentials/roots.pem")
-        context.load_verify_locations(cadata=roots.read_text("ascii"))
+        # As a file: its comments, which are no ASCII in some releases, are OpenSSL's to skip.
+        with importlib.resources.as_file(roots) as bundled:
+            context.load_verify_locations(cafile=bundled)
     return context
 
 
@@ -98,12 +99,13 @@ def certificate_of(place: Place, timeout_secs: float) -> Certificate:
 
 
 def open_tls(context: ssl.SSLContext, place: Place, timeout_secs: float, name: str) -> ssl.SSLSocket:
-    """Return a connection to a server whose certificate holds for `name`.
+    """Return a connection to a server whose certificate holds for `name`, and which is offered HTTP/2.
 
     Raises:
         ssl.SSLCertVerificationError: it does not hold.
         OSError: there is no such connection.
     """
+    context.set_alpn_protocols(["h2"])
     return _wrapped(context, place, timeout_secs, name)
 
 

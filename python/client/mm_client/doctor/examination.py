@@ -177,7 +177,6 @@ class Examination:
         if url.startswith("https:"):
             try:
                 context = trusted_authorities(question.ca_bundle, os.environ)
-                context.set_alpn_protocols(["http/1.1"])
             except OSError:
                 url = ""
         return identity.check_clock(url, context, self._found, question.timeout_secs)

@@ -9,7 +9,7 @@ def test_no_part_of_a_finding_shows_a_secret() -> None:
     assert (shown.text, shown.expected, shown.advice) == ("a *** b", "***", "http://***@h/?***")
 
 
-def test_the_parts_of_an_error_are_told_apart() -> None:
+def test_the_parts_of_an_error_are_kept_apart() -> None:
     found = wrong_by(ConfigurationError("x is y; expected z, such as 1; write a; or b"))
     assert (found.text, found.expected, found.advice) == ("x is y", "z, such as 1", "write a; or b")
 

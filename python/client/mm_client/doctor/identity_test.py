@@ -24,7 +24,7 @@ def test_whatever_a_token_says_is_put_into_words_without_it(claims: dict[str, ob
     assert each.secret == f"e30.{payload}.sig"
 
 
-def test_the_end_of_a_token_is_told() -> None:
+def test_the_end_of_a_token_is_said() -> None:
     for end, words in ((1090, "ends in 1 min 30 s"), (1000, "ended 0 s ago"), (1, "ended 16 min 39 s ago")):
         payload = base64.urlsafe_b64encode(json.dumps({"exp": end}).encode()).decode().rstrip("=")
         assert str(found(f"e30.{payload}.sig")) == f"token of DOMINO_USER_TOKEN, which {words}"
