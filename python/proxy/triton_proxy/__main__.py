@@ -43,7 +43,7 @@ class _Proxy:
         asked = metrics.identity_asked if metrics else None
         self._server = Server(settings, authenticator_for(settings, asked), metrics)
         self._scraped = ServerMetrics(self._server, settings, metrics) if metrics else None
-        # What is there now stays: looking through it for garbage again and again took a tenth of a small request's time.
+        # What is there now stays: to look for garbage in it again and again took a tenth of a small request's time.
         gc.collect()
         gc.freeze()
 
