@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import subprocess
 import sys
 
@@ -77,4 +78,5 @@ with EchoServer() as server, TritonClient(server.addr, credentials=ApiKey(API_KE
     assert "traceparent" not in server.metadata
 assert "opentelemetry.trace" not in sys.modules
 """
-    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    subprocess.run([sys.executable, "-P", "-c", code], check=True, timeout=120, env=environment)

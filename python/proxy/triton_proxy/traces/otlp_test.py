@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import re
 import subprocess
 import sys
@@ -257,4 +258,5 @@ with in_process({"DRAIN_SECS": 0}, Domino()) as proxy:
 found = [name for name in sys.modules if name.partition(".")[0] == "opentelemetry"]
 assert not found, found
 """
-    subprocess.run([sys.executable, "-c", code], check=True, timeout=TIMEOUT * 4)
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    subprocess.run([sys.executable, "-P", "-c", code], check=True, timeout=TIMEOUT * 4, env=environment)
