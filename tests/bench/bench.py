@@ -33,7 +33,7 @@ _PROXY_SETTINGS = {"MAX_MB_IN_FLIGHT_PER_PRINCIPAL": "512"}
 
 def side_by_side(options: argparse.Namespace, folder: Path) -> None:
     """Measures and writes bench.*."""
-    chosen = paths.named(options.only) if options.only else list(paths.PATHS)
+    chosen = paths.named(options.only) if options.only else list(paths.USUAL)
     cells = list(itertools.product([SIZES[name] for name in options.sizes], options.in_flight))
     how = [
         f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}; all processes share them.",
@@ -117,7 +117,12 @@ def main() -> int:
     parser.add_argument(
         "--growth", action="store_true", help="instead: speed beside many idle streams, memory over 100,000 packets"
     )
-    parser.add_argument("--only", type=_paths, metavar="PATH,…", help="these paths, or all of a hop such as envoy")
+    parser.add_argument(
+        "--only",
+        type=_paths,
+        metavar="PATH,…",
+        help="these paths, or all of a hop such as envoy; traced is measured only so",
+    )
     parser.add_argument("--sizes", type=_sizes, default=list(SIZES), metavar="SIZE,…", help="of 1kb, 100kb, 5mb [all]")
     parser.add_argument("--in-flight", type=_numbers, default=list(_IN_FLIGHT), metavar="N,…", help="[1,8,64]")
     parser.add_argument("--rounds", type=_positive_int, default=_ROUNDS, help=f"[{_ROUNDS}]")

@@ -178,13 +178,17 @@ def _is_istiod(release: Release, end: End, port: int) -> bool:
 
 
 def proxy_may_call(release: Release, destination: End, port: int, protocol: str) -> bool:
-    """Triton's gRPC, DNS, Domino and Keycloak where they are set, and istiod with a sidecar."""
+    """Triton's gRPC, DNS, Domino, Keycloak and the collector where they are set, and istiod with a sidecar."""
     if _asks_dns(release, destination, port, protocol):
         return True
     if protocol != "TCP":
         return False
     settings = release.values["proxy"]["settings"]
-    named = [("domino", "DOMINO_HOST"), ("keycloak", "KEYCLOAK_ISSUER")]
+    named = [
+        ("domino", "DOMINO_HOST"),
+        ("keycloak", "KEYCLOAK_ISSUER"),
+        ("traces", "OTEL_EXPORTER_OTLP_ENDPOINT"),
+    ]
     if any(settings.get(s) and _meshed(release, destination, port, release.policy[key]) for key, s in named):
         return True
     if _is_istiod(release, destination, port):

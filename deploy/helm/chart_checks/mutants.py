@@ -129,6 +129,13 @@ def _dns_cache(spec: Manifest) -> Manifest:
     return rule
 
 
+def _collector(spec: Manifest) -> Manifest:
+    """The rule about the collector of traces."""
+    rule: Manifest
+    (rule,) = [r for r in spec["egress"] if {"protocol": "TCP", "port": 4318} in r["ports"]]
+    return rule
+
+
 _SCALER = f"{NAME}-admin"
 
 # Mistakes in renders of other value sets, which no cluster of the end-to-end suite has.
@@ -150,6 +157,9 @@ MUTANTS_OF: dict[str, dict[str, Mutation]] = {
         "REST opened to every namespace": _edited(
             _PROXY, lambda spec: spec["ingress"][1]["from"].append({"namespaceSelector": {}})
         ),
+        "the collector on any port": _edited(_PROXY, lambda spec: _collector(spec).pop("ports")),
+        "all of the collector's namespace": _edited(_PROXY, lambda spec: _collector(spec)["to"][0].pop("podSelector")),
+        "the collector forgotten": _edited(_PROXY, lambda spec: spec["egress"].remove(_collector(spec))),
         "REST forgotten": _edited(_PROXY, lambda spec: spec["ingress"].pop(1)),
     },
     "scaler": {

@@ -139,7 +139,7 @@ def _allowed(release: Release) -> Iterable[Probe]:
         yield Probe(_pod(peer), proxy, release.callers_port, "TCP")
     if release.mesh == "ambient":
         yield from (Probe(Host(ip), proxy, PROXY_HEALTH, "TCP") for ip in PROBE_ADDRESSES)
-    callers = [(proxy, [policy["dns"], policy["domino"], policy["keycloak"], policy["istiod"]])]
+    callers = [(proxy, [policy["dns"], policy["domino"], policy["keycloak"], policy["traces"], policy["istiod"]])]
     if release.values["publisher"]["enabled"]:
         publisher = release.pod("publisher")
         yield Probe(publisher, proxy, release.callers_port, "TCP")
@@ -159,7 +159,7 @@ def _allowed(release: Release) -> Iterable[Probe]:
 
 def _cidrs(release: Release) -> Iterable[str]:
     destinations = [
-        *(release.policy[key] for key in ("dns", "domino", "keycloak", "apiServer")),
+        *(release.policy[key] for key in ("dns", "domino", "keycloak", "traces", "apiServer")),
         *release.values["publisher"]["egress"],
     ]
     return (cidr for destination in destinations for cidr in destination.get("cidrs", ()))

@@ -194,7 +194,7 @@ _PEERS = st.lists(
 
 @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 @given(
-    key=st.sampled_from(["clients", "monitoring", "dns", "domino", "keycloak"]),
+    key=st.sampled_from(["clients", "monitoring", "dns", "domino", "keycloak", "traces"]),
     value=_VALUES | _PEERS | st.fixed_dictionaries({"ports": _VALUES}, optional={"peers": _PEERS, "cidrs": _VALUES}),
 )
 def test_whatever_the_values_say_is_refused_or_said_by_the_policies(key: str, value: Any) -> None:

@@ -67,6 +67,9 @@ proxy:
     TRITON_SERVER_NAME: triton.example.com
     AUTH_CACHE_SECS: 7.5
     DRAIN_SECS: 12.5
+    OTEL_EXPORTER_OTLP_ENDPOINT: http://collector.tracing:4318
+    OTEL_TRACES_SAMPLER_ARG: 0.05
+    TRACE_PRINCIPALS: true
   accessPolicy:
     rules:
       - {models: [yolov8n], versions: ["3"], allow: {groups: [/organizations/acme/vision]}}
@@ -86,6 +89,8 @@ networkPolicy:
     nodeLocalCache: [169.254.20.10]
   domino:
     cidrs: [10.20.30.0/24, 100.64.0.0/10]
+  traces:
+    peers: [{namespace: tracing, podLabels: {app.kubernetes.io/name: opentelemetry-collector}}]
   apiServer: {cidrs: [10.0.0.10/32], ports: [443, 6443]}
 scaler:
   enabled: true

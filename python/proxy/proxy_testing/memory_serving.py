@@ -21,7 +21,7 @@ from triton_proxy.admission.budget import Budget
 from triton_proxy.admission.quotas import Quotas
 from triton_proxy.inference.answer import Answer, OutputTensor, Timing
 from triton_proxy.inference.parameters import Parameters
-from triton_proxy.inference.request import InputTensor, TimeLimit
+from triton_proxy.inference.request import Headers, InputTensor, TimeLimit
 from triton_proxy.protocols.multimodal.protocol import MultimodalProtocol
 from triton_proxy.serving.active_call import ActiveCall
 from triton_proxy.serving.pipeline import Backend, CallLimits
@@ -62,6 +62,7 @@ class GivenTriton(Triton):
         serving: str = "",
         parameters: Parameters = (),
         output_parameters: tuple[Parameters, ...] = (),
+        headers: Headers = (),
     ) -> Inference:
         """See `Triton`."""
         if self.fails is not None:

@@ -35,6 +35,8 @@ from triton_proxy.settings import Settings
 from triton_proxy.telemetry.audit import Audit
 from triton_proxy.telemetry.metrics import Metrics
 from triton_proxy.telemetry.observer import Observer, Observers
+from triton_proxy.telemetry.spans import Spans, TraceStatistics
+from triton_proxy.telemetry.trace import Sampler
 from triton_proxy.transports.call_threads import CallThreads
 from triton_proxy.transports.grpc.server import GrpcServer
 from triton_proxy.transports.http.server import RestServer
@@ -53,6 +55,7 @@ from triton_proxy.triton.client import Triton
 from triton_proxy.triton.connection import TritonConnection
 from triton_proxy.triton.endpoint import LARGE_BYTES
 from triton_proxy.triton.triton_statistics import TritonStatistics
+from triton_proxy.version import VERSION
 
 _LOG = logging.getLogger(__name__)
 # A connection that was asked to go away is closed with its last stream, and cut off where the caller still sends:
@@ -61,6 +64,8 @@ _SETTLE_SECS = 1.0
 # For callers to read their last Acks and hang up, as they do once all their calls have ended. To be hung up on while
 # they still send packets would cost them what they have not read yet.
 _HANG_UP_SECS = 5.0
+# For the last calls' spans; a collector that is away has had its time.
+_LAST_SPANS_SECS = 1.0
 _MB = 1024 * 1024
 
 # gRPC logs values of metadata that are not UTF-8, in full: one of them may be a key with a stray byte.
@@ -90,6 +95,7 @@ class ServerStatistics:
         health: what is serving.
         probes: calls on the probes' port; None where there is none.
         audit: lines of the audit log.
+        traces: calls and requests that are traced; None where none is.
     """
 
     listener: Counters | None
@@ -110,6 +116,7 @@ class ServerStatistics:
     health: HealthStatistics
     probes: ProbeStatistics | None
     audit: LineSinkStatistics
+    traces: TraceStatistics | None
 
 
 class Server:
@@ -156,13 +163,18 @@ class Server:
         self._models = Models(self._triton.describe)
         self._calls = ActiveCalls(Backend(self._triton, self._models, _limits(settings)))
         self._audit = Audit(LineSink("audit"))
-        observer = self._audit if metrics is None else Observers([self._audit, metrics])
+        self._spans = _spans(settings)
+        heard = [each for each in (self._audit, metrics, self._spans) if each is not None]
+        observer = self._audit if len(heard) == 1 else Observers(heard)
         self._authenticator = authenticator
         self._admission = admission_for(settings, authenticator, observer)
         self._own_call = OwnCall() if settings.health_listen_addr else None
         self._router = Router(self._admission, self._calls, _methods(settings), kserve.forbidden)
+        methods = (*self._router.methods, *(route.name for route in ROUTES))
         if metrics is not None:
-            metrics.serve((*self._router.methods, *(route.name for route in ROUTES)), self._models.describes)
+            metrics.serve(methods, self._models.describes)
+        if self._spans is not None:
+            self._spans.serve(methods)
         self._draining, self._drained = threading.Lock(), False
         # The connection to Triton is looked after in any case.
         self._health = Health(self._triton, self._own_call.answered if self._own_call else lambda _: True)
@@ -262,6 +274,7 @@ class Server:
             health=self._health.statistics(),
             probes=self.health_listener.statistics() if self.health_listener else None,
             audit=self._audit.statistics(),
+            traces=self._spans.statistics() if self._spans else None,
         )
 
     def drain(self) -> None:
@@ -299,6 +312,8 @@ class Server:
         self._triton.close()
         if self._loop is not None:
             self._loop.close()
+        if self._spans is not None:
+            self._spans.close(_LAST_SPANS_SECS)
         self._audit.close()
         _LOG.info("drained")
 
@@ -315,7 +330,23 @@ def admission_for(settings: Settings, authenticator: Authenticator, observer: Ob
         ),
         budget=Budget(settings.max_mb_in_flight, settings.max_mb_in_flight_per_principal),
         observer=observer,
+        sampler=Sampler(settings.otel_traces_sampler_arg) if settings.otel_exporter_otlp_endpoint else None,
     )
+
+
+def _spans(settings: Settings) -> Spans | None:
+    if not settings.otel_exporter_otlp_endpoint:
+        return None
+    # Imported where traces are on, and nowhere else: docs/adr/0037.
+    from triton_proxy.traces.otlp import OtlpExporter
+
+    exporter = OtlpExporter(
+        settings.otel_exporter_otlp_endpoint,
+        service=settings.otel_service_name,
+        version=VERSION,
+        name_principals=settings.trace_principals,
+    )
+    return Spans(exporter)
 
 
 def _methods(settings: Settings) -> dict[str, Method]:

@@ -184,6 +184,10 @@ def _parts(statistics: ServerStatistics) -> Iterator[tuple[Metric, _Series]]:
     yield table.FILE_FAILURES, _by((name, file.failures) for name, file in files)
     yield table.AUDIT_LINES, _by([("written", audit.written), ("dropped", audit.dropped)])
     yield table.AUDIT_WAITING, _one(audit.waiting)
+    if statistics.traces is not None:
+        traces = statistics.traces
+        yield table.TRACED, _by([("exported", traces.exported), ("dropped", traces.dropped)])
+        yield table.TRACED_WAITING, _one(traces.waiting)
 
 
 def _connections(listener: Counters) -> Iterator[tuple[Metric, _Series]]:

@@ -196,6 +196,8 @@ def test_every_metric_of_the_table_is_there_and_none_beside_it(tmp_path: Path) -
         "METRICS_LISTEN_ADDR": ON,
         "HEALTH_LISTEN_ADDR": ON,
         "ACCESS_POLICY_FILE": policy,
+        # Nobody is there.
+        "OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1",
         "TLS_CERT_FILE": volume.path("tls.crt"),
         "TLS_KEY_FILE": volume.path("tls.key"),
         "DOMINO_HOST": "http://127.0.0.1:1",

@@ -85,6 +85,24 @@ class Settings(IdentitySettings, TlsSettings, TritonSettings):
         parse.unless_off(parse.address),
         "Where Prometheus finds GET /metrics, always plaintext; off for nowhere, and nothing is counted then.",
     )
+    otel_exporter_otlp_endpoint: str = setting(
+        "",
+        parse.optional(parse.http_url),
+        "OpenTelemetry collector that takes traces by OTLP over HTTP, such as http://collector:4318; without it nothing"
+        " is traced.",
+    )
+    otel_traces_sampler_arg: float = setting(
+        "0.01",
+        parse.share,
+        "Of calls that come without a trace, the share that begins one; a call with a trace is traced where its caller"
+        " traces it.",
+    )
+    otel_service_name: str = setting("triton-proxy", str, "Name of the proxy in traces, service.name.")
+    trace_principals: bool = setting(
+        "false",
+        parse.boolean,
+        "Whether a call's span names its caller, as enduser.id; without it traces name nobody.",
+    )
     max_message_mb: int = setting(
         "64",
         parse.integer(1, 1024),

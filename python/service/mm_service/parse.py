@@ -47,6 +47,11 @@ def per_second(high: float) -> Callable[[str], float]:
     return _number(0, high, f"expected a number per second from 0 to {high:g}")
 
 
+def share(text: str) -> float:
+    """A share of all, from 0 to 1."""
+    return _number(0, 1, "expected a number from 0 to 1")(text)
+
+
 def boolean(text: str) -> bool:
     """A truth: true, false, 1 or 0."""
     try:

@@ -34,7 +34,7 @@ class Interest:
 
 def interests(results: Results) -> list[Interest]:
     """Returns the figures, as far as their cells were measured."""
-    found = [_stream(results), _single(results), _small(results)]
+    found = [_stream(results), _single(results), _small(results), _traced(results)]
     return [interest for interest in found if interest.rows]
 
 
@@ -65,6 +65,15 @@ def _small(results: Results) -> Interest:
         for row in _rows(results, SMALL_CELL, [above], below, _per_second)
     ]
     return Interest("1 KB, 64 in flight: answers per second over Envoy's with ext_authz", "ours ≥ 0.5", rows)
+
+
+def _traced(results: Results) -> Interest:
+    rows = [
+        row
+        for way in ("new_unary", "new_stream")
+        for row in _rows(results, SMALL_CELL, [f"traced_{way}"], f"ours_{way}", _per_second)
+    ]
+    return Interest("1 KB, 64 in flight: answers per second with traces at 1 % over those without", "≥ 0.95", rows)
 
 
 def _rows(

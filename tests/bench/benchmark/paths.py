@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-DIRECT, NGINX, ENVOY, NAIVE, OURS = "direct", "nginx", "envoy", "naive", "ours"
+DIRECT, NGINX, ENVOY, NAIVE, OURS, TRACED = "direct", "nginx", "envoy", "naive", "ours", "traced"
 
 
 @dataclass(frozen=True)
@@ -13,7 +13,7 @@ class Path:
 
     Attributes:
         name: as in the results.
-        hop: what stands between client and Triton: DIRECT (nothing), NGINX, ENVOY, NAIVE or OURS.
+        hop: what stands between client and Triton: DIRECT (nothing), NGINX, ENVOY, NAIVE, OURS or TRACED.
         way: which client; a key of `worker.WAYS`.
         description: for readers of the results.
     """
@@ -45,7 +45,11 @@ PATHS = (
     Path("ours_old_client", OURS, "published", "the published client, one stream, through this proxy"),
     Path("ours_new_unary", OURS, "new_unary", "`TritonClient.infer` through this proxy, a thread for each request"),
     Path("ours_new_stream", OURS, "new_stream", "`TritonClient.stream` through this proxy, one stream"),
+    Path("traced_new_unary", TRACED, "new_unary", "as `ours_new_unary`; the proxy traces one call in a hundred"),
+    Path("traced_new_stream", TRACED, "new_stream", "as `ours_new_stream`; the proxy traces one call in a hundred"),
 )
+# TRACED is asked for by name: it is compared with OURS alone.
+USUAL = tuple(path for path in PATHS if path.hop != TRACED)
 
 
 def named(names: list[str]) -> list[Path]:

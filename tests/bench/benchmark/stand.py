@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmark import envoy_proxy, nginx, payload, processes
-from benchmark.paths import DIRECT, ENVOY, NAIVE, NGINX, OURS
+from benchmark.paths import DIRECT, ENVOY, NAIVE, NGINX, OURS, TRACED
 from devstack.child import Child
 from devstack.domino import DominoStandIn
 from devstack.ports import ADDRESS, free_ports
@@ -96,10 +96,11 @@ def running(folder: Path, wanted: Collection[str], settings: Mapping[str, str]) 
         if NAIVE in wanted:
             hops[NAIVE] = servers.python("naive", {"TRITON_URL": triton.grpc_url})
         if OURS in wanted:
-            before = processes.children(os.getpid())
-            proxy = stack.enter_context(Proxy(triton.grpc_url, domino.url, log=folder / "proxy.log", settings=settings))
-            supervisors = processes.children(os.getpid()) - before
-            hops[OURS] = Hop(proxy.addr, frozenset(child for pid in supervisors for child in processes.children(pid)))
+            hops[OURS] = servers.ours(OURS, settings)
+        if TRACED in wanted:
+            collector = servers.python("collector", {})
+            traced = {"OTEL_EXPORTER_OTLP_ENDPOINT": f"http://{collector.address}", "OTEL_TRACES_SAMPLER_ARG": "0.01"}
+            hops[TRACED] = servers.ours(TRACED, {**settings, **traced})
         yield Stand(triton, hops, absent, key)
 
 
@@ -127,6 +128,13 @@ class _Servers:
             lambda port: [sys.executable, "-P", "-m", f"benchmark.{module}", str(port)],
             {**python_environment(), "DOMINO_HOST": self._domino_host, **environment},
         )
+
+    def ours(self, name: str, settings: Mapping[str, str]) -> Hop:
+        before = processes.children(os.getpid())
+        log = self._folder / f"{name}.log"
+        proxy = self._stack.enter_context(Proxy(self._triton, self._domino_host, log=log, settings=settings))
+        supervisors = processes.children(os.getpid()) - before
+        return Hop(proxy.addr, frozenset(child for pid in supervisors for child in processes.children(pid)))
 
     def _start(self, name: str, command: Callable[[int], list[str]], environment: Mapping[str, str]) -> Hop:
         (port,) = free_ports([0])

@@ -27,6 +27,7 @@ from mm_client_api._core.outstanding import Outstanding, Packet, packet_of
 from mm_client_api._core.questions import Question
 from mm_client_api._core.retry import RetryPolicy, deadline_in
 from mm_client_api._core.stream_options import StreamOptions
+from mm_client_api._core.trace import trace_headers
 from mm_client_api.credentials import Credentials
 from mm_client_api.descriptions import ModelDescription, ModelIndex
 from mm_client_api.request import DEFAULT_TIMEOUT_SECS, CorrelationIds, InferenceRequest
@@ -133,7 +134,7 @@ class AsyncTritonClient:
     async def _call(self, method: str, data: bytes, deadline_secs: float | None, correlation_id: str = "") -> bytes:
         """Make a unary call; once more where the credentials were refused and can be renewed."""
         call: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = self._channel(0).unary_unary(method)
-        retry = RetryPolicy(self._endpoint.credentials, deadline_in(deadline_secs))
+        retry = RetryPolicy(self._endpoint.credentials, deadline_in(deadline_secs), trace=trace_headers())
         while True:
             metadata = await asyncio.to_thread(retry.metadata)
             try:
@@ -195,7 +196,8 @@ class AsyncTritonClient:
 
         def open_stream(number: int, packets: PacketQueue) -> ResumableStream:
             chat: ChatMethod = self._channel(number).stream_stream(CHAT_METHOD)
-            return ResumableStream(chat, packets, RetryPolicy(self._endpoint.credentials, options.deadline))
+            retry = RetryPolicy(self._endpoint.credentials, options.deadline, trace=options.trace)
+            return ResumableStream(chat, packets, retry)
 
         if options.connections > 1:
             async with Closing(ParallelStreams(packet, open_stream, options).results(requests)) as results:

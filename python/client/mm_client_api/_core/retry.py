@@ -42,13 +42,20 @@ class RetryPolicy:
     Args:
         credentials: asked once for each call.
         deadline: when all calls are to be over, of `clock`; None is no limit.
+        trace: headers of the trace that all calls belong to.
         clock: seconds that only grow; tests pass their own.
     """
 
     def __init__(
-        self, credentials: Credentials, deadline: float | None, *, clock: Callable[[], float] = time.monotonic
+        self,
+        credentials: Credentials,
+        deadline: float | None,
+        *,
+        trace: tuple[tuple[str, str], ...] = (),
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._credentials = credentials
+        self._trace = trace
         self._deadline = deadline
         self._clock = clock
         self._sent_as: tuple[tuple[str, str], ...] = ()
@@ -61,7 +68,7 @@ class RetryPolicy:
         self._waited_secs = 0.0
 
     def metadata(self) -> tuple[tuple[str, str], ...]:
-        """Return the caller's identity for a call that is about to be opened.
+        """Return the caller's identity and trace for a call that is about to be opened.
 
         Raises:
             CredentialsError: there is none now.
@@ -71,7 +78,7 @@ class RetryPolicy:
         self._admitted = self._answered = False
         self._opened_at = self._clock()
         self._calls += 1
-        return self._sent_as
+        return self._sent_as + self._trace
 
     @property
     def again(self) -> bool:

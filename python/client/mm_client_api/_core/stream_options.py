@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from mm_client_api._core.trace import trace_headers
 from mm_client_api.errors import ConfigurationError, InvalidRequest
 from mm_client_api.request import InferenceRequest
 
@@ -18,6 +19,7 @@ class StreamOptions:
         ordered: results in the requests' order; else as they come.
         batch_size: most requests that travel as one.
         deadline: when the stream is to be over, of `time.monotonic`; None is no limit.
+        trace: headers of the trace that its caller is in, in whatever thread its calls are opened.
 
     Raises:
         ConfigurationError: a number is below 1.
@@ -28,6 +30,7 @@ class StreamOptions:
     ordered: bool
     batch_size: int
     deadline: float | None
+    trace: tuple[tuple[str, str], ...] = field(default_factory=trace_headers)
 
     def __post_init__(self) -> None:
         for name in ("window", "connections", "batch_size"):

@@ -20,6 +20,7 @@ from mm_client_api._core.outstanding import Outstanding, Packet, packet_of
 from mm_client_api._core.questions import Question
 from mm_client_api._core.retry import RetryPolicy, deadline_in
 from mm_client_api._core.stream_options import StreamOptions
+from mm_client_api._core.trace import trace_headers
 from mm_client_api._sync.connections import Connections
 from mm_client_api._sync.model import Model
 from mm_client_api._sync.packet_queue import PacketQueue, PullingPacketQueue
@@ -160,7 +161,7 @@ class TritonClient:
 
     def _call(self, method: UnaryMethod, data: bytes, deadline_secs: float | None, correlation_id: str = "") -> bytes:
         """Make a unary call; once more where the credentials were refused and can be renewed."""
-        retry = RetryPolicy(self._endpoint.credentials, deadline_in(deadline_secs))
+        retry = RetryPolicy(self._endpoint.credentials, deadline_in(deadline_secs), trace=trace_headers())
         note_call()
         while True:
             metadata = retry.metadata()
@@ -247,7 +248,8 @@ class TritonClient:
 
         def open_stream(number: int, packets: PacketQueue) -> ResumableStream:
             chat: ChatMethod = self._connections.get(number).stream_stream(CHAT_METHOD)
-            return ResumableStream(chat, packets, RetryPolicy(self._endpoint.credentials, options.deadline), stopped)
+            retry = RetryPolicy(self._endpoint.credentials, options.deadline, trace=options.trace)
+            return ResumableStream(chat, packets, retry, stopped)
 
         try:
             results = (

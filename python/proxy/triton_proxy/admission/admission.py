@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from domino_identity import IdentityUnavailable, Kind, NotAuthenticated, Principal
@@ -18,7 +18,9 @@ from triton_proxy.access.access import Access, Denied
 from triton_proxy.admission.budget import PACKET_COPIES, Budget, Reservation
 from triton_proxy.admission.quotas import LimitExceeded, Quota, Quotas
 from triton_proxy.inference.answer import Timing
+from triton_proxy.telemetry import trace
 from triton_proxy.telemetry.observer import CallInfo, Observer, PacketInfo
+from triton_proxy.telemetry.trace import RequestTrace, Sampler
 
 _LOG = logging.getLogger(__name__)
 # Authenticators have shorter limits of their own; this one bounds a wait for another call's question.
@@ -70,6 +72,7 @@ class Admission:
         quotas: what one principal may have under way.
         budget: what all together may have under way.
         observer: hears of it.
+        sampler: decides which calls are traced; None for no call.
     """
 
     decisions: Decisions
@@ -77,6 +80,7 @@ class Admission:
     quotas: Quotas
     budget: Budget
     observer: Observer
+    sampler: Sampler | None = None
 
     def admit(self, head: CallHead, time_left: float | None) -> AdmittedCall:
         """Lets a call in whose caller is known, or can be found out; waits for that.
@@ -88,9 +92,11 @@ class Admission:
         Raises:
             CallRejected: the caller is not known, or has too many calls open; the observer heard of it.
         """
+        began = time.perf_counter()
         longest = _LONGEST_SECS if time_left is None else min(time_left, _LONGEST_SECS)
         deadline = time.monotonic() + longest
-        return self._admitted(head, *self._decided(head, lambda asked: self.decisions.decide(asked, deadline)))
+        decided = self._decided(head, lambda asked: self.decisions.decide(asked, deadline))
+        return self._admitted(head, *decided, began)
 
     def admit_nowait(self, head: CallHead) -> AdmittedCall:
         """Lets a call in whose caller is remembered.
@@ -103,10 +109,11 @@ class Admission:
             CallRejected: it is remembered that the caller is nobody, or it has too many calls open; the observer heard
                 of it.
         """
+        began = time.perf_counter()
         credential, decision = self._decided(head, self.decisions.recall)
         if decision is None:
             raise WouldBlock
-        return self._admitted(head, credential, decision)
+        return self._admitted(head, credential, decision, began)
 
     def standing(self, headers: Headers) -> Standing:
         """What is known of a call's caller before anybody is asked; no observer hears of it.
@@ -130,9 +137,11 @@ class Admission:
         self.observer.call_rejected(_info(head, None, None), status, 0.0)
         return CallRejected(status, of_identity=True)
 
-    def _admitted(self, head: CallHead, credential: Credential, decision: Decision) -> AdmittedCall:
+    def _admitted(self, head: CallHead, credential: Credential, decision: Decision, began: float) -> AdmittedCall:
         caller = Caller(self.decisions, credential, decision)
         info = _info(head, caller.principal, caller.kind)
+        if self.sampler is not None:
+            info = replace(info, trace=self.sampler.begin(trace.parse(info.trace_context), began))
         try:
             quota = self.quotas.call(caller.principal.name)
         except LimitExceeded as limit:
@@ -163,6 +172,7 @@ class AdmittedCall:
         self._caller = caller
         self._quota = quota
         self._share = admission.budget.share(caller.principal.name)
+        self._trace = info.trace
         self._observer = admission.observer.call_started(info)
 
     @property
@@ -291,6 +301,14 @@ class AdmittedCall:
         except Denied as denied:
             raise CallRejected(Status(Code.PERMISSION_DENIED, str(denied))) from None
 
+    def traced(self, arrived: float) -> RequestTrace | None:
+        """Where a packet is traced; None where it is not.
+
+        Args:
+            arrived: when it came, by `time.perf_counter`.
+        """
+        return None if self._trace is None else self._trace.request(arrived)
+
     def packet_admitted(self, packet: PacketInfo) -> None:
         """A packet was accepted."""
         self._observer.packet_admitted(packet)
@@ -351,8 +369,8 @@ class AdmittedCall:
 
 
 def _info(head: CallHead, principal: Principal | None, kind: Kind | None) -> CallInfo:
-    trace = tuple((name, value) for name, value in head.headers if name in _TRACE_HEADERS and isinstance(value, str))
-    return CallInfo(head.method, head.peer, principal, kind, trace)
+    sent = tuple((name, value) for name, value in head.headers if name in _TRACE_HEADERS and isinstance(value, str))
+    return CallInfo(head.method, head.peer, principal, kind, sent)
 
 
 def _over_limit(limit: LimitExceeded) -> CallRejected:

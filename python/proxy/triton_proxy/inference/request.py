@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import enum
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from multimodal_contract.dtypes import DType
 from multimodal_contract.wire import Buffer
 from triton_proxy.inference.parameters import Parameters
+
+# Names in lower case, and values: what goes to Triton beside a request.
+Headers: TypeAlias = Sequence[tuple[str, str]]
 
 
 @dataclass(frozen=True)

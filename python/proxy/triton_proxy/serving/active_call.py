@@ -172,7 +172,7 @@ class ActiveCall:
         if not self._window.accept():
             return
         self._complete = self.unary
-        self.admitted.packet_admitted(exchange.message.info)
+        self.admitted.packet_admitted(exchange.info)
         begin(exchange)
 
     def _begin_nowait(self, exchange: Exchange) -> None:
@@ -280,7 +280,7 @@ class ActiveCall:
         if self.unary:
             self._result = self._refusal or OK
         self.admitted.packet_answered(
-            exchange.message.info,
+            exchange.info,
             self._sent_bytes,
             exchange.timing,
             ok=not exchange.failed,

@@ -12,7 +12,7 @@ from triton_proxy.inference.query import MayUse
 from triton_proxy.inference.rejection import Rejection
 from triton_proxy.models.planner import Plan, Planner
 from triton_proxy.serving.protocol import Message, Reply
-from triton_proxy.telemetry.observer import ANSWER_TOO_LARGE, INVALID, MODEL_ERROR, RIGHTS_ENDED
+from triton_proxy.telemetry.observer import ANSWER_TOO_LARGE, INVALID, MODEL_ERROR, RIGHTS_ENDED, PacketInfo
 from triton_proxy.triton.inference import Inference
 
 # What is larger takes its time to read or to write: not where all messages and all answers arrive.
@@ -24,6 +24,7 @@ class Exchange:
 
     Attributes:
         message: the packet.
+        info: what observers know of it.
         reservation: what it has of the memory.
         inference: what was asked of Triton; None where nothing is.
         failed: whether one of its answers so far says that something went wrong.
@@ -34,6 +35,7 @@ class Exchange:
     def __init__(
         self,
         message: Message,
+        info: PacketInfo,
         reservation: Reservation,
         arrived: float,
         *,
@@ -44,12 +46,14 @@ class Exchange:
 
         Args:
             message: the packet.
+            info: what observers know of it.
             reservation: what it has of the memory.
             arrived: when it came, by `time.perf_counter`.
             auth_secs: of the time since, for making sure who its caller is.
             queue_secs: of the time since, waiting for its turn and for memory.
         """
         self.message = message
+        self.info = info
         self.reservation = reservation
         self.inference: Inference | None = None
         self.failed = False
@@ -98,7 +102,7 @@ class Exchange:
     def heavy(self) -> bool:
         """Whether its answers take their time to come or to write."""
         # An answer names all outputs that the packet does, however little there is in them.
-        return self.decoupled or max(self._answer_bytes, self.message.info.size) > LIGHT_BYTES
+        return self.decoupled or max(self._answer_bytes, self.info.size) > LIGHT_BYTES
 
     def inferred(self, size: int) -> None:
         """Triton has answered, or will not: from now on the answer is what has memory.

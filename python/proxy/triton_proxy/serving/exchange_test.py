@@ -48,7 +48,8 @@ def exchange_of(packet: pb.DataPacket, *, ago_secs: float = 0) -> Exchange:
     """A packet that came so many seconds ago."""
     raw = packet.SerializeToString()
     reservation = Budget(1, 1).share("ann").reserve(len(raw))
-    return Exchange(PROTOCOL.read(raw), reservation, time.perf_counter() - ago_secs)
+    message = PROTOCOL.read(raw)
+    return Exchange(message, message.info, reservation, time.perf_counter() - ago_secs)
 
 
 def asked(*given: Answer | Exception, ago_secs: float = 0, models: Models | None = None) -> Exchange:
@@ -147,7 +148,8 @@ def test_of_the_time_until_a_packet_is_read_observers_hear_what_was_waited() -> 
     raw = PACKET.SerializeToString()
     reservation = Budget(1, 1).share("ann").reserve(len(raw))
     arrived = time.perf_counter() - 2
-    exchange = Exchange(PROTOCOL.read(raw), reservation, arrived, auth_secs=0.5, queue_secs=1.25)
+    message = PROTOCOL.read(raw)
+    exchange = Exchange(message, message.info, reservation, arrived, auth_secs=0.5, queue_secs=1.25)
     exchange.rejected(Rejection(Unfit.NO_SEQUENCE, "m"))
     acks_of(exchange)
     assert exchange.timing is not None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from mm_service.status import Code, Status
 from mm_service.waiting import WouldBlock
@@ -140,13 +140,16 @@ class Pipeline:
             reserved = time.perf_counter()
             message = self._protocol.read(raw)
             info = message.info
+            trace = self._admitted.traced(arrived)
+            if trace is not None:
+                info = replace(info, trace=trace)
             if message.inferable or (message.query is not None and info.model):
                 use(info.model, info.model_version)
         except CallRejected as rejection:
             self._admitted.packet_rejected(info, rejection.status, time.perf_counter() - arrived)
             raise
         waited_secs = began - arrived + reserved - confirmed
-        return Exchange(message, reservation, arrived, auth_secs=confirmed - began, queue_secs=waited_secs)
+        return Exchange(message, info, reservation, arrived, auth_secs=confirmed - began, queue_secs=waited_secs)
 
     def begin(self, exchange: Exchange) -> None:
         """Begins what there is to do for a packet that was accepted; waits for what Triton says of its model.
@@ -191,7 +194,9 @@ class Pipeline:
         reservation.resize(message.kept_bytes)
 
     def _query(self, exchange: Exchange, query: Query) -> None:
-        exchange.queried(self._backend.triton.ask(query, limit=self._limit(0)), self._admitted.may_use)
+        trace = exchange.info.trace
+        asked = self._backend.triton.ask(query, limit=self._limit(0), headers=() if trace is None else trace.ask())
+        exchange.queried(asked, self._admitted.may_use)
 
     def _infer(self, exchange: Exchange, plan_for: Callable[[InferenceRequest, TimeLimit], Plan | Rejection]) -> None:
         request = exchange.message.request
@@ -206,7 +211,7 @@ class Pipeline:
     def _ask(self, exchange: Exchange, request: InferenceRequest, plan: Plan) -> None:
         if plan.sequence is not None and plan.sequence.latest is not None:
             plan.sequence.latest.wait()
-        info = exchange.message.info
+        info = exchange.info
         # The memory of the answer is taken with the packet's: it can't be made to wait when it comes.
         # Its inputs may be larger than itself, where it had them in a shorter form.
         size = max(info.size, sum(len(item.data) for item in request.inputs))
@@ -223,6 +228,7 @@ class Pipeline:
             serving=plan.version(request.model_version),
             parameters=request.parameters,
             output_parameters=request.output_parameters,
+            headers=() if info.trace is None else info.trace.ask(),
         )
         if plan.sequence is not None:
             plan.sequence.latest = inference

@@ -48,6 +48,7 @@ class _Line:
     bytes_in: int = 0
     bytes_out: int = 0
     correlation_ids: list[str] = field(default_factory=list)
+    trace_id: str | None = None
 
     @classmethod
     def of(cls, call: CallInfo) -> _Line:
@@ -57,6 +58,7 @@ class _Line:
             call.credential.value if call.credential else None,
             _bounded(call.method),
             _bounded(call.peer),
+            trace_id=call.trace_id or None,
         )
 
     def received(self, packet: PacketInfo) -> None:

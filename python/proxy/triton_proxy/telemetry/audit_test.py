@@ -18,6 +18,7 @@ from service_testing.waiting import Clock
 from triton_proxy.inference.answer import Timing
 from triton_proxy.telemetry.audit import Audit
 from triton_proxy.telemetry.observer import CallInfo, PacketInfo
+from triton_proxy.telemetry.trace import CallTrace
 
 SCHEMA = json.loads(resources.files("triton_proxy.telemetry").joinpath("audit.schema.json").read_text("utf-8"))
 VALIDATOR = jsonschema.Draft202012Validator(SCHEMA)
@@ -100,6 +101,7 @@ def test_a_stream() -> None:
             "latency_ms": 250.0,
             "peer": "ipv4:10.0.0.7:5",
             "correlation_ids": ["c-1", "c-3"],
+            "trace_id": None,
         }
     ]
 
@@ -195,3 +197,22 @@ def test_written_to_standard_output(capfd: pytest.CaptureFixture[str]) -> None:
     audit.call_started(CALL).call_ended(OK)
     audit.close()
     VALIDATOR.validate(json.loads(capfd.readouterr().out))
+
+
+@pytest.mark.parametrize(
+    ("flags", "trace", "told"),
+    [
+        ("01", None, "ab" * 16),
+        ("00", None, None),
+        ("01", CallTrace("cd" * 16, "", "", 0.0), "cd" * 16),
+        ("00", CallTrace("cd" * 16, "", "", 0.0), "cd" * 16),
+    ],
+)
+def test_a_line_names_the_trace_that_can_be_looked_at(flags: str, trace: CallTrace | None, told: str | None) -> None:
+    log = Log()
+    sent = (("traceparent", f"00-{'ab' * 16}-{'ef' * 8}-{flags}"),)
+    call = CallInfo("/m.S/Chat", "ipv4:10.0.0.7:5", ANN, Kind.TOKEN, sent, trace)
+    record = log.audit.call_started(call)
+    record.packet_rejected(PacketInfo(1), Status(Code.PERMISSION_DENIED, "no"), 0)
+    record.call_ended(OK)
+    assert [line["trace_id"] for line in log.lines()] == [told, told]

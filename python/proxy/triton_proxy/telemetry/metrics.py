@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import threading
 import time
 from collections import Counter
@@ -22,8 +21,6 @@ UNKNOWN = "unknown"
 DEFAULT_VERSION = "default"
 # Models come and go on a Triton that runs for a year; each has some fifty series.
 _MOST_MODELS = 1000
-# W3C Trace Context, 3.2: version, trace-id, parent-id, trace-flags, of which the last bit says that it is sampled.
-_TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f][13579bdf](?:-.*)?")
 _STAGES = ("auth", "queue", "validate", "triton", "answer")
 
 
@@ -81,7 +78,7 @@ class Metrics:
 
     def call_started(self, call: CallInfo) -> _Call:
         """See `Observer`."""
-        return _Call(self, self._method(call), _sampled_trace(call), self._clock())
+        return _Call(self, self._method(call), call.trace_id, self._clock())
 
     def call_rejected(self, call: CallInfo, status: Status, latency_secs: float) -> None:
         """See `Observer`."""
@@ -230,12 +227,3 @@ class _Call:
             metrics._distribution(table.CALL_REQUESTS, self._method).observe(self._admitted)
             if self._admitted > self._answered:
                 metrics._counters[table.UNANSWERED][(*self._method, code)] += self._admitted - self._answered
-
-
-def _sampled_trace(call: CallInfo) -> str:
-    """The id of the trace that a call belongs to, where that is sampled and can be looked at; "" otherwise."""
-    for name, value in call.trace_context:
-        if name == "traceparent":
-            found = _TRACEPARENT.fullmatch(value)
-            return found[1] if found else ""
-    return ""

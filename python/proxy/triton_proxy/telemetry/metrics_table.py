@@ -202,6 +202,13 @@ AUDIT_LINES = _counter(
     "audit_lines", "Lines of the audit log that were written, or dropped for a slow reader.", "result"
 )
 AUDIT_WAITING = _gauge("audit_lines_waiting", "Lines of the audit log that wait for their reader.")
+TRACED = _counter(
+    "traced",
+    "Calls and requests that are traced and whose spans the collector took (exported), or which were dropped for a slow"
+    " collector or none.",
+    "result",
+)
+TRACED_WAITING = _gauge("traced_waiting", "Calls and requests whose spans wait to be exported.")
 SCRAPES_REFUSED = _counter("metrics_connections_refused", "Connections to this port that got no metrics.")
 BUILD = _gauge("build_info", "1, with what is running.", "version", "python", "grpc_server")
 

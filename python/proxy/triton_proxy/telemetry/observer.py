@@ -9,6 +9,8 @@ from typing import Protocol
 from domino_identity import Kind, Principal
 from mm_service.status import Status
 from triton_proxy.inference.answer import Timing
+from triton_proxy.telemetry import trace
+from triton_proxy.telemetry.trace import CallTrace, RequestTrace
 
 # What went wrong with a packet that was accepted, where neither the model's unfitness (`Unfit`, in lower case) nor
 # Triton's status (`Code`, in lower case) says it.
@@ -28,6 +30,7 @@ class CallInfo:
         principal: who is calling; None where that was not found out.
         credential: kind of the credential; None where none could be read.
         trace_context: W3C trace context, `traceparent` and `tracestate`, as the caller sent it.
+        trace: where the proxy traces the call itself; None where it does not.
     """
 
     method: str
@@ -35,6 +38,15 @@ class CallInfo:
     principal: Principal | None
     credential: Kind | None
     trace_context: tuple[tuple[str, str], ...] = ()
+    trace: CallTrace | None = None
+
+    @property
+    def trace_id(self) -> str:
+        """The id of the trace that the call belongs to, where that is sampled and can be looked at; "" otherwise."""
+        if self.trace is not None:
+            return self.trace.trace_id
+        context = trace.parse(self.trace_context)
+        return context.trace_id if context is not None and context.sampled else ""
 
 
 @dataclass(frozen=True)
@@ -46,12 +58,14 @@ class PacketInfo:
         model: the model it names; may be empty.
         model_version: the version it names; may be empty.
         correlation_id: its own; may be empty.
+        trace: where it is traced; None where it is not.
     """
 
     size: int
     model: str = ""
     model_version: str = ""
     correlation_id: str = ""
+    trace: RequestTrace | None = None
 
 
 class CallObserver(Protocol):

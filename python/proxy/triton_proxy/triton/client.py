@@ -12,7 +12,7 @@ from tritonclient.grpc import service_pb2
 from multimodal_contract.wire import Buffer, field
 from triton_proxy.inference.parameters import Parameters
 from triton_proxy.inference.query import Query
-from triton_proxy.inference.request import InputTensor, TimeLimit
+from triton_proxy.inference.request import Headers, InputTensor, TimeLimit
 from triton_proxy.inference.signature import Signature
 from triton_proxy.kserve_messages import parameters as kserve_parameters
 from triton_proxy.triton.connection import GONE, TritonConnection
@@ -97,6 +97,7 @@ class Triton:
         serving: str = "",
         parameters: Parameters = (),
         output_parameters: tuple[Parameters, ...] = (),
+        headers: Headers = (),
     ) -> Inference:
         """Begins one inference.
 
@@ -113,6 +114,7 @@ class Triton:
             serving: the version that is thought to serve, for a decoupled model that gives no answer at all.
             parameters: the request's own; none of `step`'s.
             output_parameters: those of `outputs`, one for each; empty where none has any.
+            headers: what goes beside the request.
         """
         request = list(
             _request(model, model_version, inputs, outputs, cid, step, decoupled, parameters, output_parameters)
@@ -120,19 +122,24 @@ class Triton:
         timeout_secs = min(limit.secs, LONGEST_SECS)
         place = None if step is None else Place(model, step.sequence_id, step.start, step.end)
         if decoupled:
-            call = self._connection.infer_stream(b"".join(request), timeout_secs=timeout_secs, place=place)
+            call = self._connection.infer_stream(
+                b"".join(request), timeout_secs=timeout_secs, place=place, headers=headers
+            )
             return streamed(call, limit, serving)
-        return unary(self._connection.infer(request, timeout_secs=timeout_secs, place=place), limit)
+        call_of_one = self._connection.infer(request, timeout_secs=timeout_secs, place=place, headers=headers)
+        return unary(call_of_one, limit)
 
-    def ask(self, query: Query, *, limit: TimeLimit) -> Inference:
+    def ask(self, query: Query, *, limit: TimeLimit, headers: Headers = ()) -> Inference:
         """Begins to ask a question; its one answer has a body.
 
         Args:
             query: the question.
             limit: longest time to wait.
+            headers: what goes beside the question.
         """
         timeout_secs = min(limit.secs, LONGEST_SECS)
-        return asked(self._connection.ask(query.method, query.body, timeout_secs=timeout_secs), limit)
+        call = self._connection.ask(query.method, query.body, timeout_secs=timeout_secs, headers=headers)
+        return asked(call, limit)
 
 
 def _request(

@@ -13,6 +13,7 @@ from mm_service.tls import Certificates
 from multimodal_contract.wire import Buffer
 from triton_proxy.http2.loop_thread import LoopThread
 from triton_proxy.inference.query import QueryMethod
+from triton_proxy.inference.request import Headers
 from triton_proxy.triton import addresses
 from triton_proxy.triton.addresses import Resolve
 from triton_proxy.triton.channel import ChannelOptions, StreamCall
@@ -103,20 +104,23 @@ class TritonConnection:
         """What there is at this moment."""
         return self._tritons.statistics()
 
-    def infer(self, request: Sequence[Buffer], *, timeout_secs: float, place: Place | None = None) -> UnaryCall:
+    def infer(
+        self, request: Sequence[Buffer], *, timeout_secs: float, place: Place | None = None, headers: Headers = ()
+    ) -> UnaryCall:
         """Begins one inference.
 
         Args:
             request: a serialized ModelInferRequest, in parts.
             timeout_secs: its deadline.
             place: in a sequence, all of which has to reach one Triton, by one connection.
+            headers: what goes beside the request.
 
         Returns:
             The call for a serialized ModelInferResponse. Of a sequence whose Triton is gone it fails with ABORTED.
         """
 
         def begin_at(triton: Triton, secs: float) -> UnaryCall:
-            return triton.target.infer(request, timeout_secs=secs, pinned=place is not None)
+            return triton.target.infer(request, timeout_secs=secs, pinned=place is not None, headers=headers)
 
         def begin(secs: float) -> UnaryCall:
             return self._begin(begin_at, secs, place)
@@ -125,7 +129,9 @@ class TritonConnection:
             return begin(timeout_secs)
         return PatientCall(self._clock, begin, timeout_secs=timeout_secs, delay_secs=self._cancel_delay_secs)
 
-    def infer_stream(self, request: bytes, *, timeout_secs: float, place: Place | None = None) -> StreamCall:
+    def infer_stream(
+        self, request: bytes, *, timeout_secs: float, place: Place | None = None, headers: Headers = ()
+    ) -> StreamCall:
         """Begins one inference: a serialized ModelInferRequest for any number of ModelStreamInferResponses.
 
         grpc does not say whether a Triton that was lost had begun it, so that it goes to no other.
@@ -134,13 +140,14 @@ class TritonConnection:
             request: the request.
             timeout_secs: its deadline.
             place: see `infer`.
+            headers: see `infer`.
         """
         try:
             triton = self._triton_for(place)
         except CallFailed as error:
             return FailedStream(error)
         try:
-            call = triton.target.infer_stream(request, timeout_secs=timeout_secs)
+            call = triton.target.infer_stream(request, timeout_secs=timeout_secs, headers=headers)
         except BaseException:
             self._tritons.over(triton, None)
             raise
@@ -149,7 +156,7 @@ class TritonConnection:
             return named
         return LeavableStream(named, self._clock, self._drains, delay_secs=self._cancel_delay_secs)
 
-    def ask(self, method: QueryMethod, request: bytes, *, timeout_secs: float) -> UnaryCall:
+    def ask(self, method: QueryMethod, request: bytes, *, timeout_secs: float, headers: Headers = ()) -> UnaryCall:
         """Begins to ask a question, of whichever Triton; of another one, too, where that is not available.
 
         Statistics are asked of all, and added up.
@@ -158,13 +165,14 @@ class TritonConnection:
             method: what is asked.
             request: the method's serialized message.
             timeout_secs: its deadline.
+            headers: what goes beside the question.
 
         Returns:
             The call for a serialized answer.
         """
 
         def begin_at(triton: Triton, secs: float) -> UnaryCall:
-            return triton.target.ask(method, request, timeout_secs=secs)
+            return triton.target.ask(method, request, timeout_secs=secs, headers=headers)
 
         if method is QueryMethod.MODEL_STATISTICS and self._tritons.several:
             tritons = self._picker.pick_all()

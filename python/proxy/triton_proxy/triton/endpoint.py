@@ -15,6 +15,7 @@ from multimodal_contract.wire import Buffer
 from triton_proxy.http2.limits import Counters
 from triton_proxy.http2.loop_thread import LoopThread
 from triton_proxy.inference.query import QueryMethod
+from triton_proxy.inference.request import Headers
 from triton_proxy.triton.channel import INFER, Channel, ChannelOptions, StreamCall, connect
 from triton_proxy.triton.direct.calls import Calls, CallsStatistics, UnaryCall
 from triton_proxy.triton.engine_calls import EngineCalls
@@ -117,40 +118,46 @@ class Endpoint:
             self._large.statistics() if self._large else None,
         )
 
-    def infer(self, request: Sequence[Buffer], *, timeout_secs: float, pinned: bool) -> UnaryCall:
+    def infer(
+        self, request: Sequence[Buffer], *, timeout_secs: float, pinned: bool, headers: Headers = ()
+    ) -> UnaryCall:
         """Begins one inference: the call for a serialized ModelInferResponse.
 
         Args:
             request: a serialized ModelInferRequest, in parts.
             timeout_secs: its deadline.
             pinned: whether it has to go by the connection of those before it, in order.
+            headers: what goes beside the request.
         """
         large = sum(map(len, request)) >= LARGE_BYTES
         if self._large is not None and large and not pinned:
-            return self._large.begin(request, timeout_secs=timeout_secs)
+            return self._large.begin(request, timeout_secs=timeout_secs, headers=headers)
 
         def begin(channel: Channel) -> UnaryCall:
             if channel.small is not None and not large and not pinned:
-                return channel.small.begin(request, timeout_secs=timeout_secs)
-            return channel.infer.future(b"".join(request), timeout=timeout_secs)
+                return channel.small.begin(request, timeout_secs=timeout_secs, headers=headers)
+            return channel.infer.future(b"".join(request), timeout=timeout_secs, metadata=_metadata(headers))
 
         return self._counted(begin)
 
-    def ask(self, method: QueryMethod, request: bytes, *, timeout_secs: float) -> UnaryCall:
+    def ask(self, method: QueryMethod, request: bytes, *, timeout_secs: float, headers: Headers = ()) -> UnaryCall:
         """Begins to ask a question: the call for a serialized answer.
 
         Args:
             method: what is asked.
             request: the method's serialized message.
             timeout_secs: its deadline.
+            headers: what goes beside the question.
         """
-        return self._counted(lambda channel: channel.ask[method].future(request, timeout=timeout_secs))
+        return self._counted(
+            lambda channel: channel.ask[method].future(request, timeout=timeout_secs, metadata=_metadata(headers))
+        )
 
-    def infer_stream(self, request: bytes, *, timeout_secs: float) -> StreamCall:
+    def infer_stream(self, request: bytes, *, timeout_secs: float, headers: Headers = ()) -> StreamCall:
         """Begins one inference: a serialized ModelInferRequest for any number of ModelStreamInferResponses."""
         channel = self._begin()
         try:
-            call = channel.infer_stream(request, timeout=timeout_secs)
+            call = channel.infer_stream(request, timeout=timeout_secs, metadata=_metadata(headers))
         except BaseException:
             self._end(channel)
             raise
@@ -262,3 +269,7 @@ class Endpoint:
                 authority=options.authority,
             )
         return Channel(connect(self._address, options, pem), small)
+
+
+def _metadata(headers: Headers) -> tuple[tuple[str, str], ...] | None:
+    return tuple(headers) or None

@@ -21,6 +21,7 @@ from triton_proxy.http2.client_call import ClientCall
 from triton_proxy.http2.limits import Counters
 from triton_proxy.http2.loop_thread import LoopThread
 from triton_proxy.http2.nghttp2_connection import Nghttp2Connection, misfit
+from triton_proxy.inference.request import Headers
 from triton_proxy.triton.direct.blocking_socket import CallFailed
 
 _LOG = logging.getLogger(__name__)
@@ -35,11 +36,13 @@ class EngineCall:
     """One unary call; as far as it is used here, what `grpc.Future` is, at a fifth of the cost of Python's own."""
 
     __slots__ = (
-        "_answer", "_call", "_callbacks", "_calls", "_deadline", "_error", "_lock", "_message", "_method", "_over",
-        "_request", "_tries",
+        "_answer", "_call", "_callbacks", "_calls", "_deadline", "_error", "_headers", "_lock", "_message", "_method",
+        "_over", "_request", "_tries",
     )  # fmt: skip
 
-    def __init__(self, calls: EngineCalls, method: str, request: Sequence[Buffer], deadline: float) -> None:
+    def __init__(
+        self, calls: EngineCalls, method: str, request: Sequence[Buffer], deadline: float, headers: Headers
+    ) -> None:
         """Nothing has begun.
 
         Args:
@@ -47,11 +50,13 @@ class EngineCall:
             method: the unary method's path.
             request: the serialized request, in parts.
             deadline: when to give up, by `time.monotonic`.
+            headers: what goes beside the request.
         """
         self._calls = calls
         self._method = method
         self._request = request
         self._deadline = deadline
+        self._headers = headers
         self._tries = _TRIES
         self._lock = threading.Lock()
         self._over = False
@@ -121,7 +126,9 @@ class EngineCall:
             return
         self._tries -= 1
         self._message = None
-        call = self._call = client.open(self._method, timeout=max(self._deadline - time.monotonic(), 0.0))
+        call = self._call = client.open(
+            self._method, metadata=self._headers, timeout=max(self._deadline - time.monotonic(), 0.0)
+        )
         call.on_message(self._received)
         call.on_end(self._ended)
         call.send_last(*self._request)
@@ -207,15 +214,18 @@ class EngineCalls:
         """What connections and calls there are and were; from any thread."""
         return Counters() if self._client is None else self._client.statistics()
 
-    def begin(self, request: Sequence[Buffer], *, timeout_secs: float, method: str = "") -> EngineCall:
+    def begin(
+        self, request: Sequence[Buffer], *, timeout_secs: float, method: str = "", headers: Headers = ()
+    ) -> EngineCall:
         """Begins a call.
 
         Args:
             request: the serialized request, in parts that must not change before it is over.
             timeout_secs: its deadline, from now.
             method: the unary method's path; "" for the method of all.
+            headers: what goes beside the request.
         """
-        call = EngineCall(self, method or self._method, request, time.monotonic() + timeout_secs)
+        call = EngineCall(self, method or self._method, request, time.monotonic() + timeout_secs, headers)
         if self._closed:
             # The loop may be closed too, and would never come to it.
             call.fail(CallFailed(grpc.StatusCode.CANCELLED, _CLOSED))

@@ -15,6 +15,7 @@ from typing import Any, Protocol
 import grpc
 
 from multimodal_contract.wire import Buffer
+from triton_proxy.inference.request import Headers
 from triton_proxy.triton.direct.blocking_socket import CallFailed
 from triton_proxy.triton.direct.connection import Connection
 
@@ -101,7 +102,9 @@ class Call:
             if self._connection is not None:
                 self._connection.abort()
 
-    def run(self, connection: Connection, message: Sequence[Buffer], timeout_secs: float) -> None:
+    def run(
+        self, connection: Connection, message: Sequence[Buffer], timeout_secs: float, headers: Headers = ()
+    ) -> None:
         """Makes the call in this thread, unless it is over; an answer becomes its outcome.
 
         Raises:
@@ -112,7 +115,7 @@ class Call:
                 return
             self._connection = connection
         try:
-            answer = connection.call(message, timeout_secs=timeout_secs)
+            answer = connection.call(message, timeout_secs=timeout_secs, headers=headers)
         finally:
             # From here on nobody ends this call by ending the connection, which may serve the next.
             with self._lock:
@@ -170,12 +173,13 @@ class Calls:
         with self._lock:
             return CallsStatistics(len(self._under_way), len(self._idle))
 
-    def begin(self, message: Sequence[Buffer], *, timeout_secs: float) -> Call:
+    def begin(self, message: Sequence[Buffer], *, timeout_secs: float, headers: Headers = ()) -> Call:
         """Begins a call.
 
         Args:
             message: the serialized request, in parts that must not change before it is over.
             timeout_secs: its deadline, from now; at most http2_status.LONGEST_SECS.
+            headers: what goes beside the request.
         """
         call = Call()
         with self._lock:
@@ -186,7 +190,7 @@ class Calls:
             call.fail(CallFailed(grpc.StatusCode.CANCELLED, "Channel closed!"))
             return call
         try:
-            self._threads.submit(self._make, call, message, time.monotonic() + timeout_secs)
+            self._threads.submit(self._make, call, message, time.monotonic() + timeout_secs, headers)
         except RuntimeError as error:
             # It may be in the queue all the same, and is not made there, since it is over.
             call.fail(CallFailed(grpc.StatusCode.RESOURCE_EXHAUSTED, f"the proxy can't ask Triton just now: {error}"))
@@ -211,10 +215,10 @@ class Calls:
         for _, connection in idle:
             connection.close()
 
-    def _make(self, call: Call, message: Sequence[Buffer], deadline: float) -> None:
+    def _make(self, call: Call, message: Sequence[Buffer], deadline: float, headers: Headers) -> None:
         try:
             if not call.done():
-                self._make_once_or_twice(call, message, deadline)
+                self._make_once_or_twice(call, message, deadline, headers)
         except CallFailed as error:
             call.fail(error)
         except Exception:  # noqa: BLE001 - whatever it is, who waits for the call must hear of its end
@@ -224,15 +228,15 @@ class Calls:
             with self._lock:
                 self._under_way.discard(call)
 
-    def _make_once_or_twice(self, call: Call, message: Sequence[Buffer], deadline: float) -> None:
+    def _make_once_or_twice(self, call: Call, message: Sequence[Buffer], deadline: float, headers: Headers) -> None:
         connection = self._take() or self._connect(deadline)
         try:
-            self._run(call, message, deadline, connection)
+            self._run(call, message, deadline, connection, headers)
         except CallFailed as error:
             if not error.unprocessed or call.done():
                 raise
             # The server was about to close the connection; it has not looked at the call.
-            self._run(call, message, deadline, self._connect(deadline))
+            self._run(call, message, deadline, self._connect(deadline), headers)
 
     def _connect(self, deadline: float) -> Connection:
         left = deadline - time.monotonic()
@@ -244,9 +248,11 @@ class Calls:
             authority=self._authority,
         )
 
-    def _run(self, call: Call, message: Sequence[Buffer], deadline: float, connection: Connection) -> None:
+    def _run(
+        self, call: Call, message: Sequence[Buffer], deadline: float, connection: Connection, headers: Headers
+    ) -> None:
         try:
-            call.run(connection, message, deadline - time.monotonic())
+            call.run(connection, message, deadline - time.monotonic(), headers)
         finally:
             self._give_back(connection)
 

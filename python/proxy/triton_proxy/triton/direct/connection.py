@@ -18,6 +18,7 @@ import hpack
 
 from multimodal_contract import FRAME_BYTES
 from multimodal_contract.wire import Buffer
+from triton_proxy.inference.request import Headers
 from triton_proxy.triton.direct import frames
 from triton_proxy.triton.direct import status as http2_status
 from triton_proxy.triton.direct.blocking_socket import CallFailed, Socket, late, unavailable
@@ -129,12 +130,13 @@ class Connection:
             self.usable = False
         return self.usable
 
-    def call(self, message: Sequence[Buffer], *, timeout_secs: float) -> bytearray:
+    def call(self, message: Sequence[Buffer], *, timeout_secs: float, headers: Headers = ()) -> bytearray:
         """Makes a call.
 
         Args:
             message: the serialized request, in parts.
             timeout_secs: its deadline, at most http2_status.LONGEST_SECS.
+            headers: what goes beside the request; 8 KiB of ASCII at most.
 
         Returns:
             The serialized answer.
@@ -150,7 +152,7 @@ class Connection:
         sent = False
         try:
             try:
-                self._send(message, timeout_secs, answer)
+                self._send(message, timeout_secs, headers, answer)
             except CallFailed:
                 # It may have said why it goes away, or answered, before it went.
                 while not answer.ended and self._socket.readable():
@@ -190,10 +192,12 @@ class Connection:
             self.close()
             raise
 
-    def _send(self, message: Sequence[Buffer], timeout_secs: float, answer: _Answer) -> None:
+    def _send(self, message: Sequence[Buffer], timeout_secs: float, headers: Headers, answer: _Answer) -> None:
         size = sum(map(len, message))
         pieces = frames.Pieces([_PREFIX.pack(0, size), *message])
-        block = self._fields + frames.literal(b"grpc-timeout", http2_status.timeout(timeout_secs))
+        own = [(b"grpc-timeout", http2_status.timeout(timeout_secs))]
+        own += [(name.encode(), value.encode()) for name, value in headers]
+        block = self._fields + b"".join(frames.literal(name, value) for name, value in own)
         parts: list[Buffer] = [frames.frame(Kind.HEADERS, Flag.END_HEADERS, self._stream, block)]
         left = size + _PREFIX.size
         while left and not answer.ended:
