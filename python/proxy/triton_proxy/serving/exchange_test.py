@@ -263,7 +263,7 @@ def test_a_message_that_has_all_it_wants_leaves_its_inference_before_the_caller_
     spec = TensorSpec("prompt", "BYTES", (1,))
     assert message.fit is not None
     message.fit(Signature("m", {"prompt": spec}, texts, 0, True, False, ("1",), text_outputs=frozenset(texts)))
-    exchange = Exchange(message, Budget(1, 1).share("ann").reserve(len(body)), time.perf_counter())
+    exchange = Exchange(message, message.info, Budget(1, 1).share("ann").reserve(len(body)), time.perf_counter())
     text = {"text_output": OutputTensor("BYTES", (1,), b"\2\0\0\0ab")}
     inference = GivenInference(Answer("1", text, final=final), Answer("1", text))
     with cached() as (models, _):
