@@ -26,7 +26,10 @@ def test_the_variable_goes_before_the_import_path(tmp_path: Path, monkeypatch: p
 
 
 def test_runfiles_hold_one_folder_for_each_wheel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    wheels = (tmp_path / "pip_triton/site-packages/numpy", _wheel(tmp_path / "pip_triton/site-packages/nvidia_pytriton"))
+    wheels = (
+        tmp_path / "pip_triton/site-packages/numpy",
+        _wheel(tmp_path / "pip_triton/site-packages/nvidia_pytriton"),
+    )
     wheels[0].mkdir()
     monkeypatch.delenv(SITE_VARIABLE, raising=False)
     monkeypatch.setenv("RUNFILES_DIR", str(tmp_path))

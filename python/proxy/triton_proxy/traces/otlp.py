@@ -143,7 +143,7 @@ class OtlpExporter:
         attributes = {
             "triton.model_name": packet.model[:_LONGEST_TEXT],
             "triton.model_version": packet.model_version[:_LONGEST_TEXT],
-            "triton_proxy.correlation_id": packet.correlation_id[:_LONGEST_TEXT],
+            "triton.request_id": packet.correlation_id[:_LONGEST_TEXT],
             "triton_proxy.outcome": finished.outcome,
             "triton_proxy.reason": finished.reason,
         }

@@ -120,7 +120,7 @@ def test_a_unary_call_and_what_it_waited_for() -> None:
     assert attributes(request.attributes) == {
         "triton.model_name": MODEL,
         "triton.model_version": "1",
-        "triton_proxy.correlation_id": "one-packet",
+        "triton.request_id": "one-packet",
         "triton_proxy.outcome": "ok",
     }
     assert attributes(infer.attributes) == {"rpc.system": "grpc", "rpc.service": "inference.GRPCInferenceService"}
