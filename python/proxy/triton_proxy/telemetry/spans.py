@@ -119,7 +119,7 @@ class Spans:
         self._changed = threading.Condition()
         self._finished: deque[Finished] = deque()
         self._closed = self._gave_up = self._failing = False
-        self._exported = self._dropped = 0
+        self._exported = self._dropped = self._under_way = 0
         self._thread = threading.Thread(target=self._export_all, name="traces", daemon=True)
         self._thread.start()
 
@@ -167,7 +167,8 @@ class Spans:
         self._thread.join(longest_secs)
         with self._changed:
             self._gave_up = True
-            self._dropped += len(self._finished)
+            # Of what is being sent nobody will hear any more.
+            self._dropped += len(self._finished) + self._under_way
             self._finished.clear()
             dropped = self._dropped
         self._exporter.shutdown()
@@ -185,7 +186,9 @@ class Spans:
 
     def _next(self) -> list[Finished]:
         with self._changed:
-            return [self._finished.popleft() for _ in range(min(len(self._finished), _AT_ONCE))]
+            taken = [self._finished.popleft() for _ in range(min(len(self._finished), _AT_ONCE))]
+            self._under_way = len(taken)
+            return taken
 
     def _export(self, finished: list[Finished]) -> None:
         try:
@@ -194,9 +197,12 @@ class Spans:
             _LOG.error("traces: making spans failed with %s", type(error).__name__)
             taken = False
         with self._changed:
+            self._under_way = 0
+            if self._gave_up:
+                return
             self._exported += len(finished) if taken else 0
             self._dropped += 0 if taken else len(finished)
-            changed, self._failing = self._failing is taken and not self._gave_up, not taken
+            changed, self._failing = self._failing is taken, not taken
         if changed and taken:
             _LOG.info("traces: the collector takes spans again")
         elif changed:
