@@ -50,6 +50,7 @@ class Triton:
         metrics_port: port of the Prometheus endpoint, likewise.
         auto_complete_config: let Triton fill in what a config.pbtxt leaves out. Each model then costs about 0.3 s
             more at the start.
+        options: more of tritonserver's options, such as "--trace-config=level=TIMESTAMPS".
     """
 
     def __init__(
@@ -63,6 +64,7 @@ class Triton:
         http_port: int = 0,
         metrics_port: int = 0,
         auto_complete_config: bool = False,
+        options: Sequence[str] = (),
     ) -> None:
         self._repository = repository
         self._wheels = wheels
@@ -71,6 +73,7 @@ class Triton:
         self._wanted_ports = [grpc_port, http_port, metrics_port]
         self._ports = self._wanted_ports
         self._auto_complete_config = auto_complete_config
+        self._options = tuple(options)
         self._child: Child | None = None
 
     @property
@@ -237,6 +240,7 @@ class Triton:
                 f"--metrics-address={ADDRESS}",
                 f"--metrics-port={metrics_port}",
                 "--exit-timeout-secs=1",
+                *self._options,
             ]
             if not self._auto_complete_config:
                 command.append("--disable-auto-complete-config")

@@ -1,13 +1,17 @@
-"""An OpenTelemetry collector for tests: takes OTLP over HTTP and keeps what it decodes."""
+"""An OpenTelemetry collector for tests: takes OTLP over HTTP, also as JSON, and keeps what it decodes."""
 
 from __future__ import annotations
 
+import base64
+import json
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
 
+from google.protobuf import json_format
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.common.v1.common_pb2 import KeyValue
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
@@ -45,7 +49,7 @@ class Collector:
             return 404
         if self.status == 200:
             self.raw.append(body)
-            for sent in ExportTraceServiceRequest.FromString(body).resource_spans:
+            for sent in decoded(body).resource_spans:
                 for scope in sent.scope_spans:
                     self.spans += scope.spans
                     self.resources += [attributes(sent.resource.attributes)] * len(scope.spans)
@@ -62,6 +66,19 @@ class Collector:
     def named(self, name: str) -> list[Span]:
         """Spans of a name."""
         return [span for span in self.spans if span.name == name]
+
+
+def decoded(body: bytes) -> ExportTraceServiceRequest:
+    """What was sent, as protobuf or, as Triton does it, as JSON."""
+    if not body.startswith(b"{"):
+        return ExportTraceServiceRequest.FromString(body)
+    return json_format.ParseDict(json.loads(body, object_hook=_with_ids), ExportTraceServiceRequest())
+
+
+def _with_ids(fields: dict[str, Any]) -> dict[str, Any]:
+    # OTLP has ids in hexadecimal where protobuf's JSON has base64.
+    ids = {name: value for name, value in fields.items() if name in ("traceId", "spanId", "parentSpanId")}
+    return fields | {name: base64.b64encode(bytes.fromhex(value)).decode() for name, value in ids.items()}
 
 
 def attributes(pairs: Iterable[KeyValue]) -> Attributes:

@@ -10,7 +10,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
-from mm_service.status import Status
+from mm_service.status import Code, Status
 from triton_proxy.inference.answer import Timing
 from triton_proxy.telemetry.observer import CallInfo, CallObserver, PacketInfo
 from triton_proxy.telemetry.trace import CallTrace, RequestTrace
@@ -21,16 +21,19 @@ _MOST_WAITING = 2048
 # While spans are made and written, calls that are answered share the interpreter with that.
 _AT_ONCE = 64
 _EVERY_SECS = 1.0
+_LONGEST_TEXT = 256
 UNANSWERED = "unanswered"
 
 
 @dataclass(frozen=True)
 class FinishedRequest:
-    """A request that is over.
+    """A request that is over. Texts of the caller's are cut at 256 characters: it may wait for long.
 
     Attributes:
         trace: where it is traced.
-        packet: what is known of it.
+        model: the model that it named; may be empty.
+        model_version: the version that it named; may be empty.
+        correlation_id: its own; may be empty.
         outcome: ok, failed, rejected or unanswered.
         reason: what went wrong, as `CallObserver` has it; "" where nothing did.
         timing: of its last answer; None where it has none.
@@ -38,7 +41,9 @@ class FinishedRequest:
     """
 
     trace: RequestTrace
-    packet: PacketInfo
+    model: str
+    model_version: str
+    correlation_id: str
     outcome: str
     reason: str
     timing: Timing | None
@@ -51,18 +56,18 @@ class FinishedCall:
 
     Attributes:
         trace: where it is traced.
-        call: what is known of it.
-        served: whether its method is one that there is.
+        method: its method, as observers know it; "" where there is no such method.
+        principal: name of its caller, cut likewise.
         requests: how many it had, those included that are not traced.
-        status: how it ended.
+        code: how it ended.
         ended: when, by `time.perf_counter`.
     """
 
     trace: CallTrace
-    call: CallInfo
-    served: bool
+    method: str
+    principal: str
     requests: int
-    status: Status
+    code: Code
     ended: float
 
 
@@ -114,7 +119,7 @@ class Spans:
         self._changed = threading.Condition()
         self._finished: deque[Finished] = deque()
         self._closed = self._gave_up = self._failing = False
-        self._exported = self._dropped = 0
+        self._exported = self._dropped = self._under_way = 0
         self._thread = threading.Thread(target=self._export_all, name="traces", daemon=True)
         self._thread.start()
 
@@ -162,7 +167,8 @@ class Spans:
         self._thread.join(longest_secs)
         with self._changed:
             self._gave_up = True
-            self._dropped += len(self._finished)
+            # Of what is being sent nobody will hear any more.
+            self._dropped += len(self._finished) + self._under_way
             self._finished.clear()
             dropped = self._dropped
         self._exporter.shutdown()
@@ -180,7 +186,9 @@ class Spans:
 
     def _next(self) -> list[Finished]:
         with self._changed:
-            return [self._finished.popleft() for _ in range(min(len(self._finished), _AT_ONCE))]
+            taken = [self._finished.popleft() for _ in range(min(len(self._finished), _AT_ONCE))]
+            self._under_way = len(taken)
+            return taken
 
     def _export(self, finished: list[Finished]) -> None:
         try:
@@ -189,9 +197,12 @@ class Spans:
             _LOG.error("traces: making spans failed with %s", type(error).__name__)
             taken = False
         with self._changed:
+            self._under_way = 0
+            if self._gave_up:
+                return
             self._exported += len(finished) if taken else 0
             self._dropped += 0 if taken else len(finished)
-            changed, self._failing = self._failing is taken and not self._gave_up, not taken
+            changed, self._failing = self._failing is taken, not taken
         if changed and taken:
             _LOG.info("traces: the collector takes spans again")
         elif changed:
@@ -257,8 +268,9 @@ class _Call:
             left, self._under_way = list(self._under_way.values()), {}
         for _, packet in left:
             self._finish(packet, UNANSWERED, status.code.name.lower(), None)
-        served = self._spans.served(self._call.method)
-        self._spans.add(FinishedCall(self._trace, self._call, served, self._requests, status, time.perf_counter()))
+        method = self._call.method if self._spans.served(self._call.method) else ""
+        principal = self._call.principal.name[:_LONGEST_TEXT] if self._call.principal else ""
+        self._spans.add(FinishedCall(self._trace, method, principal, self._requests, status.code, time.perf_counter()))
 
     def _over(self, packet: PacketInfo, outcome: str, reason: str, timing: Timing | None) -> None:
         if packet.trace is None:
@@ -269,5 +281,17 @@ class _Call:
             self._finish(packet, outcome, reason, timing)
 
     def _finish(self, packet: PacketInfo, outcome: str, reason: str, timing: Timing | None) -> None:
-        if packet.trace is not None:
-            self._spans.add(FinishedRequest(packet.trace, packet, outcome, reason, timing, time.perf_counter()))
+        if packet.trace is None:
+            return
+        self._spans.add(
+            FinishedRequest(
+                packet.trace,
+                packet.model[:_LONGEST_TEXT],
+                packet.model_version[:_LONGEST_TEXT],
+                packet.correlation_id[:_LONGEST_TEXT],
+                outcome,
+                reason,
+                timing,
+                time.perf_counter(),
+            )
+        )

@@ -33,7 +33,6 @@ from mm_service.status import Code
 from triton_proxy.telemetry.spans import UNANSWERED, Finished, FinishedCall, FinishedRequest
 from triton_proxy.telemetry.trace import CallTrace, new_id
 
-_LONGEST_TEXT = 256
 # What the conventions call an error of the server's; all other statuses are the caller's doing.
 _SERVER_ERRORS = (
     Code.UNKNOWN,
@@ -114,36 +113,35 @@ class OtlpExporter:
         self._exporter.shutdown()  # type: ignore[no-untyped-call]  # has no types
 
     def _call(self, finished: FinishedCall) -> None:
-        trace, call, status = finished.trace, finished.call, finished.status
+        trace, name = finished.trace, finished.method
         attributes: dict[str, str | int] = {"triton_proxy.requests": finished.requests}
-        if not finished.served:
-            name = "unknown"
-        elif call.method.startswith("/"):
-            name = call.method[1:]
+        if name.startswith("/"):
+            name = name[1:]
             service, _, method = name.partition("/")
             attributes |= {"rpc.system": "grpc", "rpc.service": service, "rpc.method": method}
-            attributes["rpc.grpc.status_code"] = int(status.code)
-        else:
-            name = call.method
+            attributes["rpc.grpc.status_code"] = int(finished.code)
+        elif name:
             verb, _, route = name.partition(" ")
             attributes |= {"http.request.method": verb, "http.route": route}
-        attributes["triton_proxy.status"] = status.code.name
-        if self._name_principals and call.principal is not None:
-            attributes["enduser.id"] = call.principal.name[:_LONGEST_TEXT]
+        else:
+            name = "unknown"
+        attributes["triton_proxy.status"] = finished.code.name
+        if self._name_principals and finished.principal:
+            attributes["enduser.id"] = finished.principal
         parent = _within(trace, trace.parent_id, remote=True) if trace.parent_id else Context()
-        error = status.code.name if status.code in _SERVER_ERRORS else ""
+        error = finished.code.name if finished.code in _SERVER_ERRORS else ""
         self._span(
             name, trace, trace.span_id, parent, trace.began, finished.ended, attributes, SpanKind.SERVER, error=error
         )
         self._span("identity", trace, "", _within(trace, trace.span_id), trace.began, trace.identified)
 
     def _request(self, finished: FinishedRequest) -> None:
-        request, packet, timing = finished.trace, finished.packet, finished.timing
+        request, timing = finished.trace, finished.timing
         trace, start = request.call, request.arrived
         attributes = {
-            "triton.model_name": packet.model[:_LONGEST_TEXT],
-            "triton.model_version": packet.model_version[:_LONGEST_TEXT],
-            "triton_proxy.correlation_id": packet.correlation_id[:_LONGEST_TEXT],
+            "triton.model_name": finished.model,
+            "triton.model_version": finished.model_version,
+            "triton.request_id": finished.correlation_id,
             "triton_proxy.outcome": finished.outcome,
             "triton_proxy.reason": finished.reason,
         }
