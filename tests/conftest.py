@@ -39,7 +39,8 @@ def domino() -> Iterator[DominoStandIn]:
 
 @pytest.fixture
 def serving(triton: Triton, domino: DominoStandIn) -> Iterator[Proxy]:
-    with proxy(triton.grpc_url, domino.url) as served:
+    """A proxy from which Triton hears soon that nobody waits any more."""
+    with proxy(triton.grpc_url, domino.url, TRITON_CANCEL_DELAY_SECS="0.2") as served:
         yield served
 
 

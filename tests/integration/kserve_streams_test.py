@@ -145,12 +145,6 @@ class Open:
 
 
 @pytest.fixture
-def serving(triton: Triton, domino: DominoStandIn) -> Iterator[Proxy]:
-    with proxy(triton.grpc_url, domino.url, TRITON_CANCEL_DELAY_SECS="0.2") as served:
-        yield served
-
-
-@pytest.fixture
 def stream(serving: Proxy) -> Iterator[Open]:
     opened = Open(serving.channel)
     yield opened
@@ -234,7 +228,7 @@ def test_a_stream_does_not_outlive_a_revoked_key(triton: Triton, domino: DominoS
 
 def test_answers_that_nobody_takes_stay_with_triton(triton: Triton, domino: DominoStandIn) -> None:
     # The model would send a gigabyte.
-    with proxy(triton.grpc_url, domino.url) as served:
+    with proxy(triton.grpc_url, domino.url, TRITON_CANCEL_DELAY_SECS="0.2") as served:
         little = [*UNLIMITED, ("grpc.http2.bdp_probe", 0), ("grpc.http2.lookahead_bytes", 65536)]
         with grpc.insecure_channel(served.address, [*little, ("grpc.use_local_subchannel_pool", 1)]) as channel:
             opened = Open(channel)

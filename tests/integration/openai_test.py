@@ -97,7 +97,7 @@ def known() -> Iterator[DominoStandIn]:
 
 @pytest.fixture(scope="module")
 def serving(triton: Triton, known: DominoStandIn) -> Iterator[Proxy]:
-    with proxy(triton.grpc_url, known.url) as served:
+    with proxy(triton.grpc_url, known.url, TRITON_CANCEL_DELAY_SECS="0.2") as served:
         until(lambda: served.server.statistics().health.serving >= {"", "inference.GRPCInferenceService"})
         yield served
 

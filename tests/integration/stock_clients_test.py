@@ -174,7 +174,7 @@ class PerfAnalyzer:
 
     def __init__(self, packages: DebianPackages) -> None:
         self._packages = packages
-        wheels = files("pip_perf_analyzer", "site")
+        wheels = files("pip_perf_analyzer", "site-packages")
         self._program = wheels / "tritonclient/bin/perf_analyzer"
         self._cuda = wheels / "nvidia_cuda_runtime_cu12/nvidia/cuda_runtime/lib"
 

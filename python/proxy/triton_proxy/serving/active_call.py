@@ -129,7 +129,7 @@ class ActiveCall:
         self.over = True
         for exchange in [*self._window.close(), self._current]:
             if exchange is not None:
-                exchange.cancel()
+                exchange.leave()
                 if exchange.inference is not None:
                     self._left.keep(exchange.inference)
         self._left.end()
@@ -199,7 +199,7 @@ class ActiveCall:
         inference = exchange.inference
         slot = self._window.put(exchange, ready=inference is None or inference.decoupled)
         if slot is None:
-            exchange.cancel()
+            exchange.leave()
             return
         if self.unary:
             self._window.finish()
@@ -226,7 +226,7 @@ class ActiveCall:
             return
         self._current = exchange
         if self.over:
-            exchange.cancel()
+            exchange.leave()
         elif self._cut:
             exchange.cut(self._cut)
         self._replies = exchange.replies(self._limits.max_message_bytes)

@@ -117,10 +117,10 @@ class Exchange:
         if size and self._planner is not None and self._plan is not None:
             self._planner.answered(self._plan, size)
 
-    def cancel(self) -> None:
+    def leave(self) -> None:
         """Nobody waits for the answers any more."""
         if self.inference is not None:
-            self.inference.cancel()
+            self.inference.leave()
 
     def cut(self, why: str) -> None:
         """Ends an inference that may have any number of answers with one that says why; others have one anyway.
@@ -128,9 +128,10 @@ class Exchange:
         Args:
             why: fit for the caller.
         """
-        if self.decoupled:
+        if self.inference is not None and self.inference.decoupled:
             self._cut = why
-            self.cancel()
+            # At once: what ends is a right, at a time that its caller does not choose.
+            self.inference.cancel()
 
     def replies(self, largest: int) -> Iterator[Reply]:
         """The answers, of which a decoupled model gives any number; waits for each.
@@ -139,7 +140,7 @@ class Exchange:
             largest: bytes that one may have.
 
         Raises:
-            InferenceCancelled: `cancel` came first.
+            InferenceCancelled: `leave` came first.
         """
         if self.inference is not None:
             yield from self._inferred(self.inference, largest)
@@ -154,7 +155,6 @@ class Exchange:
                 answered = time.perf_counter()
                 reply = self._reply(answer)
                 if self.message.satisfied and not answer.final:
-                    # Before the caller has it, and goes: what is cancelled ends Triton where it meets an answer.
                     inference.leave()
                 if reply is not None:
                     yield self._bounded(reply, largest, inference, MODEL_ERROR, answered, final=answer.final)

@@ -67,7 +67,7 @@ class Inference(ABC):
         """Tells Triton that nobody waits any more."""
 
     def leave(self) -> None:
-        """Nobody waits any more; Triton hears of it late where a cancel may end it. To be called between answers."""
+        """Nobody waits any more; Triton hears of it late where a cancel may end it."""
         self.cancel()
 
     @abstractmethod
@@ -194,20 +194,29 @@ class _Streamed(Inference):
             self.cancel()
 
     def answers(self) -> Iterator[Answer]:
+        final = over = False
         try:
+            # After the last one, too: Triton then ends the stream by itself, which a cancel could meet.
             for raw in self._call:
-                self._clock.stop()
-                answer = self._read(raw)
-                yield answer
-                if answer.final:
-                    return
+                if not final:
+                    self._clock.stop()
+                    answer = self._read(raw)
+                    final = answer.final
+                    yield answer
+            over = True
         except grpc.RpcError as error:
-            if self._cancelled:
+            over = True
+            if self._cancelled or self.left:
                 raise InferenceCancelled from None
-            raise _error_of(error, self._limit) from None
+            if not final:
+                raise _error_of(error, self._limit) from None
         finally:
-            self._call.cancel()
-        raise InferenceFailed("Triton ended the stream of answers without a last one")
+            if not over:
+                self.leave()
+        if self.left:
+            raise InferenceCancelled
+        if not final:
+            raise InferenceFailed("Triton ended the stream of answers without a last one")
 
     def _read(self, raw: bytes) -> Answer:
         message = service_pb2.ModelStreamInferResponse()

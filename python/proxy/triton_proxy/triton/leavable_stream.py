@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import random
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
 
@@ -17,7 +18,7 @@ from triton_proxy.triton.channel import StreamCall
 
 
 class LeavableStream:
-    """Implements `StreamCall`.
+    """Implements `StreamCall`. One thread at a time reads it.
 
     Attributes:
         left: whether nobody waits for the answers that are still to come.
@@ -37,25 +38,53 @@ class LeavableStream:
         self._clock = clock
         self._drains = drains
         self._delay_secs = delay_secs
+        self._lock = threading.Lock()
+        self._reading = False
+        self._over = threading.Event()
+        if not call.add_callback(self._over.set):
+            self._over.set()
 
     def __iter__(self) -> Iterator[bytes]:
-        """See `StreamCall`."""
-        return iter(self._call)
+        """See `StreamCall`; ends where it is left, once all is read that is still to come."""
+        answers = iter(self._call)
+        while self._begin_reading():
+            try:
+                answer = next(answers, None)
+                if self.left:
+                    # Who left it saw that it was being read.
+                    for _ in answers:
+                        pass
+            finally:
+                self._reading = False
+            if answer is None or self.left:
+                return
+            yield answer
+
+    def _begin_reading(self) -> bool:
+        with self._lock:
+            self._reading = not self.left
+            return self._reading
 
     def add_callback(self, callback: Callable[[], None]) -> bool:
         """See `StreamCall`: when it is over at Triton."""
         return self._call.add_callback(callback)
 
     def cancel(self) -> bool:
-        """See `StreamCall`; nothing happens to one that was left."""
-        return not self.left and self._call.cancel()
+        """See `StreamCall`: Triton hears of it at once."""
+        return self._call.cancel()
 
     def leave(self) -> None:
-        """Reads what is still to come, for nobody; Triton hears of it where that takes long. Not while it is read."""
-        self.left = True
+        """Has the rest read for nobody; Triton hears of it where that takes long."""
+        with self._lock:
+            if self.left or self._over.is_set():
+                return
+            self.left = True
+            reading = self._reading
         # A caller that could tell the moment could aim at it.
         delay = random.uniform(self._delay_secs / 2, self._delay_secs)  # noqa: S311 - enough against aiming
         self._clock.soon(self._tell_later, delay)
+        if reading:
+            return
         try:
             self._drains.submit(self._drain)
         except RuntimeError:  # The proxy ends, and the call with it.
@@ -63,7 +92,8 @@ class LeavableStream:
 
     def _tell_later(self, delay: float) -> None:
         timer = self._clock.loop.call_later(delay, self._call.cancel)
-        self._call.add_callback(lambda: self._clock.soon(timer.cancel))
+        if not self._call.add_callback(lambda: self._clock.soon(timer.cancel)):
+            timer.cancel()
 
     def _drain(self) -> None:
         with contextlib.suppress(grpc.RpcError):

@@ -22,12 +22,16 @@ class Call:
         self.cancelled = threading.Event()
         self.go_on = threading.Event()
         self.callbacks: list[Callable[[], None]] = []
+        self.readers = 0
+        self.over = False
 
     def __iter__(self) -> Iterator[bytes]:
+        self.readers += 1
         for answer in (b"1", b"2", b"3"):
             self.read.append(answer)
             yield answer
         self.go_on.wait(PATIENCE)
+        self.over = True
         for callback in self.callbacks:
             callback()
 
@@ -61,11 +65,48 @@ def test_what_was_left_is_read_to_its_end_and_not_cancelled(clock: LoopThread, d
     assert next(iter(stream)) == b"1"
     assert stream.add_callback(over.set)
     stream.leave()
-    assert (stream.left, stream.cancel()) == (True, False)
+    assert stream.left
     until(lambda: call.read[-1] == b"3")
     call.go_on.set()
     assert over.wait(PATIENCE)
     assert not call.cancelled.is_set()
+
+
+def test_one_that_is_left_while_it_is_read_is_read_to_its_end_there(
+    clock: LoopThread, drains: ThreadPoolExecutor
+) -> None:
+    call = Call()
+    stream = LeavableStream(call, clock, drains, delay_secs=2 * PATIENCE)
+    with ThreadPoolExecutor(1) as reader:
+        reading = reader.submit(lambda: list(stream))
+        until(lambda: len(call.read) == 3)
+        stream.leave()
+        assert not reading.done()
+        call.go_on.set()
+        assert reading.result(PATIENCE) == [b"1", b"2", b"3"]
+    assert not call.cancelled.is_set()
+
+
+def test_nobody_reads_what_was_left_but_one(clock: LoopThread, drains: ThreadPoolExecutor) -> None:
+    call = Call()
+    stream = LeavableStream(call, clock, drains, delay_secs=2 * PATIENCE)
+    answers = iter(stream)
+    assert next(answers) == b"1"
+    stream.leave()
+    stream.leave()
+    assert next(answers, None) is None
+    call.go_on.set()
+    until(lambda: call.over)
+    assert call.readers == 2
+
+
+def test_one_that_is_over_is_not_left(clock: LoopThread, drains: ThreadPoolExecutor) -> None:
+    call = Call()
+    call.go_on.set()
+    stream = LeavableStream(call, clock, drains, delay_secs=2 * PATIENCE)
+    assert list(stream) == [b"1", b"2", b"3"]
+    stream.leave()
+    assert not stream.left
 
 
 def test_what_takes_long_is_cancelled_late(clock: LoopThread, drains: ThreadPoolExecutor) -> None:
@@ -75,7 +116,7 @@ def test_what_takes_long_is_cancelled_late(clock: LoopThread, drains: ThreadPool
     assert call.cancelled.wait(PATIENCE)
 
 
-def test_one_that_was_not_left_is_cancelled_at_once(clock: LoopThread, drains: ThreadPoolExecutor) -> None:
+def test_a_cancel_is_passed_on_at_once(clock: LoopThread, drains: ThreadPoolExecutor) -> None:
     call = Call()
     stream = LeavableStream(call, clock, drains, delay_secs=2 * PATIENCE)
     assert stream.cancel()
