@@ -159,6 +159,27 @@ _ROWS = (
         ),
     ),
     Row(
+        "Tritons",
+        (
+            Panel(
+                "At work",
+                "Calls under way at each Triton: about the same, where all are ready.",
+                "short",
+                [_sum(table.TRITON_OUTSTANDING, "triton")],
+                stacked=True,
+            ),
+            Panel(
+                "Left out",
+                "1 while a proxy gives a Triton no new work; and how often calls that one had not begun went to another.",
+                "short",
+                [
+                    Query(f"max by (triton) ({_of(table.TRITON_EJECTED)})", "{{triton}}"),
+                    Query(f"sum(increase({_of(table.TRITON_MOVED)}[{RATE}]))", "moved"),
+                ],
+            ),
+        ),
+    ),
+    Row(
         "State",
         (
             Panel(
@@ -176,13 +197,14 @@ _ROWS = (
             ),
             Panel(
                 "Not as it should be",
-                "Files that can't be used (1), and lines of the audit log that were dropped.",
+                "Files that can't be used (1), and lines of the audit log and traces that were dropped.",
                 "short",
                 [
                     Query(f"max by (pod, file) ({_of(table.FILE_STALE)})", "{{pod}} {{file}} can't be used"),
                     Query(
                         f'increase({table.AUDIT_LINES.name}{{{_OF},result="dropped"}}[{RATE}])', "{{pod}} lines dropped"
                     ),
+                    Query(f'increase({table.TRACED.name}{{{_OF},result="dropped"}}[{RATE}])', "{{pod}} traces dropped"),
                 ],
             ),
         ),
