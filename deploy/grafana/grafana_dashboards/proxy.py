@@ -170,7 +170,7 @@ _ROWS = (
             ),
             Panel(
                 "Left out",
-                "1 while a proxy gives a Triton no new work; and how often calls that one had not begun went to another.",
+                "1 while a proxy gives a Triton no new work; and how often calls went to another.",
                 "short",
                 [
                     Query(f"max by (triton) ({_of(table.TRITON_EJECTED)})", "{{triton}}"),
