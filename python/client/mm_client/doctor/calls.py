@@ -84,7 +84,7 @@ class Proxy:
         self._ask(packet, metadata)
 
     def _ask(self, packet: pb.DataPacket, metadata: Metadata) -> None:
-        ask = self._connections.get(0).unary_unary(
+        ask: grpc.UnaryUnaryMultiCallable[pb.DataPacket, pb.Ack] = self._connections.get(0).unary_unary(
             SEND_UNARY_METHOD,
             request_serializer=pb.DataPacket.SerializeToString,
             response_deserializer=pb.Ack.FromString,

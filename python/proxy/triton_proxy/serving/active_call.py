@@ -26,6 +26,9 @@ from triton_proxy.serving.protocol import Reply, WireProtocol
 
 _LOG = logging.getLogger(__name__)
 _GONE = Status(Code.CANCELLED, "the caller went away")
+# What a caller leaves that took its answers as they came is read to its end; one that took none for so long has held its
+# model up, and its inference is cancelled: docs/adr/0032-cancels-that-kill-triton.md.
+_STALLED_SECS = 1.0
 
 
 class ActiveCall:
@@ -129,7 +132,10 @@ class ActiveCall:
         self.over = True
         for exchange in [*self._window.close(), self._current]:
             if exchange is not None:
-                exchange.leave()
+                if exchange is self._current and not self.stalled_for(_STALLED_SECS):
+                    exchange.leave()
+                else:
+                    exchange.cancel()
                 if exchange.inference is not None:
                     self._left.keep(exchange.inference)
         self._left.end()
@@ -199,7 +205,7 @@ class ActiveCall:
         inference = exchange.inference
         slot = self._window.put(exchange, ready=inference is None or inference.decoupled)
         if slot is None:
-            exchange.leave()
+            exchange.cancel()
             return
         if self.unary:
             self._window.finish()
@@ -226,7 +232,7 @@ class ActiveCall:
             return
         self._current = exchange
         if self.over:
-            exchange.leave()
+            exchange.cancel()
         elif self._cut:
             exchange.cut(self._cut)
         self._replies = exchange.replies(self._limits.max_message_bytes)

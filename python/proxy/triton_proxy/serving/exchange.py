@@ -117,8 +117,13 @@ class Exchange:
         if size and self._planner is not None and self._plan is not None:
             self._planner.answered(self._plan, size)
 
-    def leave(self) -> None:
+    def cancel(self) -> None:
         """Nobody waits for the answers any more."""
+        if self.inference is not None:
+            self.inference.cancel()
+
+    def leave(self) -> None:
+        """The caller took the answers as they came, and waits for no more."""
         if self.inference is not None:
             self.inference.leave()
 
@@ -128,10 +133,10 @@ class Exchange:
         Args:
             why: fit for the caller.
         """
-        if self.inference is not None and self.inference.decoupled:
+        if self.decoupled:
             self._cut = why
             # At once: what ends is a right, at a time that its caller does not choose.
-            self.inference.cancel()
+            self.cancel()
 
     def replies(self, largest: int) -> Iterator[Reply]:
         """The answers, of which a decoupled model gives any number; waits for each.
@@ -140,7 +145,7 @@ class Exchange:
             largest: bytes that one may have.
 
         Raises:
-            InferenceCancelled: `leave` came first.
+            InferenceCancelled: `cancel` or `leave` came first.
         """
         if self.inference is not None:
             yield from self._inferred(self.inference, largest)

@@ -196,14 +196,14 @@ def test_a_cancelled_one_has_no_ack() -> None:
 
 def test_cancelling_reaches_the_inference() -> None:
     exchange = asked()
-    exchange.leave()
+    exchange.cancel()
     assert isinstance(exchange.inference, GivenInference)
     assert exchange.inference.cancelled
 
 
 @pytest.mark.parametrize("packet", [PACKET, EVENT])
-def test_nothing_is_to_be_left_where_triton_was_not_asked(packet: pb.DataPacket) -> None:
-    exchange_of(packet).leave()
+def test_nothing_is_to_be_cancelled_where_triton_was_not_asked(packet: pb.DataPacket) -> None:
+    exchange_of(packet).cancel()
 
 
 def test_an_inference_that_is_cut_ends_with_an_answer_that_says_why() -> None:
