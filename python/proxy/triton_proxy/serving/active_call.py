@@ -28,7 +28,7 @@ _LOG = logging.getLogger(__name__)
 _GONE = Status(Code.CANCELLED, "the caller went away")
 # What a caller leaves that took answers as they came is read to its end; one that took none for so long has held its
 # model up, and its inference is cancelled: docs/adr/0032-cancels-that-kill-triton.md.
-_STALLED_SECS = 1.0
+_STALLED_SECS = 0.1
 
 
 class ActiveCall:

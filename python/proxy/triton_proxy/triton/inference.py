@@ -188,10 +188,11 @@ class _Streamed(Inference):
         self._call.cancel()
 
     def leave(self) -> None:
+        self._cancelled = True
         if isinstance(self._call, LeavableStream):
             self._call.leave()
         else:
-            self.cancel()
+            self._call.cancel()
 
     def answers(self) -> Iterator[Answer]:
         final = over = False

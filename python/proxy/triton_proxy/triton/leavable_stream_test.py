@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -45,6 +46,11 @@ class Call:
         return True
 
 
+def slowly() -> Callable[[], float]:
+    """A second goes by between two looks."""
+    return itertools.count(1.0).__next__
+
+
 @pytest.fixture
 def clock() -> Iterator[LoopThread]:
     made = LoopThread("clock")
@@ -60,7 +66,7 @@ def drains() -> Iterator[ThreadPoolExecutor]:
 
 def test_what_was_left_is_read_to_its_end_and_not_cancelled(clock: LoopThread, drains: ThreadPoolExecutor) -> None:
     call = Call()
-    stream = LeavableStream(call, clock, drains, delay_secs=2 * PATIENCE)
+    stream = LeavableStream(call, clock, drains, delay_secs=2 * PATIENCE, now=slowly())
     over = threading.Event()
     assert next(iter(stream)) == b"1"
     assert stream.add_callback(over.set)
@@ -76,7 +82,7 @@ def test_one_that_is_left_while_it_is_read_is_read_to_its_end_there(
     clock: LoopThread, drains: ThreadPoolExecutor
 ) -> None:
     call = Call()
-    stream = LeavableStream(call, clock, drains, delay_secs=2 * PATIENCE)
+    stream = LeavableStream(call, clock, drains, delay_secs=2 * PATIENCE, now=slowly())
     with ThreadPoolExecutor(1) as reader:
         reading = reader.submit(lambda: list(stream))
         until(lambda: len(call.read) == 3)
@@ -89,7 +95,7 @@ def test_one_that_is_left_while_it_is_read_is_read_to_its_end_there(
 
 def test_nobody_reads_what_was_left_but_one(clock: LoopThread, drains: ThreadPoolExecutor) -> None:
     call = Call()
-    stream = LeavableStream(call, clock, drains, delay_secs=2 * PATIENCE)
+    stream = LeavableStream(call, clock, drains, delay_secs=2 * PATIENCE, now=slowly())
     answers = iter(stream)
     assert next(answers) == b"1"
     stream.leave()
@@ -103,7 +109,7 @@ def test_nobody_reads_what_was_left_but_one(clock: LoopThread, drains: ThreadPoo
 def test_one_that_is_over_is_not_left(clock: LoopThread, drains: ThreadPoolExecutor) -> None:
     call = Call()
     call.go_on.set()
-    stream = LeavableStream(call, clock, drains, delay_secs=2 * PATIENCE)
+    stream = LeavableStream(call, clock, drains, delay_secs=2 * PATIENCE, now=slowly())
     assert list(stream) == [b"1", b"2", b"3"]
     stream.leave()
     assert not stream.left
@@ -111,14 +117,16 @@ def test_one_that_is_over_is_not_left(clock: LoopThread, drains: ThreadPoolExecu
 
 def test_what_takes_long_is_cancelled_late(clock: LoopThread, drains: ThreadPoolExecutor) -> None:
     call = Call()
-    stream = LeavableStream(call, clock, drains, delay_secs=0.01)
+    stream = LeavableStream(call, clock, drains, delay_secs=0.01, now=slowly())
+    assert next(iter(stream)) == b"1"
     stream.leave()
+    assert stream.left
     assert call.cancelled.wait(PATIENCE)
 
 
 def test_a_cancel_is_passed_on_at_once(clock: LoopThread, drains: ThreadPoolExecutor) -> None:
     call = Call()
-    stream = LeavableStream(call, clock, drains, delay_secs=2 * PATIENCE)
+    stream = LeavableStream(call, clock, drains, delay_secs=2 * PATIENCE, now=slowly())
     assert stream.cancel()
     assert call.cancelled.is_set()
 
@@ -127,5 +135,21 @@ def test_where_no_thread_is_left_to_read_it_is_cancelled(clock: LoopThread) -> N
     call = Call()
     ended = ThreadPoolExecutor(1)
     ended.shutdown()
-    LeavableStream(call, clock, ended, delay_secs=2 * PATIENCE).leave()
+    stream = LeavableStream(call, clock, ended, delay_secs=2 * PATIENCE, now=slowly())
+    assert next(iter(stream)) == b"1"
+    stream.leave()
+    assert stream.left
+    assert call.cancelled.is_set()
+
+
+@pytest.mark.parametrize("answers", [0, 1, 3])
+def test_one_whose_answers_come_densely_or_not_at_all_is_cancelled_at_once(
+    answers: int, clock: LoopThread, drains: ThreadPoolExecutor
+) -> None:
+    call = Call()
+    stream = LeavableStream(call, clock, drains, delay_secs=2 * PATIENCE, now=itertools.count(1.0, 0.004).__next__)
+    for _ in itertools.islice(stream, answers):
+        pass
+    stream.leave()
+    assert not stream.left
     assert call.cancelled.is_set()
