@@ -190,6 +190,8 @@ class Arena:
         sizes: list[tuple[float, int]] = []
         while proxy.running:
             after = good.take()
+            # Triton 2.51 ends of cancels of its streams: docs/adr/0032-cancels-that-kill-triton.md.
+            outcome.triton_died |= self._revive_triton()
             time.sleep(_LOOK_EVERY_SECS)
             now = time.monotonic()
             if newcomer is not None:
