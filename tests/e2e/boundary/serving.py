@@ -43,7 +43,8 @@ def through_the_proxy(kube: Kube) -> list[Claim]:
     claims += [same(group, method, "OK", answer) for method, answer in found["lists"].items()]
     listed = found["models"]
     claims.append(Claim(group, "REST's list", "identity_fp32 among them", listed, "identity_fp32" in listed.split()))
-    claims.append(_begins(group, "REST's list, with a bad key", f'401 {{"error":{{"message":"{_UNKNOWN}"', found["no_models"]))
+    refused = f'401 {{"error":{{"message":"{_UNKNOWN}"'
+    claims.append(_begins(group, "REST's list, with a bad key", refused, found["no_models"]))
     return claims
 
 
