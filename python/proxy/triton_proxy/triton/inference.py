@@ -207,7 +207,7 @@ class _Streamed(Inference):
             over = True
         except grpc.RpcError as error:
             over = True
-            if self._cancelled or self.left:
+            if self._cancelled:
                 raise InferenceCancelled from None
             if not final:
                 raise _error_of(error, self._limit) from None

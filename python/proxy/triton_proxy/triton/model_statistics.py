@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import grpc
@@ -14,6 +13,7 @@ from multimodal_contract.wire import Buffer
 from triton_proxy.triton.direct.blocking_socket import CallFailed
 from triton_proxy.triton.direct.calls import UnaryCall
 from triton_proxy.triton.moving_call import failure
+from triton_proxy.triton.outcome import Outcome
 
 _DURATION = service_pb2.StatisticDuration.DESCRIPTOR
 
@@ -60,7 +60,7 @@ def _add_durations(to: Any, of: Any) -> None:
             there.ns += duration.ns
 
 
-class TotalCall:
+class TotalCall(Outcome):
     """The question to several Tritons at once; those that have an answer count."""
 
     def __init__(self, calls: Sequence[UnaryCall]) -> None:
@@ -69,42 +69,11 @@ class TotalCall:
         Args:
             calls: one at each Triton; at least one.
         """
+        super().__init__()
         self._calls = calls
-        self._lock = threading.Lock()
         self._open = len(calls)
-        self._over = False
-        self._answer: Buffer = b""
-        self._error: BaseException | None = None
-        self._callbacks: list[Callable[[Any], None]] = []
         for call in calls:
             call.add_done_callback(self._one)
-
-    def result(self) -> Buffer:
-        """See `UnaryCall`."""
-        error = self.exception()
-        if error is not None:
-            raise error
-        return self._answer
-
-    def exception(self) -> BaseException | None:
-        """See `UnaryCall`."""
-        if not self._over:
-            done = threading.Event()
-            self.add_done_callback(lambda _: done.set())
-            done.wait()
-        return self._error
-
-    def cancelled(self) -> bool:
-        """See `UnaryCall`."""
-        return isinstance(self._error, grpc.FutureCancelledError)
-
-    def add_done_callback(self, callback: Callable[[Any], None]) -> None:
-        """See `UnaryCall`."""
-        with self._lock:
-            if not self._over:
-                self._callbacks.append(callback)
-                return
-        callback(self)
 
     def cancel(self) -> None:
         """See `UnaryCall`."""
@@ -119,14 +88,10 @@ class TotalCall:
         failures = [failure(call) for call in self._calls]
         answers = [call.result() for call, failed in zip(self._calls, failures, strict=True) if failed is None]
         if not answers:
-            self._error = failures[0]
-        else:
-            try:
-                self._answer = total(answers)
-            except DecodeError:
-                self._error = CallFailed(grpc.StatusCode.INTERNAL, "Triton's statistics do not parse")
-        with self._lock:
-            self._over = True
-            callbacks, self._callbacks = self._callbacks, []
-        for callback in callbacks:
-            callback(self)
+            self._finish(b"", failures[0])
+            return
+        try:
+            answer, error = total(answers), None
+        except DecodeError:
+            answer, error = b"", CallFailed(grpc.StatusCode.INTERNAL, "Triton's statistics do not parse")
+        self._finish(answer, error)

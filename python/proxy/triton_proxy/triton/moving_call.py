@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable, Iterator
-from typing import Any, Protocol
+from typing import Protocol
 
 import grpc
 
-from multimodal_contract.wire import Buffer
 from triton_proxy.triton.channel import StreamCall
 from triton_proxy.triton.direct.blocking_socket import CallFailed, late
 from triton_proxy.triton.direct.calls import UnaryCall
 from triton_proxy.triton.endpoint import Endpoint
+from triton_proxy.triton.outcome import Outcome
 from triton_proxy.triton.picker import Member
 
 Triton = Member[Endpoint]
@@ -36,13 +35,10 @@ class Tritons(Protocol):
         """Whether there is more than one."""
 
 
-class MovingCall:
+class MovingCall(Outcome):
     """One unary call, at one Triton after another: never at two at once, and at none after one that may have begun."""
 
-    __slots__ = (
-        "_answer", "_begin", "_callbacks", "_cancelled", "_deadline", "_error", "_harmless", "_lock", "_over", "_tried",
-        "_tritons", "_under_way",
-    )  # fmt: skip
+    __slots__ = ("_begin", "_cancelled", "_deadline", "_harmless", "_tried", "_tritons", "_under_way")
 
     def __init__(
         self,
@@ -60,17 +56,13 @@ class MovingCall:
             timeout_secs: its deadline, wherever it goes.
             harmless: whether it changes nothing, so that it may be begun any number of times.
         """
+        super().__init__()
         self._tritons = tritons
         self._begin: Callable[[Triton, float], UnaryCall] | None = begin
         self._deadline = time.monotonic() + timeout_secs
         self._harmless = harmless
-        self._lock = threading.Lock()
-        self._over = self._cancelled = False
+        self._cancelled = False
         self._tried: list[Triton] = []
-        self._answer: Buffer = b""
-        self._error: BaseException | None = None
-        # What refers to this call is dropped with its end: Python would take its time to find the circle.
-        self._callbacks: list[Callable[[Any], None]] = []
         self._under_way: UnaryCall | None = None
 
     def start(self, triton: Triton) -> None:
@@ -94,33 +86,6 @@ class MovingCall:
         call.add_done_callback(lambda done: self._ended(triton, done))
         if cancelled:
             call.cancel()
-
-    def result(self) -> Buffer:
-        """See `UnaryCall`."""
-        error = self.exception()
-        if error is not None:
-            raise error
-        return self._answer
-
-    def exception(self) -> BaseException | None:
-        """See `UnaryCall`."""
-        if not self._over:
-            done = threading.Event()
-            self.add_done_callback(lambda _: done.set())
-            done.wait()
-        return self._error
-
-    def cancelled(self) -> bool:
-        """See `UnaryCall`."""
-        return isinstance(self._error, grpc.FutureCancelledError)
-
-    def add_done_callback(self, callback: Callable[[Any], None]) -> None:
-        """See `UnaryCall`."""
-        with self._lock:
-            if not self._over:
-                self._callbacks.append(callback)
-                return
-        callback(self)
 
     def cancel(self) -> None:
         """See `UnaryCall`."""
@@ -156,15 +121,8 @@ class MovingCall:
             return False
         return True
 
-    def _finish(self, answer: Buffer, error: BaseException | None) -> None:
-        with self._lock:
-            if self._over:
-                return
-            self._answer, self._error, self._over = answer, error, True
-            callbacks, self._callbacks = self._callbacks, []
-            self._under_way = self._begin = None
-        for callback in callbacks:
-            callback(self)
+    def _forget(self) -> None:
+        self._under_way = self._begin = None
 
 
 class NamedStream:
