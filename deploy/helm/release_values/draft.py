@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,13 @@ import yaml
 _HEAD = """\
 # Read from the manifests of the old release. What could not be read was printed beside it.
 """
+
+_WORDS = {"true": True, "1": True, "false": False, "0": False}
+_READERS: Mapping[str, Callable[[str], Any]] = {
+    "integer": int,
+    "number": float,
+    "boolean": lambda text: _WORDS[text.lower()],
+}
 
 
 class Draft:
@@ -85,11 +92,7 @@ class Draft:
         """
         known = self._part(f"{component}.settings")["properties"]
         try:
-            value = {
-                "integer": int,
-                "number": float,
-                "boolean": lambda word: {"true": True, "1": True, "false": False, "0": False}[word.lower()],
-            }.get(known[name].get("type"), str)(text)
+            value = _READERS.get(known[name].get("type"), str)(text)
         except (KeyError, ValueError):
             self.note(f"{where} does not fit {component}.settings.{name}: expected {known[name]['type']}")
             return False

@@ -130,11 +130,12 @@ def _options(volume: Manifest) -> dict[str, str]:
 def _read_clients(draft: Draft, manifests: Iterable[Manifest]) -> None:
     """Reads who may call, from the NetworkPolicies that let a namespace in by its name."""
     names: set[str] = set()
+    peer: Manifest
     for policy in manifests:
         if policy["kind"] != "NetworkPolicy":
             continue
         for rule in policy["spec"].get("ingress") or ():
-            for peer in rule.get("from") or ({},):
+            for peer in rule.get("from") or [{}]:
                 chosen = (peer.get("namespaceSelector") or {}).get("matchLabels") or {}
                 if set(chosen) == {_NAMESPACE_NAME}:
                     names.add(chosen[_NAMESPACE_NAME])
