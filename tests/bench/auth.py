@@ -36,6 +36,7 @@ from triton_proxy.serving.protocol import WireProtocol
 from triton_proxy.serving.router import Method, Router
 from triton_proxy.settings import load
 from triton_proxy.telemetry.audit import Audit
+from triton_proxy.transports.call_threads import CallThreads
 from triton_proxy.transports.http2.engine_call import EngineCall
 
 _METHOD = "/bench.Bench/Echo"
@@ -75,11 +76,12 @@ def authenticating(domino_host: str) -> Callable[[Call], None]:
 
 def serve(domino_host: str | None, pipe: Connection) -> None:
     """Serves on the engine until the other end of the pipe is closed; asks nobody where there is no Domino to ask."""
-    loop, threads = LoopThread("http2"), ThreadPoolExecutor(8)
+    loop, pool = LoopThread("http2"), ThreadPoolExecutor(8)
+    threads = CallThreads(pool, pool)
     route = echo if domino_host is None else authenticating(domino_host)
 
     def handle(stream: Stream) -> None:
-        route(EngineCall(stream, loop, waiting=threads, working=threads, window_bytes=_WINDOW_BYTES))
+        route(EngineCall(stream, loop, threads, _WINDOW_BYTES))
 
     async def listen(listener: socket.socket) -> Http2Server:
         server = Http2Server(handle)

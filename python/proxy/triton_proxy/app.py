@@ -183,7 +183,7 @@ class Server:
         self._threads: CallThreads | None = None
         try:
             if settings.grpc_server == "http2" or settings.http_listen_addr:
-                self._threads = CallThreads(settings.max_calls)
+                self._threads = CallThreads.start(settings.max_calls)
             self._listener = self._listen()
             if self._loop is not None and self._threads is not None and settings.http_listen_addr:
                 self._rest = self._listen_for_rest(self._loop, self._threads)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from concurrent.futures import Executor
+from dataclasses import dataclass
+
 from mm_service.supervisor import Workers
 from triton_proxy.admission.waiting_calls import MOST_WAITING
 
 
+@dataclass(frozen=True)
 class CallThreads:
     """Two pools, so that strangers take no thread of known callers.
 
@@ -14,7 +18,11 @@ class CallThreads:
         working: for those afterwards, one for each call that is served.
     """
 
-    def __init__(self, most_calls: int) -> None:
+    waiting: Executor
+    working: Executor
+
+    @classmethod
+    def start(cls, most_calls: int) -> CallThreads:
         """Starts the threads.
 
         Args:
@@ -23,8 +31,10 @@ class CallThreads:
         Raises:
             RuntimeError: the machine does not give so many.
         """
-        self.waiting = Workers(MOST_WAITING, "identity", setting="MAX_CALLS")
-        self.working = Workers(most_calls, "call", setting="MAX_CALLS")
+        return cls(
+            waiting=Workers(MOST_WAITING, "identity", setting="MAX_CALLS"),
+            working=Workers(most_calls, "call", setting="MAX_CALLS"),
+        )
 
     def close(self) -> None:
         """Gives the threads back; call it when no call is left."""

@@ -7,7 +7,6 @@ of a pool. Each method that touches the engine goes to the loop's thread first.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import Executor
 from functools import partial
 
 from mm_service.status import Code, Status
@@ -18,6 +17,7 @@ from triton_proxy.http2.inbox import EndOfMessages
 from triton_proxy.http2.loop_thread import LoopThread
 from triton_proxy.http2.server_stream import WRITABLE_BELOW, Stream, StreamEnd
 from triton_proxy.transports.call_life import CallLife
+from triton_proxy.transports.call_threads import CallThreads
 from triton_proxy.transports.status import trailing_metadata
 
 _Step = Callable[[], None]
@@ -31,29 +31,20 @@ class EngineCall:
         head: method, headers and peer.
     """
 
-    def __init__(
-        self,
-        stream: Stream,
-        loop: LoopThread,
-        *,
-        waiting: Executor,
-        working: Executor,
-        window_bytes: int,
-    ) -> None:
+    def __init__(self, stream: Stream, loop: LoopThread, threads: CallThreads, window_bytes: int) -> None:
         """Receives nothing yet. To be made in the loop's thread.
 
         Args:
             stream: the engine's side of it.
             loop: whose it is.
-            waiting: for the steps until it is known who calls.
-            working: for those afterwards: strangers take no thread of these.
+            threads: where steps are taken.
             window_bytes: what a caller that is known may send before it is taken.
         """
         self.head = CallHead(stream.method, stream.head.metadata, stream.peer)
         self._stream = stream
         self._loop = loop
-        self._threads = waiting
-        self._working = working
+        self._threads = threads.waiting
+        self._working = threads.working
         self._window_bytes = window_bytes
         self._life = CallLife()
         self._taken: _Step | None = None

@@ -20,6 +20,7 @@ from triton_proxy.http2.limits import ConnectionLimits
 from triton_proxy.http2.loop_thread import LoopThread
 from triton_proxy.http2.server import Http2Server
 from triton_proxy.http2.server_stream import Stream
+from triton_proxy.transports.call_threads import CallThreads
 from triton_proxy.transports.http2.engine_call import EngineCall
 
 STRANGERS_WINDOW, WINDOW = 65_535, 8 << 20
@@ -32,13 +33,12 @@ class Serving:
         loop: in which everything arrives.
         port: where it listens.
         calls: those that came.
-        waiting: takes the steps until a call's first `receive`.
-        working: takes those afterwards.
+        threads: take the steps until a call's first `receive`, and those afterwards.
     """
 
     def __init__(self) -> None:
         self.loop = LoopThread("test")
-        self.waiting, self.working = ThreadPoolExecutor(1, "waiting"), ThreadPoolExecutor(2, "working")
+        self.threads = CallThreads(ThreadPoolExecutor(1, "waiting"), ThreadPoolExecutor(2, "working"))
         self.calls: queue.SimpleQueue[EngineCall] = queue.SimpleQueue()
         listener = socket.create_server(("::", 0), family=socket.AF_INET6, dualstack_ipv6=True)
         self.port: int = listener.getsockname()[1]
@@ -50,7 +50,7 @@ class Serving:
         self.server.listen(listener)
 
     def _serve(self, stream: Stream) -> None:
-        self.calls.put(EngineCall(stream, self.loop, waiting=self.waiting, working=self.working, window_bytes=WINDOW))
+        self.calls.put(EngineCall(stream, self.loop, self.threads, WINDOW))
 
     def call(self) -> EngineCall:
         """The next that comes."""
@@ -63,8 +63,7 @@ class Serving:
 
     def close(self) -> None:
         self.loop.run(self.server.close()).result(TIMEOUT)
-        for pool in (self.waiting, self.working):
-            pool.shutdown()
+        self.threads.close()
         self.loop.close()
 
 
@@ -312,7 +311,7 @@ def test_a_step_for_which_there_is_no_thread_is_refused_and_comes_to_its_end(
 ) -> None:
     future = unary(channel)
     call = serving.call()
-    serving.waiting.shutdown()
+    serving.threads.waiting.shutdown()
     told: list[str] = []
     with pytest.raises(RuntimeError):
         call.submit(lambda: told.append("step"), lambda: told.append("finally"))

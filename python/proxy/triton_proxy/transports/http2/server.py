@@ -85,14 +85,7 @@ class EngineServer:
         if self._own_method and hmac.compare_digest(stream.method.encode(), self._own_method):
             stream.answer(b"")
             return
-        call = EngineCall(
-            stream,
-            self._loop,
-            waiting=self._threads.waiting,
-            working=self._threads.working,
-            window_bytes=_WINDOW_BYTES,
-        )
-        self._router.route_nowait(call)
+        self._router.route_nowait(EngineCall(stream, self._loop, self._threads, _WINDOW_BYTES))
 
     async def _listen(self) -> None:
         self._server = Http2Server(self._serve, self._limits, ssl_context=self._tls.context if self._tls else None)
