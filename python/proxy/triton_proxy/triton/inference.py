@@ -199,12 +199,14 @@ class _Streamed(Inference):
         try:
             # After the last one, too: Triton then ends the stream by itself, which a cancel could meet.
             for raw in self._call:
-                if not final:
-                    self._clock.stop()
-                    answer = self._read(raw)
-                    final = answer.final
-                    yield answer
-            over = True
+                if final:
+                    break  # Nothing follows it: what goes on all the same is not waited for.
+                self._clock.stop()
+                answer = self._read(raw)
+                final = answer.final
+                yield answer
+            else:
+                over = True
         except grpc.RpcError as error:
             over = True
             if self._cancelled:
@@ -214,10 +216,11 @@ class _Streamed(Inference):
         finally:
             if not over:
                 self.leave()
+        if final:
+            return
         if self.left:
             raise InferenceCancelled
-        if not final:
-            raise InferenceFailed("Triton ended the stream of answers without a last one")
+        raise InferenceFailed("Triton ended the stream of answers without a last one")
 
     def _read(self, raw: bytes) -> Answer:
         message = service_pb2.ModelStreamInferResponse()

@@ -2,32 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import grpc
 import pytest
 from tritonclient.grpc import service_pb2
 
-from proxy_testing.several_tritons import ANY, Make, failed, several
+from proxy_testing.several_tritons import ANY, Make, failed
 from proxy_testing.triton import triton_stand_in
 from service_testing.waiting import TIMEOUT, until
-from triton_proxy.triton import endpoint
 from triton_proxy.triton.pins import Place
 
-
-@pytest.fixture(params=["http2", "grpcio"])
-def make(request: pytest.FixtureRequest) -> Iterator[Make]:
-    with several(request.param) as made:
-        yield made
-
-
-@pytest.fixture(params=["small", "large"])
-def size(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Each test goes the way of small requests, then that of large ones."""
-    if request.param == "large":
-        monkeypatch.setattr(endpoint, "LARGE_BYTES", 0)
-    return str(request.param)
+pytest_plugins = ["proxy_testing.tritons_fixtures"]
 
 
 @pytest.mark.usefixtures("size")
