@@ -5,13 +5,13 @@ from __future__ import annotations
 import contextlib
 import json
 import re
-import subprocess
-import urllib.request
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Mapping, Sequence
 
 from boundary import names
 from boundary.accounting import EVEN, balance
 from boundary.claims import Claim, same
+from boundary.forwarding import forwarded, metrics
 from boundary.kube import Kube, Manifest
 from boundary.names import API_KEY, CALLER, COMPUTE, INFERENCE, PROXY, SCALER, TRITON
 from boundary.traffic import Traffic
@@ -22,7 +22,12 @@ from mm_scale import ScaleClient
 _WHERE = f"--namespace={INFERENCE}"
 _SERVICE = f"{SCALER}.{INFERENCE}.svc.cluster.local"
 _FLOWING, _COUNTED = 25, 150
+# Packets of a stream, at their pace, for longer than a proxy takes to ask a Triton that is new whether it is ready.
+_TURNS = 150
 _REPLICAS = 3
+# A proxy asks DNS every 5 s, and a cache between them may remember a Service's addresses for 30 s.
+_IN_USE_SECS = 120.0
+_ASKED_EVERY_SECS = 0.5
 _SHARE_SLACK = 8
 _EVEN_SHARES = f"{100 // _REPLICAS} ± {_SHARE_SLACK} % each"
 _LONGEST_SECS = 240.0
@@ -36,6 +41,8 @@ _RIGHTS = [
     "pods list",
     "pods/log get",
 ]
+# A Triton that a proxy knows from DNS, and that gets its share.
+_USED = re.compile(r"^triton_proxy_triton_ejected\{.*\} 0(?:\.0)?$", re.MULTILINE)
 _TRIED = {
     "reads Secrets": ("get", "secrets"),
     "reads ConfigMaps": ("get", "configmaps"),
@@ -137,14 +144,15 @@ def under_traffic(kube: Kube) -> list[Claim]:
     """Scales Triton to three and back while clients stream."""
     group = f"Triton scaled from 1 to {_REPLICAS} and back under traffic"
     with (
-        _forwarded(kube, f"service/{SCALER}", 8000) as url,
+        forwarded(kube, INFERENCE, f"service/{SCALER}", 8000) as url,
         ScaleClient(url, credentials=ApiKey(API_KEY)) as client,
         Traffic(kube) as traffic,
     ):
         traffic.more(_FLOWING, 60)
         client.scale(_REPLICAS, reason="the suite asks for more")
         more = client.wait(timeout_secs=_LONGEST_SECS)
-        traffic.more(_FLOWING, 60)
+        in_use = _in_use(kube)
+        traffic.more(_TURNS, 60)
         before = _requests(kube)
         traffic.more(_COUNTED, 120)
         shares = _shares(before, _requests(kube))
@@ -164,6 +172,7 @@ def under_traffic(kube: Kube) -> list[Claim]:
     ]
     return [
         same(group, "available then", str(_REPLICAS), str(more.available)),
+        same(group, "Tritons that each proxy uses", str(_REPLICAS), in_use),
         same(group, "shares of the requests meanwhile", _EVEN_SHARES, shares),
         same(group, "available after", "1", str(less.available)),
         same(group, f"packets of {len(accounts)} streams", EVEN, balance(accounts)),
@@ -173,13 +182,26 @@ def under_traffic(kube: Kube) -> list[Claim]:
     ]
 
 
+def _in_use(kube: Kube) -> str:
+    """Waits until every proxy uses all Tritons, or the time is up; how many each uses, one number where they agree."""
+    deadline = time.monotonic() + _IN_USE_SECS
+    with contextlib.ExitStack() as open_ports:
+        proxies = [pod["metadata"]["name"] for pod in kube.pods(INFERENCE, names.selector("proxy"))]
+        urls = [open_ports.enter_context(forwarded(kube, INFERENCE, f"pod/{name}", 9090)) for name in proxies]
+        while True:
+            counts = [len(_USED.findall(metrics(url))) for url in urls]
+            if counts.count(_REPLICAS) == len(counts) or time.monotonic() > deadline:
+                return ", ".join(map(str, sorted(set(counts))))
+            time.sleep(_ASKED_EVERY_SECS)
+
+
 def _requests(kube: Kube) -> dict[str, int]:
     """What each Triton has answered so far, as its own metrics say."""
     found = {}
     for pod in kube.pods(INFERENCE, names.selector("triton")):
         name = pod["metadata"]["name"]
-        with _forwarded(kube, f"pod/{name}", 8002) as url, urllib.request.urlopen(f"{url}/metrics") as answer:  # noqa: S310  a port of ours
-            page = answer.read().decode()
+        with forwarded(kube, INFERENCE, f"pod/{name}", 8002) as url:
+            page = metrics(url)
         counts = re.findall(r'^nv_inference_request_success{model="identity_fp32".*} (\d+)$', page, re.MULTILINE)
         found[name] = sum(map(int, counts))
     return found
@@ -191,18 +213,3 @@ def _shares(before: Mapping[str, int], after: Mapping[str, int]) -> str:
     if len(parts) == _REPLICAS and all(abs(part - 100 / _REPLICAS) <= _SHARE_SLACK for part in parts):
         return _EVEN_SHARES
     return ", ".join(f"{part:.0f} %" for part in parts)
-
-
-@contextlib.contextmanager
-def _forwarded(kube: Kube, target: str, port: int) -> Iterator[str]:
-    """A port of the release's on this machine, as `kubectl port-forward` has it."""
-    words = kube.kubectl_words(_WHERE, "port-forward", target, f":{port}")
-    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as process:
-        try:
-            assert process.stdout is not None
-            found = re.search(r"127\.0\.0\.1:(\d+)", process.stdout.readline())
-            if found is None:
-                raise KindError("kubectl port-forward did not say where it listens")
-            yield f"http://127.0.0.1:{found[1]}"
-        finally:
-            process.terminate()
