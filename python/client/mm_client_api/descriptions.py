@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
-from mm_client_api._core.html import table
+from mm_client_api.html import table
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import grpc
 
-from mm_client_api._core.html import table
+from mm_client_api.html import table
 
 
 class TritonClientError(Exception):

@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 
 from google.protobuf.message import DecodeError
 
-from mm_client_api._core.html import table
 from mm_client_api.errors import AckError, ProtocolError, error_of_ack
+from mm_client_api.html import table
 from mm_client_api.summaries import first_values, spread
 from mm_client_api.tensors import Array, Tensor, decode
 from multimodal_contract import pb, wire

@@ -6,6 +6,8 @@ import re
 from collections.abc import Sequence
 from typing import ClassVar
 
+from mm_client_api.html import lines
+
 # User and password of a URL, signatures in its query, and headers that carry credentials.
 _SECRETS = re.compile(
     r"(?<=://)[^/\s]+(?=@)"
@@ -38,6 +40,9 @@ class PublisherError(Exception):
 
     def __init__(self, text: str) -> None:
         super().__init__(without_secrets(text))
+
+    def _repr_html_(self) -> str:
+        return lines(f"{type(self).__name__}: {self}".splitlines())
 
 
 class UsageError(PublisherError):

@@ -32,3 +32,11 @@ def test_what_others_say_is_shown_without_secrets(text: str, shown: str) -> None
 def test_each_kind_has_an_exit_status_of_its_own() -> None:
     statuses = [kind.exit_status for kind in PublisherError.__subclasses__()]
     assert sorted(statuses) == [2, 3, 4, 5, 6]
+
+
+def test_an_error_shows_its_name_and_each_problem_in_a_notebook() -> None:
+    shown = Refused("irises cannot be published:", ["<b>dims</b> differ", "s3://ann:s3cret@bucket"])._repr_html_()
+    assert shown == (
+        "<div><b>Refused: irises cannot be published:</b></div><div>  - &lt;b&gt;dims&lt;/b&gt; differ</div>"
+        "<div>  - s3://***@bucket</div>"
+    )

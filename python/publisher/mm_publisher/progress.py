@@ -1,4 +1,4 @@
-"""What a waiting user reads: a line for each step, and for what takes long a bar, or lines where none is seen."""
+"""What a waiting user reads: a line for each step, and for what takes long a bar, or lines where none can be drawn."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Progress:
     Args:
         prefix: what each line begins with.
         out: where to.
-        every_secs: how often to say how far a transfer is, where there is no terminal: in a Job's log, a notebook.
+        every_secs: how often to say how far a transfer is, where no bar is: in a Job's log.
     """
 
     def __init__(
@@ -40,7 +40,7 @@ class Progress:
 
     @contextlib.contextmanager
     def transfer(self, what: str, size: int) -> Iterator[OnBytes]:
-        """Shows how far a transfer is: a line, then a bar on a terminal, and elsewhere a line now and then.
+        """Shows how far a transfer is: a line, then a bar in a terminal or notebook, and elsewhere a line now and then.
 
         Args:
             what: is done.
@@ -50,7 +50,7 @@ class Progress:
             Takes the number of bytes that were transferred since it was last called, from any thread.
         """
         self.say(what)
-        if not self._stream.isatty():
+        if not _redraws(self._stream):
             yield self._lines(size)
             return
         with tqdm(total=size, unit="B", unit_scale=True, file=self._stream, leave=False) as bar:
@@ -85,3 +85,8 @@ class Silent(Progress):
     def transfer(self, what: str, size: int) -> Iterator[OnBytes]:
         """See `Progress.transfer`."""
         yield lambda _: None
+
+
+def _redraws(stream: TextIO) -> bool:
+    """Whether a line can be written over: in a terminal, and in a notebook, whose streams are ipykernel's."""
+    return stream.isatty() or type(stream).__module__.startswith("ipykernel.")

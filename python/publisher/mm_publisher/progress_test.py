@@ -46,6 +46,15 @@ def test_a_terminal_shows_a_bar_that_goes_when_it_is_done() -> None:
     assert (cleared.strip(), end) == ("", "")
 
 
+def test_a_notebook_shows_the_bar_too() -> None:
+    # What ipykernel writes to is no terminal, and draws a line over all the same.
+    notebook = type("OutStream", (io.StringIO,), {"__module__": "ipykernel.iostream"})()
+    with Progress(out=notebook, every_secs=0).transfer("writing m/1, 2.0 MB", 2 * MB) as on_bytes:
+        on_bytes(2 * MB)
+    assert re.search(r"\r +0%\|.*\| 0\.00/2\.00M", notebook.getvalue())
+    assert "mm-publish: 2.0 MB of" not in notebook.getvalue()
+
+
 def test_elsewhere_a_long_transfer_says_now_and_then_how_far_it_is() -> None:
     out = io.StringIO()
     with Progress(out=out, every_secs=0).transfer("writing m/1, 2.0 GB", 2000 * MB) as on_bytes:

@@ -6,6 +6,8 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from mm_client_api.html import table
+
 Action = Literal["published", "already serving", "planned", "rolled back to"]
 
 
@@ -49,17 +51,26 @@ class PublishReport:
         return dataclasses.asdict(self)
 
     def __repr__(self) -> str:
-        lines = [
-            f"{self.action} {self.model} version {self.version}",
-            f"  from     {self.source}",
-            f"  to       {self.target}/{self.model}/{self.version}",
-            f"  files    {', '.join(self.files)} ({size_text(self.size)})",
-            f"  serving  {versions_text(self.serving)} (before: {versions_text(self.was_serving)})",
-            *(f"  note     {note}" for note in self.notes),
+        return "\n".join([self._title, *(f"  {name:<8} {text}" for name, text in self._rows)])
+
+    def _repr_html_(self) -> str:
+        return table(("", ""), self._rows, [self._title])
+
+    @property
+    def _title(self) -> str:
+        return f"{self.action} {self.model} version {self.version}"
+
+    @property
+    def _rows(self) -> list[tuple[str, str]]:
+        return [
+            ("from", self.source),
+            ("to", f"{self.target}/{self.model}/{self.version}"),
+            ("files", f"{', '.join(self.files)} ({size_text(self.size)})"),
+            ("serving", f"{versions_text(self.serving)} (before: {versions_text(self.was_serving)})"),
+            *(("note", note) for note in self.notes),
+            *([("seen", self.seen)] if self.seen else []),
+            ("took", f"{self.seconds:.1f} s"),
         ]
-        if self.seen:
-            lines.append(f"  seen     {self.seen}")
-        return "\n".join([*lines, f"  took     {self.seconds:.1f} s"])
 
 
 def size_text(size: int) -> str:

@@ -26,7 +26,7 @@ REPORT = PublishReport(
 )
 
 
-def test_what_a_notebook_and_a_terminal_show() -> None:
+def test_what_a_terminal_shows() -> None:
     assert (
         repr(REPORT)
         == str(REPORT)
@@ -42,6 +42,14 @@ def test_what_a_notebook_and_a_terminal_show() -> None:
             "  took     8.7 s"
         )
     )
+
+
+def test_a_notebook_shows_a_table_in_which_nothing_is_markup() -> None:
+    shown = dataclasses.replace(REPORT, notes=("<script>alert(1)</script>",))._repr_html_()
+    assert shown.startswith("<div><b>published irises version 2</b></div><table>")
+    for cell in ("s3://models/triton/irises/2", "1, 2 (before: 1)", "&lt;script&gt;alert(1)&lt;/script&gt;", "8.7 s"):
+        assert f">{cell}</td>" in shown
+    assert "<script>" not in shown
 
 
 def test_what_there_is_not_takes_no_line() -> None:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from mm_scale.bar import RolloutBar
 from mm_scale.client import ScaleClient
 from mm_scale.errors import (
     ConflictError,
@@ -16,16 +17,19 @@ from mm_scale.errors import (
     UnavailableError,
     WaitTimeoutError,
 )
-from mm_scale.values import Deployment, Pod, Problem
+from mm_scale.values import Deployment, Deployments, Pod, Pods, Problem
 
 __all__ = [
     "ConflictError",
     "DeniedError",
     "Deployment",
+    "Deployments",
     "NotAuthenticatedError",
     "Pod",
+    "Pods",
     "Problem",
     "RejectedError",
+    "RolloutBar",
     "ScaleClient",
     "ScaleError",
     "StuckError",

@@ -16,7 +16,7 @@ from mm_scale import render
 from mm_scale.client import INFERENCE_SERVER, PROXY, ScaleClient
 from mm_scale.errors import NotAuthenticatedError, ScaleError, UsageError
 from mm_scale.following import NewLines
-from mm_scale.values import Deployment
+from mm_scale.values import Deployment, Deployments
 
 _INTERRUPTED = 130
 _FOLLOW_EVERY_SECS = 2.0
@@ -77,7 +77,7 @@ def _status(client: ScaleClient, flags: argparse.Namespace) -> None:
     status, pods, events = client.status(flags.deployment), client.pods(flags.deployment), []
     events = client.events(flags.deployment)
     answer = {"status": asdict(status), "pods": [asdict(each) for each in pods], "events": events}
-    parts = [render.deployments([status]), render.pods(pods), *([render.events(events)] if events else [])]
+    parts = [render.deployments(Deployments([status])), render.pods(pods), *([render.events(events)] if events else [])]
     _print(flags, answer, lambda: "\n\n".join(parts))
 
 

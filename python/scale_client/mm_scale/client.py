@@ -11,7 +11,7 @@ from urllib.parse import quote
 from mm_client_api.credentials import Credentials, EnvironmentCredentials
 from mm_scale.errors import DeniedError, StuckError, UnavailableError, WaitTimeoutError
 from mm_scale.http import Http
-from mm_scale.values import Deployment, Pod
+from mm_scale.values import Deployment, Deployments, Pod, Pods
 
 INFERENCE_SERVER, PROXY = "inference-server", "proxy"
 # A stream of progress ends without an end when the service itself is replaced.
@@ -63,17 +63,17 @@ class ScaleClient:
         """Ends the connections."""
         self._http.close()
 
-    def deployments(self) -> list[Deployment]:
+    def deployments(self) -> Deployments:
         """What the caller may see of the installation, with the caller's verbs."""
-        return [Deployment.of(each) for each in self._http.ask("GET", "/v1/deployments")["deployments"]]
+        return Deployments(map(Deployment.of, self._http.ask("GET", "/v1/deployments")["deployments"]))
 
     def status(self, what: str = INFERENCE_SERVER) -> Deployment:
         """How a Deployment stands."""
         return Deployment.of(self._http.ask("GET", _path(what, "status")))
 
-    def pods(self, what: str = INFERENCE_SERVER) -> list[Pod]:
+    def pods(self, what: str = INFERENCE_SERVER) -> Pods:
         """A Deployment's pods."""
-        return [Pod.of(each) for each in self._http.ask("GET", _path(what, "pods"))["pods"]]
+        return Pods(map(Pod.of, self._http.ask("GET", _path(what, "pods"))["pods"]))
 
     def events(self, what: str = INFERENCE_SERVER) -> list[dict[str, Any]]:
         """A Deployment's latest events, the youngest first: time, type, reason, message, object and count."""
@@ -213,7 +213,7 @@ class ScaleClient:
         Args:
             what: which Deployment.
             timeout_secs: longest time to wait; None for any.
-            progress: hears of each change.
+            progress: hears of each change; `print`, or a `RolloutBar`.
 
         Raises:
             StuckError: it gets no further; the text has Kubernetes' reasons.

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from mm_client_api.html import lines
+
 
 class ScaleError(Exception):
     """Base of everything that the client raises on purpose.
@@ -13,6 +15,9 @@ class ScaleError(Exception):
     """
 
     exit_status: ClassVar[int] = 1
+
+    def _repr_html_(self) -> str:
+        return lines(f"{type(self).__name__}: {self}".splitlines())
 
 
 class RejectedError(ScaleError):

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mm_scale.values import Deployment, Pod
+from mm_scale.values import DEPLOYMENT_TITLES, POD_TITLES, Deployment, Deployments, Pods
 
 _BAR = 20
 _MOST_EVENTS = 10
@@ -19,33 +19,16 @@ def table(rows: Sequence[Sequence[str]]) -> str:
     )
 
 
-def deployments(found: Iterable[Deployment]) -> str:
+def deployments(found: Deployments) -> str:
     """The Deployments of an installation, with what keeps them from being ready."""
-    rows = [("DEPLOYMENT", "STATUS", "READY", "UPDATED", "AVAILABLE", "NAME", "YOU MAY")]
-    problems: list[str] = []
-    for each in found:
-        rows.append(
-            (
-                each.what,
-                each.state,
-                f"{each.ready}/{each.desired}",
-                str(each.updated),
-                str(each.available),
-                f"{each.namespace}/{each.name}",
-                ", ".join(each.verbs),
-            )
-        )
-        problems += [f"{each.what}: {problem}" for problem in each.problems]
-    return "\n".join([table(rows), *([""] if problems else []), *problems])
+    problems = found.problems
+    rows = table([DEPLOYMENT_TITLES, *(each.row for each in found)])
+    return "\n".join([rows, *([""] if problems else []), *problems])
 
 
-def pods(found: Iterable[Pod]) -> str:
+def pods(found: Pods) -> str:
     """The pods of a Deployment."""
-    rows = [("POD", "PHASE", "READY", "RESTARTS", "NODE", "REASON")]
-    for each in found:
-        reason = ", ".join(problem.reason for problem in each.problems)
-        rows.append((each.name, each.phase, "yes" if each.ready else "no", str(each.restarts), each.node, reason))
-    return table(rows)
+    return table([POD_TITLES, *(each.row for each in found)])
 
 
 def events(found: Sequence[Mapping[str, Any]]) -> str:

@@ -6,6 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from mm_client_api.html import table
+
+# Columns of the tables that people read, on a terminal as in a notebook.
+DEPLOYMENT_TITLES = ("DEPLOYMENT", "STATUS", "READY", "UPDATED", "AVAILABLE", "NAME", "YOU MAY")
+POD_TITLES = ("POD", "PHASE", "READY", "RESTARTS", "NODE", "REASON")
+
 
 @dataclass(frozen=True)
 class Problem:
@@ -77,6 +83,34 @@ class Deployment:
             verbs=tuple(answer.get("verbs", ())),
         )
 
+    @property
+    def row(self) -> tuple[str, ...]:
+        """The cells below `DEPLOYMENT_TITLES`."""
+        return (
+            self.what,
+            self.state,
+            f"{self.ready}/{self.desired}",
+            str(self.updated),
+            str(self.available),
+            f"{self.namespace}/{self.name}",
+            ", ".join(self.verbs),
+        )
+
+    def _repr_html_(self) -> str:
+        return Deployments([self])._repr_html_()
+
+
+class Deployments(list[Deployment]):
+    """Deployments of an installation; in a notebook a table, with what keeps them from being ready."""
+
+    @property
+    def problems(self) -> list[str]:
+        """What keeps them from being ready, each with its Deployment."""
+        return [f"{each.what}: {problem}" for each in self for problem in each.problems]
+
+    def _repr_html_(self) -> str:
+        return table(DEPLOYMENT_TITLES, [each.row for each in self], self.problems)
+
 
 @dataclass(frozen=True)
 class Pod:
@@ -110,3 +144,19 @@ class Pod:
             restarts=sum(each["restart_count"] for each in containers),
             problems=tuple(Problem(each["reason"], each["message"]) for each in answer["problems"]),
         )
+
+    @property
+    def row(self) -> tuple[str, ...]:
+        """The cells below `POD_TITLES`."""
+        reasons = ", ".join(problem.reason for problem in self.problems)
+        return (self.name, self.phase, "yes" if self.ready else "no", str(self.restarts), self.node, reasons)
+
+    def _repr_html_(self) -> str:
+        return Pods([self])._repr_html_()
+
+
+class Pods(list[Pod]):
+    """Pods of a Deployment; in a notebook a table."""
+
+    def _repr_html_(self) -> str:
+        return table(POD_TITLES, [each.row for each in self])
