@@ -315,3 +315,38 @@ def test_the_answer_is_tritons_own_or_a_difference_with_a_reason(rest: Proxy, tr
             assert json.loads(ours[2])["error"]
 
     compare()
+
+
+# Where a model does not say all of the tensor, Triton refuses with the same status, and other words.
+_RAW_MODELS = (*(models.identity_name(each.name) for each in TABLE), models.ADD_SUB, models.IMAGE_MEAN, "nothing")
+# How our answer to such a body may differ, and why.
+_RAW_DIFFERENCES = {
+    (200, 400): "Triton leaves out the bytes that are no whole element; the caller has sent something else than meant",
+}
+
+
+@pytest.mark.parametrize("model", _RAW_MODELS)
+def test_a_body_of_one_tensor_alone_means_what_it_means_to_triton(rest: Proxy, triton: Triton, model: str) -> None:
+    path = f"/v2/models/{model}/infer"
+    for size in (0, 1, 3, 8, 24):
+        body, fields = bytes(size), {"inference-header-content-length": "0"}
+        theirs = posted(triton.http_url + path, body, fields)
+        ours = posted(f"http://{address(rest)}{path}", body, fields | credential())
+        if theirs[0] == ours[0] == 200:
+            assert ours[2] == theirs[2]
+            lengths = [int(each[1].get("inference-header-content-length", len(each[2]))) for each in (ours, theirs)]
+            assert lengths[0] == lengths[1]
+        else:
+            assert ours[0] == theirs[0] or (theirs[0], ours[0]) in _RAW_DIFFERENCES, (theirs, ours)
+            assert json.loads(ours[2])["error"]
+
+
+@pytest.mark.parametrize("given", ["-1", "x", "1e1", "7fff", "99999999999", "1000", "+5", "0x0"])
+def test_a_length_that_lies_is_refused_where_triton_may_read_another(rest: Proxy, triton: Triton, given: str) -> None:
+    path, fields = f"/v2/models/{FP32}/infer", {"inference-header-content-length": given}
+    body = json.dumps({"inputs": [described(FP32, "FP32", [1.5])]}).encode()
+    # atoi reads "x" and "0x0" as 0, a tensor alone, and of others what they begin with.
+    assert posted(triton.http_url + path, body, fields)[0] in {200, 400, 500}
+    status, _, answer = posted(f"http://{address(rest)}{path}", body, fields | credential())
+    assert status == 400
+    assert json.loads(answer)["error"].startswith("Inference-Header-Content-Length is ")

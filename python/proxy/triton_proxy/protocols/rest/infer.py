@@ -13,9 +13,10 @@ from triton_proxy.inference.query import MayUse, Query
 from triton_proxy.inference.rejection import Rejection
 from triton_proxy.inference.request import InferenceRequest, SequenceEvent
 from triton_proxy.inference.signature import Signature
-from triton_proxy.protocols.rest.infer_request import InferBody, Target, read
+from triton_proxy.protocols.rest.infer_request import InferBody, Target, read, request_of
 from triton_proxy.protocols.rest.json_text import written
 from triton_proxy.protocols.rest.json_work import JsonWork
+from triton_proxy.protocols.rest.raw_infer import raw_input
 from triton_proxy.protocols.rest.refused import BodyRefused
 from triton_proxy.protocols.rest.reply import JSON, Reply, Writer, refusal, rejected
 from triton_proxy.telemetry.observer import PacketInfo
@@ -44,7 +45,10 @@ class InferProtocol:
     def read(self, raw: bytes) -> RestMessage:
         """Reads the body, whatever it holds."""
         try:
-            body = read(raw, self._json_bytes(), self._target, self._work)
+            json_bytes = self._json_bytes()
+            if json_bytes == 0:
+                return RawMessage(self._target, raw, self._writer, self._work)
+            body = read(raw, json_bytes, self._target, self._work)
         except BodyRefused as refused:
             return RestMessage(self._target, len(raw), self._writer, None, refused=str(refused))
         return InferMessage(self._target, len(raw), self._writer, self._work, body)
@@ -182,6 +186,29 @@ class InferMessage(RestMessage):
             yield b',"data":'
             yield self._work.output_text(name, output.datatype, output.data)
         yield b"}"
+
+
+class RawMessage(InferMessage):
+    """One body of /infer that is the model's only input, without JSON: told what it is once the model is known."""
+
+    def __init__(self, target: Target, raw: Buffer, writer: Writer, work: JsonWork) -> None:
+        """Made by `InferProtocol.read`."""
+        # Triton answers with binary data, and is asked for every output.
+        body = InferBody(request_of(target, (), (), {}), "", binary=True, binary_outputs={})
+        super().__init__(target, len(raw), writer, work, body)
+        self._target = target
+        self._raw = raw
+        self.fit = self._fit
+
+    def _fit(self, signature: Signature | None) -> None:
+        raw, self._raw = self._raw, b""
+        if signature is None:
+            # Of a model that it does not describe, Triton says why when it is asked.
+            return
+        try:
+            self._request = request_of(self._target, (raw_input(signature, raw),), (), {})
+        except BodyRefused as refused:
+            self._refused, self.inferable = str(refused), False
 
 
 def parameters(given: Parameters) -> dict[str, Any]:

@@ -151,7 +151,7 @@ def test_data_and_a_binary_size_do_not_go_together() -> None:
         infer({"inputs": [tensor(data=[1, 2], parameters={"binary_data_size": 2})]}, b"ab")
 
 
-@pytest.mark.parametrize("given", ["-1", "1.5", "x", "9" * 20, "٣", " 1", "1000000"])
+@pytest.mark.parametrize("given", ["-1", "1.5", "x", "0x0", "-0", "9" * 20, "٣", " 1", "1000000", "0, 0", "14, 0"])
 def test_a_header_length_that_lies_is_refused(given: str) -> None:
     message = InferProtocol(MODEL, given, Writer(), JsonHere()).read(b'{"inputs": []}')
     assert not message.inferable

@@ -225,7 +225,7 @@ def _operation(route: Route) -> dict[str, Any]:
                 {
                     "name": "Inference-Header-Content-Length",
                     "in": "header",
-                    "description": "Bytes of JSON before the tensors' binary data.",
+                    "description": "Bytes of JSON before the tensors' binary data; 0 where the body is the one input.",
                     "schema": {"type": "integer", "minimum": 0},
                 }
             )
