@@ -63,6 +63,7 @@ def write_models(repository: Path) -> None:
         "identity",
         config="model_transaction_policy { decoupled: true }\n"
         f'parameters {{ key: "chat_template" value {{ string_value: {json.dumps(TEMPLATE)} }} }}\n'
+        'parameters { key: "tool_call_format" value { string_value: "hermes" } }\n'
         'parameters { key: "openai" value { string_value: \'{"default_max_tokens": 100}\' } }\n',
     )
     writer.write(repository / WRITER)
@@ -130,6 +131,25 @@ def test_a_chat_is_answered(client: Any) -> None:
     assert (made.usage.prompt_tokens, made.usage.completion_tokens, made.usage.total_tokens) == (9, 9, 18)
     made = client.chat.completions.create(model=WRITER, messages=HELLO, max_completion_tokens=3)
     assert (made.choices[0].message.content, made.choices[0].finish_reason) == ("system: Be kind. ", "length")
+
+
+def test_a_call_of_a_tool_is_an_object_for_the_client(client: Any) -> None:
+    written = '<tool_call>\n{"name": "clock", "arguments": {"zone": "in Zürich </tool_call>"}}\n</tool_call>\n'
+    messages = [{"role": "user", "content": "Now: " + written}]
+    tools = [{"type": "function", "function": {"name": "clock", "parameters": {"type": "object"}}}]
+    made = client.chat.completions.create(model=WRITER, messages=messages, tools=tools)
+    (call,) = made.choices[0].message.tool_calls
+    assert (call.function.name, json.loads(call.function.arguments)) == ("clock", {"zone": "in Zürich </tool_call>"})
+    assert made.choices[0].finish_reason == "tool_calls"
+    with client.chat.completions.stream(model=WRITER, messages=messages, tools=tools) as stream:
+        final = stream.get_final_completion()
+    (streamed,) = final.choices[0].message.tool_calls
+    assert streamed.function.arguments == call.function.arguments
+    assert final.choices[0].message.content.startswith("user: Now: ")
+    # The call goes back as it came, with what the tool said.
+    answered = [*messages, made.choices[0].message, {"role": "tool", "tool_call_id": call.id, "content": "noon"}]
+    made = client.chat.completions.create(model=WRITER, messages=answered)
+    assert "tool: noon" in made.choices[0].message.content
 
 
 def test_a_chat_is_streamed_word_by_word(client: Any) -> None:

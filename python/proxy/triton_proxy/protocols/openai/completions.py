@@ -20,6 +20,7 @@ from triton_proxy.protocols.openai.reply import DONE, OpenAiWriter, event
 from triton_proxy.protocols.openai.requests import TextRequest, read_chat, read_completion
 from triton_proxy.protocols.openai.roles import Roles, roles_of
 from triton_proxy.protocols.openai.templates import Render
+from triton_proxy.protocols.openai.tool_calls import ToolCall
 from triton_proxy.protocols.rest.infer import RestMessage
 from triton_proxy.protocols.rest.infer_request import Target, request_of
 from triton_proxy.protocols.rest.json_text import check_size
@@ -167,6 +168,9 @@ class _Text(ModelMessage):
         """See `ModelMessage`."""
         self._generated.limit(self._asked.sampling.limit(roles))
         inputs = inputs_for(self._asked, roles, self._render)
+        if self._asked.tools and roles.tool_call_format:
+            names = [tool["function"]["name"] for tool in self._asked.tools]
+            self._generated.tell_calls_apart(names, single=not self._asked.parallel_tool_calls)
         # What is large of it is Triton's now.
         prompt = self._asked.prompt if self._asked.echo else ""
         self._asked = replace(self._asked, prompt=prompt, conversation=None, tools=(), template_words=None)
@@ -187,12 +191,16 @@ class WholeText(_Text):
         if not self.satisfied:
             return None
         generated = self._generated
-        text = generated.text()
+        said = generated.said()
+        text = "".join(each for each in said if isinstance(each, str))
+        calls = [each.described() for each in said if isinstance(each, ToolCall)]
         choice: dict[str, Any] = {"index": 0, "finish_reason": generated.finish_reason, "logprobs": None}
         if generated.places:
             choice["logprobs"] = generated.probabilities(chat=self._chat)
         if self._chat:
             choice["message"] = {"role": "assistant", "content": text, "refusal": None}
+            if calls:
+                choice["message"] |= {"content": text if text and not text.isspace() else None, "tool_calls": calls}
             made = self._object("chat.completion", [choice])
         else:
             choice["text"] = self._asked.prompt + text if self._asked.echo else text
@@ -220,9 +228,10 @@ class StreamedText(_Text):
             elif self._asked.echo and self._asked.prompt:
                 events.append(self._event({"text": self._asked.prompt}, None))
         probabilities = generated.probabilities(chat=self._chat) if generated.places else None
-        text = generated.text()
-        if text or probabilities:
-            events.append(self._event({"content" if self._chat else "text": text}, probabilities))
+        said = generated.said()
+        for each in said or ([""] if probabilities else []):
+            events.append(self._event(self._part(each), probabilities))
+            probabilities = None
         if generated.complete:
             events.append(self._event({} if self._chat else {"text": ""}, None, generated.finish_reason))
             if self._asked.include_usage and generated.usage is not None:
@@ -236,6 +245,11 @@ class StreamedText(_Text):
             return super().failed(text, by_triton=by_triton, final=final, code=code)
         self.satisfied = True
         return Reply(ok=False, parts=[self._openai.failure(text)])
+
+    def _part(self, said: str | ToolCall) -> dict[str, Any]:
+        if isinstance(said, str):
+            return {"content" if self._chat else "text": said}
+        return {"tool_calls": [{"index": said.index, **said.described()}]}
 
     @property
     def _kind(self) -> str:

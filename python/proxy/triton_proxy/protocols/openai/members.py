@@ -74,13 +74,13 @@ class Members:
             raise self.refuse(name, given, "a text")
         return given
 
-    def flag(self, name: str) -> bool:
-        """Whether a member is true; false where it is not there.
+    def flag(self, name: str, *, default: bool = False) -> bool:
+        """Whether a member is true; the default where it is not there.
 
         Raises:
             RequestRefused: it is neither.
         """
-        given = self._left.pop(name, False)
+        given = self._left.pop(name, default)
         if not isinstance(given, bool):
             raise self.refuse(name, given, "true or false")
         return given
@@ -148,6 +148,19 @@ class Members:
         if given is not None and not any(type(given) is type(each) and given == each for each in served):
             param = self._where + name
             raise RequestRefused(f"{param} is {quoted(given)}, which is not served; {why}", param)
+
+    def end(self, *served: str) -> None:
+        """Returns where every member was taken.
+
+        Args:
+            served: what there is instead.
+
+        Raises:
+            RequestRefused: one was not.
+        """
+        if self._left:
+            param = self._where + next(iter(self._left))
+            raise RequestRefused(f"{quoted(param)} is not served; leave it out, or send {' or '.join(served)}", param)
 
     def rest(self) -> dict[str, Any]:
         """All members that were not taken."""

@@ -79,7 +79,7 @@ def _message(given: Any, where: str, images: list[str]) -> dict[str, Any]:
     made: dict[str, Any] = {"role": _ROLES[role]}
     calls = members.list("tool_calls", _MOST_TOOLS)
     if calls is not None:
-        made["tool_calls"] = calls
+        made["tool_calls"] = [_call(each, f"{where}.tool_calls[{index}]") for index, each in enumerate(calls)]
     for name in ("name", "tool_call_id"):
         text = members.text(name)
         if text is not None:
@@ -94,7 +94,16 @@ def _message(given: Any, where: str, images: list[str]) -> dict[str, Any]:
         made["content"] = "\n".join(texts) if len(texts) == len(parts) else parts
     else:
         raise members.refuse("content", content, f"a text, or a list of at most {_MOST_PARTS} parts")
-    return made
+    # What else templates read, such as `reasoning_content`.
+    return members.rest() | made
+
+
+def _call(given: Any, where: str) -> dict[str, Any]:
+    """A call that an assistant made."""
+    function = given.get("function") if isinstance(given, dict) else None
+    if not isinstance(function, dict) or not isinstance(function.get("name"), str):
+        raise RequestRefused(f"{where} is {quoted(given)}; expected a function with a name and arguments", where)
+    return dict(given)
 
 
 def _part(given: Any, where: str, images: list[str]) -> dict[str, Any]:

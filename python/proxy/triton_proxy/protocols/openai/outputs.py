@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from multimodal_contract.dtypes import BY_NAME
@@ -12,6 +13,7 @@ from triton_proxy.protocols.openai.probabilities import Place
 from triton_proxy.protocols.openai.roles import Roles
 from triton_proxy.protocols.openai.sampling import Sampling
 from triton_proxy.protocols.openai.stop_strings import StoppedText
+from triton_proxy.protocols.openai.tool_calls import ToolCall, ToolCallText
 from triton_proxy.protocols.rest import elements
 from triton_proxy.protocols.rest.refused import BodyRefused, quoted
 
@@ -37,9 +39,10 @@ class Generated:
         self.complete = False
         self.places: list[Place] = []
         self._text = StoppedText(sampling.stops)
+        self._calls: ToolCallText | None = None
         self._logprobs = sampling.logprobs
         self._limit: int | None = None
-        self._pieces: list[str] = []
+        self._pieces: list[str | ToolCall] = []
         self._size = self._offset = 0
         self._prompt_tokens: int | None = None
         self._completion_tokens: int | None = None
@@ -48,6 +51,10 @@ class Generated:
     def limit(self, tokens: int | None) -> None:
         """So many tokens were asked for at most."""
         self._limit = tokens
+
+    def tell_calls_apart(self, names: Sequence[str], *, single: bool) -> None:
+        """Calls of tools are to come as objects; see `ToolCallText`."""
+        self._calls = ToolCallText(names, single=single)
 
     def take(self, roles: Roles, answer: Answer) -> None:
         """Takes one answer of the model's.
@@ -76,16 +83,27 @@ class Generated:
                 )
             except (ValueError, RecursionError):
                 raise BodyRefused("the model's output 'logprobs' is no list as vLLM gives it; ask without") from None
-        self.complete = answer.final or self._text.stopped
+        self.complete = answer.final or self._text.stopped or self._called_once
         if self.complete:
             self._add(self._text.end())
+            if self._calls is not None:
+                self._pieces += self._calls.end()
 
-    def text(self) -> str:
-        """What has come since it was last asked for."""
-        text = "".join(self._pieces)
+    def said(self) -> list[str | ToolCall]:
+        """Texts, none of them empty, and calls of tools that have come since it was last asked for, in order."""
+        said: list[str | ToolCall] = []
+        text: list[str] = []
+        for each in self._pieces:
+            if isinstance(each, str):
+                text.append(each)
+                continue
+            said += ["".join(text), each] if text else [each]
+            text.clear()
+        if text:
+            said.append("".join(text))
         self._pieces.clear()
         self._size = 0
-        return text
+        return said
 
     def probabilities(self, *, chat: bool) -> dict[str, Any]:
         """Those that have come since they were last asked for."""
@@ -98,13 +116,13 @@ class Generated:
 
     @property
     def finish_reason(self) -> str:
-        """Why it ended: `stop`, or `length` where it reached the number of tokens that were asked for."""
-        if self._text.stopped:
-            return "stop"
-        if self._reason:
-            return self._reason
-        cut = self._limit is not None and self._completion_tokens is not None and self._completion_tokens >= self._limit
-        return "length" if cut else "stop"
+        """Why it ended: `stop`, `tool_calls`, or `length` where it reached the number of tokens that were asked for."""
+        if not self._text.stopped and not self._called_once:
+            limit, tokens = self._limit, self._completion_tokens
+            cut = limit is not None and tokens is not None and tokens >= limit
+            if self._reason == "length" or (cut and not self._reason):
+                return "length"
+        return "tool_calls" if self._calls is not None and self._calls.called else "stop"
 
     @property
     def usage(self) -> dict[str, int] | None:
@@ -113,9 +131,13 @@ class Generated:
             return None
         return usage(self._prompt_tokens, self._completion_tokens)
 
+    @property
+    def _called_once(self) -> bool:
+        return self._calls is not None and self._calls.stopped
+
     def _add(self, text: str) -> None:
         if text:
-            self._pieces.append(text)
+            self._pieces += [text] if self._calls is None else self._calls.feed(text)
             self._size += len(text)
             if self._size > _LONGEST_TEXT:
                 raise BodyRefused(f"the model answers with more than {_LONGEST_TEXT} characters; ask for fewer tokens")

@@ -26,6 +26,7 @@ class TextRequest:
         echo: whether the answer begins with the prompt.
         conversation: of a chat; None of a completion.
         tools: of a chat: definitions of what the model may call.
+        parallel_tool_calls: of a chat: whether the model may call more than one of them in its answer.
         template_words: of a chat: what the template may name besides.
     """
 
@@ -37,6 +38,7 @@ class TextRequest:
     echo: bool = False
     conversation: Conversation | None = None
     tools: Sequence[Any] = ()
+    parallel_tool_calls: bool = True
     template_words: Mapping[str, Any] | None = None
 
 
@@ -79,6 +81,7 @@ def read_chat(body: Members) -> TextRequest:
     model = read_model(body)
     conversation = read_messages(body)
     tools = read_tools(body)
+    parallel = body.flag("parallel_tool_calls", default=True)
     words = body.object("chat_template_kwargs")
     stream, include_usage = _streaming(body)
     sampling = read_sampling(body, chat=True)
@@ -89,6 +92,7 @@ def read_chat(body: Members) -> TextRequest:
         sampling,
         conversation=conversation,
         tools=tools,
+        parallel_tool_calls=parallel,
         template_words=None if words is None else words.rest(),
     )
 
@@ -102,4 +106,5 @@ def _streaming(body: Members) -> tuple[bool, bool]:
         raise RequestRefused("stream_options come without stream: true; send both or neither", "stream_options")
     include_usage = options.flag("include_usage")
     options.flag("include_obfuscation")
+    options.end("include_usage")
     return stream, include_usage

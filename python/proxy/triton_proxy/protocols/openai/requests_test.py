@@ -104,12 +104,12 @@ def test_parts_of_text_are_lines_and_an_assistant_may_only_call_tools() -> None:
     given_messages = [
         {"role": "developer", "content": [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]},
         {"role": "assistant", "tool_calls": calls, "content": None},
-        {"role": "tool", "tool_call_id": "1", "content": "4"},
+        {"role": "tool", "tool_call_id": "1", "content": "4", "reasoning_content": "2 + 2"},
     ]
     assert read_messages(Members({"messages": given_messages})).messages == [
         {"role": "system", "content": "a\nb"},
         {"role": "assistant", "tool_calls": calls, "content": ""},
-        {"role": "tool", "tool_call_id": "1", "content": "4"},
+        {"role": "tool", "tool_call_id": "1", "content": "4", "reasoning_content": "2 + 2"},
     ]
 
 

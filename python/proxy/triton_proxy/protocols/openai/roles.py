@@ -17,6 +17,7 @@ from triton_proxy.inference.elements import expected_size
 from triton_proxy.inference.request import InputTensor
 from triton_proxy.inference.signature import Signature
 from triton_proxy.protocols.openai.members import RequestRefused
+from triton_proxy.protocols.openai.tool_calls import FORMATS
 from triton_proxy.protocols.rest import elements
 from triton_proxy.protocols.rest.refused import BodyRefused, quoted
 
@@ -24,6 +25,7 @@ from triton_proxy.protocols.rest.refused import BodyRefused, quoted
 SETTINGS = "openai"
 CHAT_TEMPLATE = "chat_template"
 BOS, EOS = "bos_token", "eos_token"
+TOOL_CALL_FORMAT = "tool_call_format"
 
 _INPUTS = {
     "prompt": ("text_input", "prompt"),
@@ -44,6 +46,8 @@ _INPUTS = {
     "return_finish_reason": ("return_finish_reason",),
     "return_logprobs": ("return_logprobs",),
     "embedding_request": ("embedding_request",),
+    "guide_type": ("guided_decoding_guide_type",),
+    "guide": ("guided_decoding_guide",),
 }
 _OUTPUTS = {
     "text": ("text_output", "generated_text"),
@@ -53,7 +57,9 @@ _OUTPUTS = {
     "logprobs": ("logprobs",),
     "embedding": ("embedding", "embeddings", "sentence_embedding"),
 }
-_DEFAULT_MAX_TOKENS = "default_max_tokens"
+_DEFAULT_MAX_TOKENS, RESPONSE_FORMAT = "default_max_tokens", "response_format"
+# What vLLM calls it among its sampling parameters, in its newer versions and its older ones.
+RESPONSE_FORMATS = ("structured_outputs", "guided_decoding")
 
 
 @dataclass(frozen=True)
@@ -65,17 +71,24 @@ class Roles:
         inputs: names of inputs by what they are for.
         outputs: names of outputs, likewise.
         default_max_tokens: tokens that a chat may have where the request does not say; None where the model does not.
+        response_format: the one of vLLM's sampling parameters that says what form an answer is to have; "" for none.
     """
 
     signature: Signature
     inputs: Mapping[str, str]
     outputs: Mapping[str, str]
     default_max_tokens: int | None
+    response_format: str = ""
 
     @property
     def template(self) -> str:
         """Its chat template; "" where it has none."""
         return self.signature.parameters.get(CHAT_TEMPLATE, "")
+
+    @property
+    def tool_call_format(self) -> str:
+        """The form in which it writes calls of tools; "" where it does not say."""
+        return self.signature.parameters.get(TOOL_CALL_FORMAT, "")
 
     def tensor(self, role: str, values: list[Any], param: str | None = None, *, batched: bool = False) -> InputTensor:
         """An input.
@@ -123,7 +136,15 @@ def roles_of(signature: Signature) -> Roles:
     default = settings.get(_DEFAULT_MAX_TOKENS)
     if default is not None and (type(default) is not int or default < 1):
         raise _misconfigured(signature, f"{_DEFAULT_MAX_TOKENS} is {quoted(default)}; expected an integer from 1")
-    return Roles(signature, inputs, outputs, default)
+    response_format = settings.get(RESPONSE_FORMAT, "")
+    if response_format and (response_format not in RESPONSE_FORMATS or "sampling_parameters" not in inputs):
+        expected = f"expected {' or '.join(RESPONSE_FORMATS)}, of a model with sampling_parameters"
+        raise _misconfigured(signature, f"{RESPONSE_FORMAT} is {quoted(response_format)}; {expected}")
+    roles = Roles(signature, inputs, outputs, default, response_format)
+    if roles.tool_call_format not in ("", *FORMATS):
+        problem = f"{quoted(roles.tool_call_format)}; expected {' or '.join(FORMATS)}"
+        raise _misconfigured(signature, problem, TOOL_CALL_FORMAT)
+    return roles
 
 
 def check_generates(roles: Roles) -> None:
@@ -204,9 +225,9 @@ def _named(
     return {role: name for role, name in {**found, **given}.items() if name is not None}
 
 
-def _misconfigured(signature: Signature, problem: str) -> RequestRefused:
+def _misconfigured(signature: Signature, problem: str, parameter: str = SETTINGS) -> RequestRefused:
     return RequestRefused(
-        f"model {quoted(signature.model)} can't be used here, for its configuration's parameter {SETTINGS}: {problem};"
+        f"model {quoted(signature.model)} can't be used here, for its configuration's parameter {parameter}: {problem};"
         " its publisher has to change it",
         "model",
         Code.FAILED_PRECONDITION,

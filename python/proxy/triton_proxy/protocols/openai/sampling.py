@@ -9,6 +9,7 @@ from typing import Any
 
 from triton_proxy.inference.request import InputTensor
 from triton_proxy.protocols.openai.members import Members, RequestRefused
+from triton_proxy.protocols.openai.response_format import GUIDES, ResponseFormat, read_response_format
 from triton_proxy.protocols.openai.roles import Roles
 from triton_proxy.protocols.rest.refused import quoted
 
@@ -43,8 +44,17 @@ _WITHOUT_EFFECT = (
     "service_tier",
     "safety_identifier",
     "prompt_cache_key",
-    "parallel_tool_calls",
+    "prompt_cache_retention",
+    "prediction",
 )
+_IN_TEMPLATE = "send it in chat_template_kwargs where the model's template reads it"
+# Of OpenAI's own, what no model is told of: each with what is to be done instead.
+_UNSERVED = {
+    "audio": "models answer with text here; leave it out",
+    "web_search_options": "nothing is searched here; leave it out",
+    "reasoning_effort": _IN_TEMPLATE,
+    "verbosity": _IN_TEMPLATE,
+}
 
 
 @dataclass(frozen=True)
@@ -56,6 +66,7 @@ class Sampling:
         stops: texts that end the answer.
         values: temperature and the like, by OpenAI's names.
         logprobs: of how many tokens at each place besides the chosen one the probability is asked for; None for none.
+        response_format: what form the answer is to have; None for text.
         others: members that OpenAI does not have: for the model to know.
         usual_tokens: tokens that the answer may have where neither request nor model says.
     """
@@ -64,6 +75,7 @@ class Sampling:
     stops: tuple[str, ...]
     values: Mapping[str, Any]
     logprobs: int | None
+    response_format: ResponseFormat | None
     others: Mapping[str, Any]
     usual_tokens: int
 
@@ -86,6 +98,9 @@ class Sampling:
             if not {"return_logprobs", "sampling_parameters"} <= roles.inputs.keys() or "logprobs" not in roles.outputs:
                 raise _lacks(roles, "logprobs", "return_logprobs")
             yield roles.tensor("return_logprobs", [True])
+        if self.response_format is not None:
+            self.response_format.check(roles)
+            yield from self.response_format.tensors(roles)
         if "sampling_parameters" in roles.inputs:
             yield roles.tensor("sampling_parameters", [json.dumps(self._together(roles))])
         else:
@@ -98,6 +113,8 @@ class Sampling:
             together["stop"] = list(self.stops)
         if self.logprobs is not None:
             together["logprobs"] = self.logprobs
+        if self.response_format is not None:
+            together |= self.response_format.sampling_parameters(roles)
         return together
 
     def _apart(self, roles: Roles) -> Iterator[InputTensor]:
@@ -112,8 +129,9 @@ class Sampling:
                 raise _lacks(roles, name, name)
         if self.stops and "stop" in roles.inputs:
             yield roles.tensor("stop", list(self.stops), "stop")
+        told = {name for role, name in roles.inputs.items() if self.response_format or role not in GUIDES}
         for name, value in self.others.items():
-            if name not in roles.signature.inputs or name in roles.inputs.values():
+            if name not in roles.signature.inputs or name in told:
                 raise _lacks(roles, name, name)
             yield roles.named_tensor(name, value if isinstance(value, list) else [value], name)
         given = {name for name, value in values.items() if value is not None} | ({"stop"} if self.stops else set())
@@ -150,10 +168,12 @@ def read_sampling(body: Members, *, chat: bool) -> Sampling:
     body.unserved("n", "ask again for another answer", 1)
     body.unserved("best_of", "ask again for another answer", 1)
     body.unserved("suffix", "leave it out", "")
-    body.unserved("response_format", "say in the messages what form the answer is to have", {"type": "text"})
+    response_format = read_response_format(body)
     body.unserved("functions", "send tools", [])
     body.unserved("function_call", "send tools", "none", "auto")
     body.unserved("modalities", "models answer with text here; leave it out", ["text"])
+    for name, instead in _UNSERVED.items():
+        body.unserved(name, instead)
     for name in _WITHOUT_EFFECT:
         body.take(name)
     others = body.rest()
@@ -166,6 +186,7 @@ def read_sampling(body: Members, *, chat: bool) -> Sampling:
         stops,
         {name: value for name, value in values.items() if value is not None},
         logprobs,
+        response_format,
         others,
         CHAT_TOKENS if chat else COMPLETION_TOKENS,
     )

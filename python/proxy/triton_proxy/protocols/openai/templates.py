@@ -66,7 +66,7 @@ def render(template: str, words: Mapping[str, Any]) -> str:
     parts: list[str] = []
     size = 0
     try:
-        for part in _compiled(template).generate(**words):
+        for part in _compiled(template).generate(**{**words, "messages": _with_arguments(words.get("messages"))}):
             parts.append(part)
             size += len(part)
             if size > LONGEST_TEXT:
@@ -80,6 +80,24 @@ def render(template: str, words: Mapping[str, Any]) -> str:
     except Exception as error:  # noqa: BLE001 - whatever a template's code raises
         raise TemplateRefused(f"{type(error).__name__}: {str(error)[:_LONGEST_REASON]}") from None
     return "".join(parts)
+
+
+def _with_arguments(messages: Any) -> Any:
+    """Messages in which arguments of calls are objects: templates write these as JSON themselves."""
+    return [
+        {**each, "tool_calls": [_as_object(call) for call in each["tool_calls"]]} if "tool_calls" in each else each
+        for each in messages or ()
+    ]
+
+
+def _as_object(call: dict[str, Any]) -> dict[str, Any]:
+    function = call["function"]
+    try:
+        arguments = json.loads(function.get("arguments") or "{}")
+    except (TypeError, ValueError, RecursionError):
+        # An object already, or what a model has written wrong.
+        return call
+    return {**call, "function": {**function, "arguments": arguments}}
 
 
 @lru_cache(_COMPILED)

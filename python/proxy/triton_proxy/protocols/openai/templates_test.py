@@ -59,6 +59,20 @@ def test_what_a_template_says_of_the_messages_is_told_apart() -> None:
     assert refused.value.of_messages
 
 
+def test_arguments_of_calls_are_objects_for_a_template() -> None:
+    def rendered(arguments: object) -> str:
+        call = {"id": "1", "function": {"name": "f", "arguments": arguments}}
+        messages = [*MESSAGES, {"role": "assistant", "content": "", "tool_calls": [call]}]
+        template = "{% for call in messages[2].tool_calls %}{{ call.function.arguments | tojson }}{% endfor %}"
+        return render(template, {"messages": messages})
+
+    assert rendered('{"x": "ä"}') == rendered({"x": "ä"}) == '{"x": "ä"}'
+    assert rendered("") == "{}"
+    # What a model has written wrong, it gets back as it was.
+    assert rendered('{"x":') == '"{\\"x\\":"'
+    assert rendered("[" * 100_000) == '"' + "[" * 100_000 + '"'
+
+
 # Ways out of Jinja's sandbox that were known once, and what is in reach of what a template is given.
 ESCAPES = [
     "{{ ''.__class__.__mro__ }}",

@@ -20,6 +20,18 @@ _SAMPLING = {
     "seed": {"type": ["integer", "null"]},
     "stop": {"type": ["string", "array", "null"], "items": _TEXT, "maxItems": 16},
     "n": {"const": 1},
+    "response_format": {
+        "type": ["object", "null"],
+        "required": ["type"],
+        "properties": {
+            "type": {"enum": ["text", "json_object", "json_schema"]},
+            "json_schema": {
+                "type": "object",
+                "required": ["schema"],
+                "properties": {"name": _TEXT, "schema": {"type": "object"}},
+            },
+        },
+    },
     "max_tokens": {"type": ["integer", "null"], "minimum": 1},
 }
 _USAGE = {
@@ -35,13 +47,29 @@ _MODEL = {
 }
 
 
+_TOOL_CALL = {
+    "type": "object",
+    "description": "Of models whose configuration says in what form they write calls.",
+    "required": ["id", "type", "function"],
+    "properties": {
+        "id": _TEXT,
+        "type": {"const": "function"},
+        "function": {
+            "type": "object",
+            "required": ["name", "arguments"],
+            "properties": {"name": _TEXT, "arguments": _TEXT},
+        },
+    },
+}
+
+
 def _completed(kind: str, said: dict[str, Any]) -> dict[str, Any]:
     choice = {
         "type": "object",
         "required": ["index", "finish_reason", *said],
         "properties": {
             "index": {"const": 0},
-            "finish_reason": {"enum": ["stop", "length"]},
+            "finish_reason": {"enum": ["stop", "length", "tool_calls"]},
             "logprobs": {"type": ["object", "null"]},
             **said,
         },
@@ -124,6 +152,7 @@ SCHEMAS: dict[str, Any] = {
             },
             "tools": {"type": ["array", "null"], "items": {"type": "object"}},
             "tool_choice": {"enum": ["auto", "none", None]},
+            "parallel_tool_calls": {"type": ["boolean", "null"]},
             "max_completion_tokens": {"type": ["integer", "null"], "minimum": 1},
             "logprobs": {"type": ["boolean", "null"]},
             "top_logprobs": {"type": ["integer", "null"], "minimum": 0, "maximum": 20},
@@ -150,7 +179,11 @@ SCHEMAS: dict[str, Any] = {
             "message": {
                 "type": "object",
                 "required": ["role", "content"],
-                "properties": {"role": {"const": "assistant"}, "content": _TEXT},
+                "properties": {
+                    "role": {"const": "assistant"},
+                    "content": {"type": ["string", "null"]},
+                    "tool_calls": {"type": "array", "items": _TOOL_CALL},
+                },
             }
         },
     ),

@@ -68,6 +68,7 @@ def test_a_template_that_makes_no_prompt_is_said_to(proxy: Served, asked: list[A
         ("[", "it is no JSON object"),
         ('{"inputs": {"prompt": "NOPE"}}', "inputs.prompt is 'NOPE', which the model lacks"),
         ('{"outputs": {"words": "text_output"}}', "outputs is an object with 1 members; expected names of outputs for"),
+        ('{"response_format": "json"}', "response_format is 'json'; expected structured_outputs or guided_decoding"),
         ('{"default_max_tokens": 0}', "default_max_tokens is 0; expected an integer from 1"),
     ],
 )
@@ -77,6 +78,17 @@ def test_a_configuration_that_says_what_cannot_be_is_the_publishers_to_change(
     refused = error(chat(proxy, vllm(proxy, openai=settings)), 400)
     assert text in refused["message"]
     assert refused["message"].endswith("its publisher has to change it")
+
+
+def test_a_form_of_tool_calls_that_is_not_known_is_the_publishers_to_change(proxy: Served) -> None:
+    refused = error(chat(proxy, vllm(proxy, tool_call_format="own")), 400)
+    assert "for its configuration's parameter tool_call_format: 'own'; expected hermes" in refused["message"]
+
+
+def test_a_form_of_the_answer_that_the_model_can_not_be_told_is_refused(proxy: Served) -> None:
+    refused = error(chat(proxy, vllm(proxy), response_format={"type": "json_object"}), 400)
+    assert "has neither the inputs guided_decoding_guide_type and guided_decoding_guide for it" in refused["message"]
+    assert refused["param"] == "response_format"
 
 
 REFUSED: list[tuple[str, dict[str, Any], str | None, str]] = [
@@ -95,10 +107,37 @@ REFUSED: list[tuple[str, dict[str, Any], str | None, str]] = [
     ("chat/completions", {"tools": [{}]}, "tools[0]", "expected a function with a name"),
     (
         "chat/completions",
-        {"response_format": {"type": "json_object"}},
-        "response_format",
-        "response_format is an object with 1 members, which is not served",
+        {"response_format": {"type": "xml"}},
+        "response_format.type",
+        "response_format.type is 'xml'; expected one of text, json_object, json_schema",
     ),
+    (
+        "chat/completions",
+        {"response_format": {"type": "json_schema", "json_schema": {"name": "x"}}},
+        "response_format.json_schema.schema",
+        "response_format.json_schema.schema is null; expected a JSON Schema",
+    ),
+    (
+        "chat/completions",
+        {"response_format": {"type": "json_object", "schema": {}}},
+        "response_format.schema",
+        "'response_format.schema' is not served; leave it out, or send type",
+    ),
+    (
+        "chat/completions",
+        {"stream": True, "stream_options": {"usage": True}},
+        "stream_options.usage",
+        "'stream_options.usage' is not served; leave it out, or send include_usage",
+    ),
+    (
+        "chat/completions",
+        {"messages": [{"role": "assistant", "tool_calls": [{"id": "1"}]}]},
+        "messages[0].tool_calls[0]",
+        "messages[0].tool_calls[0] is an object with 1 members; expected a function with a name and arguments",
+    ),
+    ("chat/completions", {"reasoning_effort": "low"}, "reasoning_effort", "send it in chat_template_kwargs"),
+    ("chat/completions", {"web_search_options": {}}, "web_search_options", "nothing is searched here"),
+    ("chat/completions", {"parallel_tool_calls": 1}, "parallel_tool_calls", "parallel_tool_calls is 1; expected true"),
     ("chat/completions", {"model": None}, "model", "model is missing; send the name of one that /v1/models lists"),
     ("embeddings", {"input": [[1, 2]]}, "input[0]", "input[0] is a list of 2; expected a text"),
     ("embeddings", {"input": "x", "encoding_format": "int8"}, "encoding_format", "expected float or base64"),
