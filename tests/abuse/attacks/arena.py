@@ -19,6 +19,7 @@ from attacks.health_prober import HealthProber
 from attacks.outcome import Drain, Outcome, Resources
 from attacks.proxy_process import ProxyProcess
 from attacks.table import CALLER, Row
+from attacks.text_models import write_text_models
 from attacks.world import DECOUPLED, GOOD_MODEL, GOOD_SLOW_MODEL, IDENTITY, MB, SLOW, TEXTS, Target
 from devstack import models
 from devstack.child import Child
@@ -72,7 +73,7 @@ class Arena:
     """The servers that stay: Triton and the front end. A proxy comes with each `proxy`.
 
     Args:
-        triton: serves _MODELS.
+        triton: serves _MODELS, and those of `text_models`.
         domino_url: of the front end.
         folder: for the proxies' logs.
         pace: how long things last.
@@ -300,6 +301,7 @@ def running(folder: Path, pace: Pace) -> Iterator[Arena]:
     """
     for name, model in _MODELS.items():
         models.MODELS[model].write(folder / "models" / name)
+    write_text_models(folder / "models")
     (port,) = free_ports([0])
     with (
         Triton(folder / "models", triton_wheels(), log=folder / "triton.log") as triton,

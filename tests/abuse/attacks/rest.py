@@ -23,15 +23,18 @@ def listener(target: Target) -> Address:
     return target.rest
 
 
-def _open(target: Target) -> Connection:
+def open_connection(target: Target) -> Connection:
+    """A connection of the attacker's."""
     return connect(target.rest, greets=False)
 
 
-def _head(method: str, path: str, *fields: str) -> bytes:
+def head(method: str, path: str, *fields: str) -> bytes:
+    """The head of a request."""
     return "\r\n".join([f"{method} {path} HTTP/1.1", "Host: proxy", *fields, "", ""]).encode()
 
 
-def _credential(target: Target) -> str:
+def credential(target: Target) -> str:
+    """The field with the attacker's own key."""
     return f"X-Domino-Api-Key: {target.key}"
 
 
@@ -39,8 +42,8 @@ def slow_heads(target: Target, tally: Tally) -> None:
     """Heads that come a byte at a time."""
 
     def open_one(_: int) -> Connection:
-        connection = _open(target)
-        connection.send(_head("GET", "/v2/health/live")[:-2] + b"X-Slow: ")
+        connection = open_connection(target)
+        connection.send(head("GET", "/v2/health/live")[:-2] + b"X-Slow: ")
         return connection
 
     ways.hold(tally, open_one, target.count(600), reads=False, tend=lambda connection: connection.send(b"s"))
@@ -48,11 +51,11 @@ def slow_heads(target: Target, tally: Tally) -> None:
 
 def slow_bodies(target: Target, tally: Tally) -> None:
     """Bodies without a credential that come a byte at a time."""
-    head = _head("POST", _INFER, f"Content-Length: {_ANNOUNCED}")
+    announced = head("POST", _INFER, f"Content-Length: {_ANNOUNCED}")
 
     def open_one(_: int) -> Connection:
-        connection = _open(target)
-        connection.send(head)
+        connection = open_connection(target)
+        connection.send(announced)
         return connection
 
     ways.hold(tally, open_one, target.count(600), reads=False, tend=lambda connection: connection.send(b"s"))
@@ -60,11 +63,11 @@ def slow_bodies(target: Target, tally: Tally) -> None:
 
 def uploads(target: Target, tally: Tally) -> None:
     """Bodies without a credential, at full speed, whose refusals are not read."""
-    head = _head("POST", _INFER, f"Content-Length: {_ANNOUNCED}")
+    announced = head("POST", _INFER, f"Content-Length: {_ANNOUNCED}")
 
     def open_one() -> Connection:
-        connection = _open(target)
-        connection.send(head)
+        connection = open_connection(target)
+        connection.send(announced)
         return connection
 
     def step(connection: Connection) -> int:
@@ -83,26 +86,26 @@ def request_flood(*heads: bytes, reads: bool) -> Attack:
             connection.send(b"".join(heads) * together)
             return len(heads) * together
 
-        ways.flood(tally, lambda: _open(target), step, 4, reads=reads)
+        ways.flood(tally, lambda: open_connection(target), step, 4, reads=reads)
 
     return attack
 
 
 # To every route that the server has, but those of health.
 NO_CREDENTIAL = [
-    _head(route.method, route.template.format(model="m", version="1")) for route in ROUTES if not route.public
+    head(route.method, route.template.format(model="m", version="1")) for route in ROUTES if not route.public
 ]
-HEALTH = _head("GET", "/v2/health/ready")
-HUGE = _head("GET", "/v2", "X-Huge: " + "x" * (40 << 10))
+HEALTH = head("GET", "/v2/health/ready")
+HUGE = head("GET", "/v2", "X-Huge: " + "x" * (40 << 10))
 
 
 def unfinished_bodies(target: Target, tally: Tally) -> None:
     """Bodies of 60 MiB of a caller, of which as much is sent as the proxy takes, but for the last bytes."""
-    head = _head("POST", _INFER, _credential(target), f"Content-Length: {_ANNOUNCED}")
+    announced = head("POST", _INFER, credential(target), f"Content-Length: {_ANNOUNCED}")
 
     def open_one() -> Connection:
-        connection = _open(target)
-        connection.send(head)
+        connection = open_connection(target)
+        connection.send(announced)
         return connection
 
     def step(connection: Connection) -> int:
@@ -122,10 +125,10 @@ def posted(body: bytes, *fields: str, together: int) -> Attack:
     """
 
     def attack(target: Target, tally: Tally) -> None:
-        raw = _head("POST", _INFER, _credential(target), f"Content-Length: {len(body)}", *fields) + body
+        raw = head("POST", _INFER, credential(target), f"Content-Length: {len(body)}", *fields) + body
 
         def once() -> None:
-            with _open(target) as connection:
+            with open_connection(target) as connection:
                 connection.send(raw)
                 while tally.going_on and connection.pump(0.2):
                     pass

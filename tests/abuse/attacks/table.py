@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from attacks import callers, connections, rest, scrapes, strangers
+from attacks import callers, chats, connections, rest, scrapes, strangers
 from attacks.strangers import Attack
 from attacks.strangers import callers as on_callers
 from attacks.strangers import probes as on_probes
@@ -341,6 +341,19 @@ TABLE = (
     Row("rest-unfinished-bodies", CALLER, "bodies of 60 MiB to REST that never end", rest.unfinished_bodies),
     Row("rest-worst-json", CALLER, "8 MiB of JSON that is nothing but empty objects", rest.WORST_JSON),
     Row("rest-gzip-bombs", CALLER, "bodies of 64 KiB that gunzip to 63 MiB", rest.BOMB),
+    Row("chat-template-bombs", CALLER, "chats whose template has no end in time or memory", chats.TEMPLATE_BOMBS),
+    Row("chat-many-messages", CALLER, "chats of 8 MiB in 4,096 messages", chats.MANY_MESSAGES),
+    Row("chat-huge-pictures", CALLER, "chats with a picture of 6 MiB", chats.HUGE_PICTURES),
+    Row(
+        "chat-unread-events", CALLER, "80 streamed chats of 60 KB a word, of which nothing is read", chats.unread_events
+    ),
+    Row(
+        "chat-extremes",
+        CALLER,
+        "chats with stop, logprobs, max_tokens, tools and n at and over their bounds",
+        chats.EXTREMES,
+    ),
+    Row("huge-embeddings", CALLER, "embeddings of four texts of 2 MiB, and of 49,000 texts", chats.EMBEDDINGS),
     Row(
         "triton-killed",
         CALLER,

@@ -18,6 +18,7 @@ WATCH = "/grpc.health.v1.Health/Watch"
 # The good caller's models are its own: what it waits for then is the proxy, and no queue of Triton's.
 GOOD_MODEL, GOOD_SLOW_MODEL = "good_identity", "good_slow"
 IDENTITY, TEXTS, SLOW, DECOUPLED = "identity", "texts", "slow", "decoupled"
+CHAT, BOMB, EMBEDDER = "chat", "bomb", "embedder"
 # What the front end makes of credentials of its own accord.
 FRONT_END_SECS = 0.1
 LONGEST_CREDENTIAL = 4096

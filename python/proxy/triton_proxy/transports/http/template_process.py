@@ -54,12 +54,15 @@ class TemplateProcess:
         return render
 
     def _render(self, over: Callable[[], bool], template: str, words: Mapping[str, Any]) -> str:
-        with self._lock:
-            at, why = self._ended.peek(template) or (0.0, "")
-        if why and self._clock() - at < _REST_SECS:
-            raise TemplateRefused(why)
+        self._check_rests(template)
+
+        def question() -> bytes:
+            # It may have ended the process while this one waited for its turn.
+            self._check_rests(template)
+            return orjson.dumps({"template": template, "words": words})
+
         try:
-            raw = self._process.ask(over, lambda: orjson.dumps({"template": template, "words": words}))
+            raw = self._process.ask(over, question)
         except NobodyWaits:
             raise TemplateRefused("the caller went away") from None
         except orjson.JSONEncodeError as error:
@@ -71,6 +74,12 @@ class TemplateProcess:
                 self._ended.put(template, (self._clock(), why))
             raise TemplateRefused(why) from None
         return _text(raw)
+
+    def _check_rests(self, template: str) -> None:
+        with self._lock:
+            at, why = self._ended.peek(template) or (0.0, "")
+        if why and self._clock() - at < _REST_SECS:
+            raise TemplateRefused(why)
 
 
 def _text(raw: bytes) -> str:

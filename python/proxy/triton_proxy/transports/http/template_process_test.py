@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -71,6 +72,14 @@ def test_a_template_that_took_too_long_is_not_tried_again_at_once(
         assert [each.getMessage() for each in caplog.records] == [
             "while it rendered a chat template, the process ended by SIGPROF; the next one starts another"
         ] * tried
+
+
+def test_nor_by_those_that_have_waited_for_it(render: Render, caplog: pytest.LogCaptureFixture) -> None:
+    with ThreadPoolExecutor(4) as threads:
+        for refused in [threads.submit(render, _ENDLESS, {}) for _ in range(4)]:
+            with pytest.raises(TemplateRefused, match=r"^it takes too long$"):
+                refused.result()
+    assert len(caplog.records) == 1
 
 
 def test_a_template_that_takes_too_much_is_refused_and_the_process_goes_on(render: Render) -> None:
