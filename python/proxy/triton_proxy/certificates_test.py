@@ -127,9 +127,10 @@ def test_without_certificates_the_proxy_speaks_plaintext(caplog: pytest.LogCaptu
 
 
 def test_a_certificate_that_ends_while_the_proxy_serves(volume: SecretVolume) -> None:
-    volume.put(OURS.issue(HOST, lasts=datetime.timedelta(seconds=4)))
+    volume.put(OURS.issue(HOST))
     with serving(volume) as server:
         assert gets_in(server, trusting(OURS))
+        volume.put(OURS.issue(HOST, lasts=datetime.timedelta(seconds=2)))
         deadline = time.monotonic() + TIMEOUT
         while gets_in(server, trusting(OURS)):
             assert time.monotonic() < deadline

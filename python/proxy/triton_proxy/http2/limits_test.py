@@ -137,6 +137,9 @@ def test_a_frame_that_never_ends_is_cut_and_calls_are_answered_until_then(runnin
 def test_frames_that_say_nothing_to_us_are_no_incomplete_frame(running: Running) -> None:
     run, _ = running
     with RawPeer(run.port) as peer:
+        # Once this is answered, nothing that says something can arrive together with the frame.
+        peer.send(frame(PING, 0, 0, b"say once"))
+        assert peer.until(PING) == (ACK, b"say once")
         peer.send(frame(0xFA, 0, 0, b"unknown"))
         run.until(lambda: any(c.incomplete_since is not None for c in run.server.connections()))
         run.later(21)
