@@ -7,6 +7,7 @@ from typing import Any
 from triton_proxy.protocols.rest.routes import Action
 
 _TEXT = {"type": "string"}
+_NAME = {"type": "string", "minLength": 1, "maxLength": 255}
 _COUNT = {"type": "integer", "minimum": 0}
 _STREAMED = {
     "stream": {"type": ["boolean", "null"]},
@@ -88,6 +89,7 @@ def _completed(kind: str, said: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+EVENTS = 'data: {"choices": [{"index": 0, "delta": {"content": "Hi"}, "finish_reason": null}]}\n\ndata: [DONE]\n\n'
 SCHEMAS: dict[str, Any] = {
     "OpenAiError": {
         "type": "object",
@@ -120,7 +122,7 @@ SCHEMAS: dict[str, Any] = {
         "type": "object",
         "required": ["model", "prompt"],
         "properties": {
-            "model": _TEXT,
+            "model": _NAME,
             "prompt": {"type": ["string", "array"], "items": _TEXT, "minItems": 1, "maxItems": 1},
             "echo": {"type": ["boolean", "null"]},
             "logprobs": {"type": ["integer", "null"], "minimum": 0, "maximum": 20},
@@ -133,7 +135,7 @@ SCHEMAS: dict[str, Any] = {
         "type": "object",
         "required": ["model", "messages"],
         "properties": {
-            "model": _TEXT,
+            "model": _NAME,
             "messages": {
                 "type": "array",
                 "minItems": 1,
@@ -166,7 +168,7 @@ SCHEMAS: dict[str, Any] = {
         "type": "object",
         "required": ["model", "input"],
         "properties": {
-            "model": _TEXT,
+            "model": _NAME,
             "input": {"type": ["string", "array"], "items": _TEXT, "minItems": 1, "maxItems": 2048},
             "encoding_format": {"enum": ["float", "base64", None]},
             "dimensions": {"type": ["integer", "null"], "minimum": 1},

@@ -163,12 +163,14 @@ _ANSWERS = {
     **openai_schemas.ANSWERS,
 }
 _STREAMED = {Action.COMPLETIONS, Action.CHAT_COMPLETIONS}
+_EVENTS = 'data: {"OUTPUT0": 1.5, "model_name": "m", "model_version": "1"}\n\n'
 _FAILURES = {
     "400": "The request is wrong; the text says how.",
     "401": "The credentials are missing or not valid.",
     "403": "The access policy does not allow it.",
     "404": "Triton has no such model or version.",
     "408": "The body came too slowly.",
+    "409": "Another Triton has taken over: begin the sequence anew.",
     "413": "The body is over MAX_MESSAGE_MB.",
     "415": "The Content-Encoding is not read here.",
     "429": "A limit of the caller's is reached; Retry-After says when to try again.",
@@ -229,7 +231,8 @@ def _operation(route: Route) -> dict[str, Any]:
                     "schema": {"type": "integer", "minimum": 0},
                 }
             )
-        operation["requestBody"] = {"required": True, "content": content}
+        # A tensor without elements is a body without bytes.
+        operation["requestBody"] = {"required": route.action is not Action.INFER, "content": content}
     return operation
 
 
@@ -245,9 +248,9 @@ def _answer(route: Route) -> dict[str, Any]:
         if route.action is Action.INFER:
             answer["content"]["application/octet-stream"] = {}
         if route.action in _STREAMED:
-            answer["content"]["text/event-stream"] = {"schema": {"type": "string"}}
+            answer["content"]["text/event-stream"] = {"example": openai_schemas.EVENTS}
     elif route.action is Action.GENERATE_STREAM:
-        answer["content"] = {"text/event-stream": {"schema": {"type": "string"}}}
+        answer["content"] = {"text/event-stream": {"example": _EVENTS}}
     elif route.action is Action.DOCS:
         answer["content"] = {"text/html": {"schema": {"type": "string"}}}
     return answer
