@@ -1,5 +1,6 @@
 """The rules of this repository, for BUILD files."""
 
+load("//bazel/private:executed_notebooks.bzl", _executed_notebooks = "executed_notebooks")
 load("//bazel/private:layer_test.bzl", _layer_test = "layer_test")
 load("//bazel/private:mypy_test.bzl", _mypy_test = "mypy_test")
 load("//bazel/private:oci_debian_layer.bzl", _oci_debian_layer = "oci_debian_layer")
@@ -13,6 +14,7 @@ load("//bazel/private:py_wheel.bzl", _py_wheel = "py_wheel")
 load("//bazel/private:pytest_test.bzl", _pytest_test = "pytest_test")
 load("//bazel/private:ruff_test.bzl", _ruff_test = "ruff_test")
 
+executed_notebooks = _executed_notebooks
 layer_test = _layer_test
 mypy_test = _mypy_test
 oci_debian_layer = _oci_debian_layer

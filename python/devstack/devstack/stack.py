@@ -27,6 +27,7 @@ class Stack:
         domino: knows USER by `api_key`.
         proxy: in front.
         api_key: the credential that the proxy lets in.
+        repository: the folder that Triton polls.
         missing: why a language model is not among those that were made, by name.
     """
 
@@ -34,7 +35,21 @@ class Stack:
     domino: DominoStandIn
     proxy: Proxy
     api_key: str
+    repository: Path
     missing: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The variables that name it to programs, the library and the notebooks."""
+        return {
+            "MM_ADDR": self.proxy.addr,
+            "MM_HTTP_URL": self.proxy.http_url,
+            "DOMINO_USER_API_KEY": self.api_key,
+            "DOMINO_HOST": self.domino.url,
+            "TRITON_URL": self.triton.grpc_url,
+            "MM_METRICS_URL": self.proxy.metrics_url,
+            "MM_MODEL_REPOSITORY": str(self.repository),
+        }
 
     @property
     def failure(self) -> str | None:
@@ -84,4 +99,4 @@ def running_stack(folder: Path, repository: Path | None, say: Callable[[str], No
         triton.wait_ready(timeout=_READY_SECONDS)
         say("starting the proxy")
         proxy = stack.enter_context(Proxy(triton.grpc_url, domino.url, log=folder / "proxy.log"))
-        yield Stack(triton, domino, proxy, api_key, missing)
+        yield Stack(triton, domino, proxy, api_key, repository or folder / "models", missing)

@@ -21,7 +21,8 @@ _LOOK_SECONDS = 0.5
 _EXAMPLES = """
 Prints lines "export NAME=value" for another terminal and then "ready"; Ctrl-C takes everything down.
 MM_ADDR is the proxy, MM_HTTP_URL its REST, DOMINO_USER_API_KEY a key that it lets in, DOMINO_HOST the Domino stand-in,
-MM_METRICS_URL the proxy's metrics; TRITON_URL is Triton itself, for looking behind the wall.
+MM_METRICS_URL the proxy's metrics, MM_MODEL_REPOSITORY the folder that Triton polls; TRITON_URL is Triton itself, for
+looking behind the wall.
 
 Without a repository of yours it serves sample models made by code, and two real ones: smollm2, a language model, and
 all_minilm_l6_v2, sentence embeddings.
@@ -78,14 +79,7 @@ def main() -> int:
 
 def _keep(stack: Stack, folder: Path) -> int:
     say(f"logs and, unless you gave yours, models are in {folder} until this ends")
-    for name, value in (
-        ("MM_ADDR", stack.proxy.addr),
-        ("MM_HTTP_URL", stack.proxy.http_url),
-        ("DOMINO_USER_API_KEY", stack.api_key),
-        ("DOMINO_HOST", stack.domino.url),
-        ("TRITON_URL", stack.triton.grpc_url),
-        ("MM_METRICS_URL", stack.proxy.metrics_url),
-    ):
+    for name, value in stack.environment.items():
         print(f"export {name}={shlex.quote(value)}")
     print("ready", flush=True)
     while stack.failure is None:

@@ -76,6 +76,7 @@ def test_it_serves_what_it_prints_until_it_is_interrupted(tmp_path: Path) -> Non
         values = {name: shlex.split(value)[0] for name, value in exports.items()}
         assert list(values) == [
             "MM_ADDR", "MM_HTTP_URL", "DOMINO_USER_API_KEY", "DOMINO_HOST", "TRITON_URL", "MM_METRICS_URL",
+            "MM_MODEL_REPOSITORY",
         ]  # fmt: skip
         with TritonClient(values["MM_ADDR"], credentials=ApiKey(values["DOMINO_USER_API_KEY"])) as client:
             one = np.ones(1, np.float32)
