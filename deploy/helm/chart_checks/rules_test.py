@@ -41,6 +41,7 @@ ALL = counter("request_duration_seconds_bucket", 'model="yolo",le="+Inf"')
 HEALTHY = {
     counter("build_info"): f"1x{MINUTES}",
     counter("triton_ready", 'triton="t:8001"'): f"1x{MINUTES}",
+    counter("triton_awaited_requests"): f"0x{MINUTES}",
     counter("triton_ejected", 'triton="10.0.0.1:8001"'): f"0x{MINUTES}",
     counter("triton_ejected", 'triton="10.0.0.2:8001"'): f"0x{MINUTES}",
     counter("triton_ejections_total"): f"3x{MINUTES}",
@@ -75,7 +76,11 @@ def for_20_minutes(well: str, ill: str) -> str:
 # What is different where an alert has to fire: from the beginning, for 20 minutes.
 FAULTS: Mapping[str, Mapping[str, str]] = {
     "TritonProxyDown": {counter("build_info"): f"_x20 1x{MINUTES - 20}"},
-    "TritonProxyTritonNotReady": {counter("triton_ready", 'triton="t:8001"'): for_20_minutes("1", "0")},
+    # As it is where Triton may be scaled to zero.
+    "TritonProxyTritonNotReady": {
+        counter("triton_ready", 'triton="t:8001"'): for_20_minutes("1", "0"),
+        counter("triton_awaited_requests"): for_20_minutes("0", "2"),
+    },
     "TritonProxyTritonEjected": {counter("triton_ejected", 'triton="10.0.0.1:8001"'): for_20_minutes("0", "1")},
     "TritonProxyFailures": {FAILED: f"0+100x19 1900x{MINUTES - 20}"},
     "TritonProxySlow": {FAST: f"0+580x19 11020+601x{MINUTES - 20}", SLOW: f"0+601x{MINUTES}"},
@@ -114,9 +119,11 @@ def firing(alert: str, minute: int, count: int) -> dict[str, Any]:
     return {"expr": expr, "eval_time": f"{minute}m", "exp_samples": samples}
 
 
-def said_of(folder: Path, series: Mapping[str, str], expected: list[dict[str, Any]]) -> str:
+def said_of(
+    folder: Path, series: Mapping[str, str], expected: list[dict[str, Any]], spec: dict[str, Any] | None = None
+) -> str:
     """What promtool says; "" where everything is as expected."""
-    (folder / "rules.yaml").write_text(yaml.safe_dump(rules()))
+    (folder / "rules.yaml").write_text(yaml.safe_dump(spec or rules()))
     case = {
         "interval": "1m",
         "input_series": [{"series": name, "values": values.strip()} for name, values in series.items()],
@@ -143,6 +150,16 @@ def test_an_ejected_triton_whose_address_is_soon_gone_is_an_alert_too(tmp_path: 
     alert = "TritonProxyTritonEjected"
     ejected = {counter("triton_ejections_total"): f"3x9 4x{MINUTES - 10}"}
     assert said_of(tmp_path, {**HEALTHY, **ejected}, [firing(alert, 12, 1), firing(alert, 25, 0)]) == ""
+
+
+def test_a_triton_that_sleeps_is_no_alert_but_one_that_cannot_sleep_is(tmp_path: Path) -> None:
+    alert = "TritonProxyTritonNotReady"
+    asleep = {counter("triton_ready", 'triton="t:8001"'): for_20_minutes("1", "0")}
+    assert said_of(tmp_path, {**HEALTHY, **asleep}, [firing(alert, 19, 0)]) == ""
+    values = yaml.safe_load(VALUE_SETS["everything"])
+    values["scaler"]["idle"]["enabled"] = False
+    spec = render(yaml.safe_dump(values)).one("PrometheusRule", NAME)["spec"]
+    assert said_of(tmp_path, {**HEALTHY, **asleep}, [firing(alert, 19, 1)], spec) == ""
 
 
 def test_no_alert_fires_where_all_is_well_or_callers_make_mistakes(tmp_path: Path) -> None:

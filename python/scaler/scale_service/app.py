@@ -12,6 +12,8 @@ from mm_service.policy_file import watched_policy
 from scale_service import cluster
 from scale_service.audit import Audit
 from scale_service.authentication import Authentication
+from scale_service.autoscaler import Autoscaler, Pace
+from scale_service.demand import Proxies
 from scale_service.grpc_server import GrpcServer
 from scale_service.operations import Operations
 from scale_service.policy import Policy
@@ -34,15 +36,24 @@ class Server:
     Attributes:
         port: where REST is served.
         grpc_port: where gRPC is served.
+        autoscaler: scales to zero and back; None where it is off.
     """
 
-    def __init__(self, settings: Settings, authenticator: Authenticator, *, audit_fd: int = _STDOUT) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        authenticator: Authenticator,
+        *,
+        audit_fd: int = _STDOUT,
+        pace: Pace | None = None,
+    ) -> None:
         """Binds its port, but serves nothing yet.
 
         Args:
             settings: what to run with.
             authenticator: says who is calling.
             audit_fd: where the audit log goes.
+            pace: how often the proxies are asked, with IDLE_COOLDOWN_SECS.
 
         Raises:
             PolicyError: the policy can't be used.
@@ -89,11 +100,22 @@ class Server:
             progress_every_secs=settings.progress_every_secs,
         )
         self.grpc_port = self._grpc.port
+        self.autoscaler: Autoscaler | None = None
+        if settings.idle_cooldown_secs:
+            self.autoscaler = Autoscaler(
+                operations,
+                Proxies(api_server, settings.proxy_deployment, settings.proxy_metrics_port),
+                cooldown_secs=settings.idle_cooldown_secs,
+                replicas=settings.idle_replicas,
+                pace=pace,
+            )
 
     def start(self) -> None:
         """Begins to serve."""
         self._rest.start()
         self._grpc.start()
+        if self.autoscaler is not None:
+            self.autoscaler.start()
         _LOG.info("serving REST on port %d, gRPC on port %d", self.port, self.grpc_port)
 
     def statistics(self) -> RestStatistics:
@@ -102,6 +124,8 @@ class Server:
 
     def drain(self) -> None:
         """Ends: what is under way is answered, for DRAIN_SECS at the longest."""
+        if self.autoscaler is not None:
+            self.autoscaler.close()
         grpc = threading.Thread(target=self._grpc.drain, args=[self._settings.drain_secs])
         grpc.start()
         self._rest.drain(self._settings.drain_secs)

@@ -72,7 +72,7 @@ class Cluster:
         Args:
             name: of the Deployment.
             replicas: how many.
-            resource_version: the Deployment's, as it was when the change was decided.
+            resource_version: the Deployment's, as it was when the change was decided; "" for whatever it is.
             dry_run: whether the API server only says what would be.
 
         Returns:
@@ -82,7 +82,8 @@ class Cluster:
             ConflictError: it has another version by now.
             KubernetesError: the API server refuses.
         """
-        body = {"metadata": {"resourceVersion": resource_version}, "spec": {"replicas": replicas}}
+        version = {"metadata": {"resourceVersion": resource_version}} if resource_version else {}
+        body = {**version, "spec": {"replicas": replicas}}
         return self._object(
             self._apps.patch_namespaced_deployment_scale,
             name,

@@ -63,5 +63,17 @@ class Settings(IdentitySettings, TlsSettings):
         "A rollout is called stuck once one of Kubernetes' reasons has stood so long; longer than a node takes to come"
         " where nodes are added on demand.",
     )
+    idle_cooldown_secs: float = setting(
+        "0",
+        parse.seconds(0, 7 * 86400),
+        "After so long without a request the inference server is scaled to zero, and back on the next one; the proxies"
+        " tell by their metrics. 0 for never.",
+    )
+    idle_replicas: int = setting(
+        "1", parse.integer(1, 1000), "Replicas of the inference server after the request that ends IDLE_COOLDOWN_SECS."
+    )
+    proxy_metrics_port: int = setting(
+        "9090", parse.integer(1, 65535), "Where each of the proxy's pods has its metrics, for IDLE_COOLDOWN_SECS."
+    )
     drain_secs: float = setting("10", parse.seconds(0, 600), "After SIGTERM, longest time for requests under way.")
     log_level: str = setting("INFO", parse.log_level, "DEBUG, INFO, WARNING or ERROR.")

@@ -40,12 +40,19 @@ outcome="failed",reason=~"aborted|data_loss|deadline_exceeded|internal|model_err
 {{- $resources := include "domino-triton.proxyResources" .Values.proxy | fromYaml -}}
 {{- $limit := mulf 1048576 (include "domino-triton.mebibytes" $resources.limits.memory | float64) -}}
 {{- $namespace := .Release.Namespace -}}
+{{- $notReady := printf "triton_proxy_triton_ready{%s} == 0" $of -}}
+{{- $notReadyFor := "2m" -}}
+{{- if include "domino-triton.wakesTriton" . -}}
+{{- /* It may sleep, and takes its time to start. */ -}}
+{{- $notReady = printf "%s and on (namespace, pod) triton_proxy_triton_awaited_requests{%s} > 0" $notReady $of -}}
+{{- $notReadyFor = printf "%ds" (int $rule.startSecs) -}}
+{{- end -}}
 {{- $alerts := list
   (list "TritonProxyDown" "critical" "5m"
     (printf "absent(triton_proxy_build_info{%s})" $of)
     "No proxy is scraped")
-  (list "TritonProxyTritonNotReady" "critical" "2m"
-    (printf "triton_proxy_triton_ready{%s} == 0" $of)
+  (list "TritonProxyTritonNotReady" "critical" $notReadyFor
+    $notReady
     "{{ $labels.pod }} hears from Triton at {{ $labels.triton }} that it is not ready, or nothing")
   (list "TritonProxyTritonEjected" "warning" "0m"
     (printf "max by (namespace, pod) (triton_proxy_triton_ejected{%s}) == 1 or sum by (namespace, pod) (increase(triton_proxy_triton_ejections_total{%s}[10m])) > 0" $of $of)
