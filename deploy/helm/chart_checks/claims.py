@@ -13,7 +13,7 @@ from chart_checks.network_policy import End, Host, Network, Pod
 CHART = "domino-triton"
 TRITON_HTTP, TRITON_GRPC, TRITON_METRICS = 8000, 8001, 8002
 PROXY_GRPC, PROXY_HEALTH, PROXY_METRICS, PROXY_HTTP = 50051, 50052, 9090, 8080
-SCALER_HTTP, SCALER_GRPC = 8000, 50052
+SCALER_HTTP, SCALER_GRPC, SCALER_METRICS = 8000, 50052, 9090
 DNS, DNS_PROTOCOLS = 53, ("UDP", "TCP")
 # Nobody gets there, whatever network of the values holds them: metadata services, which hand out credentials, and
 # link-local addresses. Sources: the documents of AWS (IMDS, EKS Pod Identity), Google Cloud, Azure (WireServer) and
@@ -65,7 +65,11 @@ class Release:
                 "metrics": ("TCP", PROXY_METRICS),
                 "http": ("TCP", PROXY_HTTP),
             },
-            "scaler": {"http": ("TCP", SCALER_HTTP), "grpc": ("TCP", SCALER_GRPC)},
+            "scaler": {
+                "http": ("TCP", SCALER_HTTP),
+                "grpc": ("TCP", SCALER_GRPC),
+                "metrics": ("TCP", SCALER_METRICS),
+            },
         }
         return Pod(self.namespace, self.labels(component), "10.244.9.9", ports.get(component, {}))
 
@@ -149,7 +153,7 @@ def calls_the_proxy(release: Release, source: End) -> bool:
 
 
 def reads_metrics(release: Release, source: End) -> bool:
-    """Whether somebody is of those that may read the proxy's metrics and Triton's."""
+    """Whether somebody is of those that may read all metrics."""
     return _is_peer(source, release.policy["monitoring"])
 
 
@@ -221,8 +225,12 @@ def publisher_may_call(release: Release, destination: End, port: int, protocol: 
 
 
 def scaler_accepts(release: Release, source: End, port: int, protocol: str) -> bool:
-    """Clients' namespaces on 8000 and 50052; only kubelet asks besides."""
-    return protocol == "TCP" and port in (SCALER_HTTP, SCALER_GRPC) and _is_peer(source, release.policy["clients"])
+    """Clients' namespaces on 8000 and 50052, monitoring on 9090; only kubelet asks besides."""
+    if protocol != "TCP":
+        return False
+    if port == SCALER_METRICS:
+        return reads_metrics(release, source)
+    return port in (SCALER_HTTP, SCALER_GRPC) and _is_peer(source, release.policy["clients"])
 
 
 def scaler_may_call(release: Release, destination: End, port: int, protocol: str) -> bool:

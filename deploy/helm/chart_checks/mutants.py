@@ -177,6 +177,12 @@ MUTANTS_OF: dict[str, dict[str, Mutation]] = {
         "the scale service may read Triton's metrics": _edited(
             _SCALER, lambda spec: _metrics(spec)["to"][0]["podSelector"]["matchLabels"].pop(_COMPONENT)
         ),
+        "the scale service's metrics opened to clients": _edited(
+            _SCALER, lambda spec: spec["ingress"][0]["ports"].append({"protocol": "TCP", "port": 9090})
+        ),
+        "the scale service opened to monitoring": _edited(
+            _SCALER, lambda spec: spec["ingress"][-1]["ports"].append({"protocol": "TCP", "port": 8000})
+        ),
         "the schedule's policy removed": _without(_SCHEDULE),
         "the schedule may call everything": _edited(_SCHEDULE, lambda spec: spec["egress"].append({})),
         "the API server on any port for the schedule": _edited(_SCHEDULE, lambda spec: spec["egress"][0].pop("ports")),

@@ -16,6 +16,7 @@ from chart_checks.claims import (
     PROXY_METRICS,
     SCALER_GRPC,
     SCALER_HTTP,
+    SCALER_METRICS,
     TRITON_GRPC,
     TRITON_METRICS,
     Release,
@@ -171,6 +172,8 @@ def _allowed_of_the_scaler(release: Release) -> Iterable[Probe]:
     if release.values["scaler"]["enabled"]:
         for port in (SCALER_HTTP, SCALER_GRPC):
             yield from (Probe(_pod(peer), release.pod("scaler"), port, "TCP") for peer in release.policy["clients"])
+        for peer in release.policy["monitoring"]:
+            yield Probe(_pod(peer), release.pod("scaler"), SCALER_METRICS, "TCP")
     if release.scales_to_zero:
         yield Probe(release.pod("scaler"), release.pod("proxy"), PROXY_METRICS, "TCP")
 

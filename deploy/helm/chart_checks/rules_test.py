@@ -18,13 +18,17 @@ from chart_checks.value_sets import VALUE_SETS
 from triton_proxy.telemetry.metrics_table import METRICS
 
 PROMTOOL = Path("../promtool/bin/promtool").absolute()
-PAGE = Path("docs/operations.md")
+PAGE, SCALING = Path("docs/operations.md"), Path("docs/scaling.md")
 NAME = "triton-inference-server"
 POD = f'namespace="{NAMESPACE}",pod="{NAME}-proxy-7f-x"'
 MEMORY_LIMIT = 6330 << 20
 # Seconds since the epoch, where promtool begins: 0. A certificate that ends in 30 days, and one that ends in 5.
 FAR, NEAR = 30 * 86400, 5 * 86400
 MINUTES = 60
+
+
+def of_scaler(name: str, labels: str = "") -> str:
+    return f'scale_service_{name}{{namespace="{NAMESPACE}",pod="{NAME}-admin-7f-x"{"," if labels else ""}{labels}}}'
 
 
 def counter(name: str, labels: str = "") -> str:
@@ -37,6 +41,7 @@ INVALID = counter("requests_total", 'model="yolo",outcome="failed",reason="inval
 FAST = counter("request_duration_seconds_bucket", 'model="yolo",le="0.1"')
 SLOW = counter("request_duration_seconds_bucket", 'model="yolo",le="2.5"')
 ALL = counter("request_duration_seconds_bucket", 'model="yolo",le="+Inf"')
+KUBERNETES = "kubernetes_request_duration_seconds_count"
 # Values by minute, in promtool's notation; busy, and well.
 HEALTHY = {
     counter("build_info"): f"1x{MINUTES}",
@@ -65,6 +70,15 @@ HEALTHY = {
     f'process_resident_memory_bytes{{namespace="{NAMESPACE}",pod="other-0"}}': f"{MEMORY_LIMIT * 2}x{MINUTES}",
     counter("audit_lines_total", 'result="dropped"'): f"3x{MINUTES}",
     counter("audit_lines_total", 'result="written"'): f"0+600x{MINUTES}",
+    of_scaler("build_info"): f"1x{MINUTES}",
+    of_scaler(KUBERNETES, 'operation="list_namespaced_pod",outcome="ok"'): f"0+30x{MINUTES}",
+    of_scaler(KUBERNETES, 'operation="list_namespaced_pod",outcome="refused"'): f"0+1x{MINUTES}",
+    of_scaler(KUBERNETES, 'operation="list_namespaced_pod",outcome="no_answer"'): f"2x{MINUTES}",
+    of_scaler("policy_stale"): f"0x{MINUTES}",
+    of_scaler("audit_lines_total", 'result="dropped"'): f"0x{MINUTES}",
+    of_scaler("automatic_scalings_total", 'direction="up",outcome="ok"'): f"0+1x{MINUTES}",
+    of_scaler("automatic_scalings_total", 'direction="up",outcome="refused"'): f"1x{MINUTES}",
+    of_scaler("proxies_unanswered"): "0 0 0 1 " * (MINUTES // 4),
 }
 
 
@@ -97,6 +111,16 @@ FAULTS: Mapping[str, Mapping[str, str]] = {
         f"process_resident_memory_bytes{{{POD}}}": for_20_minutes("1", str(MEMORY_LIMIT * 95 // 100))
     },
     "TritonProxyAuditLinesDropped": {counter("audit_lines_total", 'result="dropped"'): f"0+2x19 38x{MINUTES - 20}"},
+    "ScaleServiceDown": {of_scaler("build_info"): f"_x20 1x{MINUTES - 20}"},
+    "ScaleServiceNoApiServer": {
+        of_scaler(KUBERNETES, 'operation="list_namespaced_pod",outcome="no_answer"'): f"0+3x19 57x{MINUTES - 20}"
+    },
+    "ScaleServicePolicyBroken": {of_scaler("policy_stale"): for_20_minutes("0", "1")},
+    "ScaleServiceAuditLinesDropped": {of_scaler("audit_lines_total", 'result="dropped"'): f"0+2x19 38x{MINUTES - 20}"},
+    "ScaleServiceCannotScale": {
+        of_scaler("automatic_scalings_total", 'direction="up",outcome="refused"'): f"0+1x19 19x{MINUTES - 20}"
+    },
+    "ScaleServiceProxiesUnanswered": {of_scaler("proxies_unanswered"): for_20_minutes("0", "1")},
 }
 
 
@@ -189,6 +213,9 @@ def test_rules_name_metrics_that_there_are() -> None:
         for rule in group["rules"]:
             named = set(re.findall(r"(?<![:\w])triton_proxy_\w+", rule["expr"]))
             assert named <= known, rule
+            # metrics_test.py of the scale service holds the page against what is served.
+            scalers = {re.sub(r"_count$", "", name) for name in re.findall(r"scale_service_\w+", rule["expr"])}
+            assert all(f"| `{name}` |" in SCALING.read_text() for name in scalers), rule
             recorded = {r["record"] for g in rules()["groups"] for r in g["rules"] if "record" in r}
             assert set(re.findall(r"namespace:\w+:\w+", rule["expr"])) <= recorded
 
@@ -220,7 +247,7 @@ def test_the_podmonitor_finds_proxies_and_tritons_by_a_port_that_they_have() -> 
         if selects(spec["selector"], template["metadata"]["labels"]):
             ports = {p["name"]: p["containerPort"] for c in template["spec"]["containers"] for p in c.get("ports", ())}
             found[component] = ports[endpoint["port"]]
-    assert found == {"proxy": 9090, "triton": 8002}
+    assert found == {"proxy": 9090, "scaler": 9090, "triton": 8002}
 
 
 def test_nothing_is_made_for_an_operator_that_is_not_there() -> None:

@@ -44,6 +44,11 @@ class Settings(IdentitySettings, TlsSettings):
     )
     listen_addr: str = setting("[::]:8000", parse.address, "Where REST is served; port 0 takes a free one.")
     grpc_listen_addr: str = setting("[::]:50052", parse.address, "Where gRPC is served; port 0 takes a free one.")
+    metrics_listen_addr: str = setting(
+        "[::]:9090",
+        parse.unless_off(parse.address),
+        "Where Prometheus finds GET /metrics, always plaintext; off for nowhere.",
+    )
     max_requests: int = setting(
         "16",
         parse.integer(1, 256),

@@ -83,6 +83,7 @@ class Service:
     Attributes:
         port: where REST is served.
         grpc_port: where gRPC is served.
+        metrics_port: where its metrics are.
         api: its API server.
         domino: knows its callers.
         policy: the policy's file.
@@ -104,6 +105,7 @@ class Service:
             "KUBERNETES_URL": api.url,
             "LISTEN_ADDR": "127.0.0.1:0",
             "GRPC_LISTEN_ADDR": "127.0.0.1:0",
+            "METRICS_LISTEN_ADDR": "127.0.0.1:0",
             "DOMINO_HOST": self.domino.url,
             "KEYCLOAK_ISSUER": ISSUER,
             "KEYCLOAK_JWKS_URL": f"{self.domino.url}/certs",
@@ -118,6 +120,7 @@ class Service:
         self._server.start()
         self.port = self._server.port
         self.grpc_port = self._server.grpc_port
+        self.metrics_port = self._server.metrics_port
         self._stopped = False
 
     def __enter__(self) -> Service:
