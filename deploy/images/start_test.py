@@ -175,6 +175,10 @@ def test_the_publisher_helps_and_finds_what_it_needs(start: Start) -> None:
 def test_the_scale_service_helps_and_finds_what_it_needs(start: Start) -> None:
     status, output = finished(start("scaler", "--help"))
     assert (status, output.splitlines()[0]) == (0, "usage: scale_service [-h]")
+    # As the chart's CronJobs run it.
+    once = ["/usr/bin/python3.11", "-I", "-m", "scale_service.set_replicas", "--help"]
+    status, output = finished(start("scaler", command=once))
+    assert (status, output.split()[:2]) == (0, ["usage:", "scale_service.set_replicas"])
     code = "import kubernetes.client, aiohttp.web, scale_service.app"
     assert finished(start("scaler", command=["/usr/bin/python3.11", "-I", "-c", code]))[0] == 0
 

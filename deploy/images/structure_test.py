@@ -28,7 +28,7 @@ STARTS: dict[str, dict[str, Any]] = {
     "scaler": {
         "Entrypoint": ["/usr/bin/python3.11", "-I", "-m", "scale_service"],
         "Cmd": [],
-        "ExposedPorts": {"8000/tcp": {}, "50052/tcp": {}},
+        "ExposedPorts": {"8000/tcp": {}, "9090/tcp": {}, "50052/tcp": {}},
     },
     "triton_cpu": {
         "Entrypoint": [],

@@ -13,7 +13,7 @@ from chart_checks.network_policy import End, Host, Network, Pod
 CHART = "domino-triton"
 TRITON_HTTP, TRITON_GRPC, TRITON_METRICS = 8000, 8001, 8002
 PROXY_GRPC, PROXY_HEALTH, PROXY_METRICS, PROXY_HTTP = 50051, 50052, 9090, 8080
-SCALER_HTTP, SCALER_GRPC = 8000, 50052
+SCALER_HTTP, SCALER_GRPC, SCALER_METRICS = 8000, 50052, 9090
 DNS, DNS_PROTOCOLS = 53, ("UDP", "TCP")
 # Nobody gets there, whatever network of the values holds them: metadata services, which hand out credentials, and
 # link-local addresses. Sources: the documents of AWS (IMDS, EKS Pod Identity), Google Cloud, Azure (WireServer) and
@@ -65,7 +65,11 @@ class Release:
                 "metrics": ("TCP", PROXY_METRICS),
                 "http": ("TCP", PROXY_HTTP),
             },
-            "scaler": {"http": ("TCP", SCALER_HTTP), "grpc": ("TCP", SCALER_GRPC)},
+            "scaler": {
+                "http": ("TCP", SCALER_HTTP),
+                "grpc": ("TCP", SCALER_GRPC),
+                "metrics": ("TCP", SCALER_METRICS),
+            },
         }
         return Pod(self.namespace, self.labels(component), "10.244.9.9", ports.get(component, {}))
 
@@ -81,6 +85,12 @@ class Release:
         """Whether somebody is a pod of the release, of whatever component."""
         ours = {key: value for key, value in self.labels("").items() if not key.endswith("/component")}
         return isinstance(end, Pod) and _has(end, self.namespace, ours)
+
+    @property
+    def scales_to_zero(self) -> bool:
+        """Whether the scale service reads the proxies' metrics, since it scales by them."""
+        scaler = self.values["scaler"]
+        return bool(scaler["enabled"] and scaler["idle"]["enabled"])
 
     @property
     def policy(self) -> Mapping[str, Any]:
@@ -143,7 +153,7 @@ def calls_the_proxy(release: Release, source: End) -> bool:
 
 
 def reads_metrics(release: Release, source: End) -> bool:
-    """Whether somebody is of those that may read the proxy's metrics and Triton's."""
+    """Whether somebody is of those that may read all metrics."""
     return _is_peer(source, release.policy["monitoring"])
 
 
@@ -154,12 +164,17 @@ def calls_over_http(release: Release, source: End) -> bool:
 
 
 def proxy_accepts(release: Release, source: End, port: int, protocol: str) -> bool:
-    """Its callers on 50051 and 8080, monitoring on 9090; in an ambient mesh all on HBONE's port; kubelet's probes."""
+    """Its callers on 50051 and 8080, monitoring on 9090, and there the scale service where it scales to zero.
+
+    In an ambient mesh all come on HBONE's port, and kubelet's probes on their own.
+    """
     if protocol != "TCP":
         return False
     if release.mesh == "ambient" and port == PROXY_HEALTH:
         return source.ip in PROBE_ADDRESSES
     if port == release.metrics_port and reads_metrics(release, source):
+        return True
+    if port == PROXY_METRICS and release.scales_to_zero and release.is_component(source, "scaler"):
         return True
     if port == PROXY_HTTP:
         return release.mesh != "ambient" and calls_over_http(release, source)
@@ -210,20 +225,31 @@ def publisher_may_call(release: Release, destination: End, port: int, protocol: 
 
 
 def scaler_accepts(release: Release, source: End, port: int, protocol: str) -> bool:
-    """Clients' namespaces on 8000 and 50052; only kubelet asks besides."""
-    return protocol == "TCP" and port in (SCALER_HTTP, SCALER_GRPC) and _is_peer(source, release.policy["clients"])
+    """Clients' namespaces on 8000 and 50052, monitoring on 9090; only kubelet asks besides."""
+    if protocol != "TCP":
+        return False
+    if port == SCALER_METRICS:
+        return reads_metrics(release, source)
+    return port in (SCALER_HTTP, SCALER_GRPC) and _is_peer(source, release.policy["clients"])
 
 
 def scaler_may_call(release: Release, destination: End, port: int, protocol: str) -> bool:
-    """The API server, DNS, Domino and Keycloak where they are set; nothing of Triton and the proxy."""
+    """The API server, DNS, Domino and Keycloak where they are set, and the proxy's metrics where it scales to zero."""
     if _asks_dns(release, destination, port, protocol):
         return True
     if protocol != "TCP":
         return False
+    if port == PROXY_METRICS and release.scales_to_zero and release.is_component(destination, "proxy"):
+        return True
     settings = release.values["scaler"]["settings"]
     named = [("domino", "DOMINO_HOST"), ("keycloak", "KEYCLOAK_ISSUER")]
     to = [release.policy["apiServer"], *(release.policy[key] for key, setting in named if settings.get(setting))]
     return any(_is_destination(destination, port, each) for each in to)
+
+
+def schedule_may_call(release: Release, destination: End, port: int, protocol: str) -> bool:
+    """The API server, nobody else: not even DNS."""
+    return protocol == "TCP" and _is_destination(destination, port, release.policy["apiServer"])
 
 
 def accepts(release: Release, destination: Pod, source: End, port: int, protocol: str) -> bool:
@@ -245,6 +271,8 @@ def may_call(release: Release, source: Pod, destination: End, port: int, protoco
         return publisher_may_call(release, destination, port, protocol)
     if release.values["scaler"]["enabled"] and release.is_component(source, "scaler"):
         return scaler_may_call(release, destination, port, protocol)
+    if release.values["scaler"]["schedule"] and release.is_component(source, "schedule"):
+        return schedule_may_call(release, destination, port, protocol)
     return not release.is_any_component(source)
 
 
@@ -268,7 +296,7 @@ def check(network: Network, release: Release, source: End, destination: End, por
 def _named(release: Release, end: End) -> str:
     if isinstance(end, Host):
         return f"host {end.ip}"
-    for component in ("triton", "proxy", "publisher", "scaler"):
+    for component in ("triton", "proxy", "publisher", "scaler", "schedule"):
         if release.is_component(end, component):
             return f"the {component}"
     ours = "a pod of the release" if release.is_any_component(end) else "a pod"

@@ -136,7 +136,14 @@ def _collector(spec: Manifest) -> Manifest:
     return rule
 
 
-_SCALER = f"{NAME}-admin"
+def _metrics(spec: Manifest) -> Manifest:
+    """The scale service's rule about the proxies' metrics."""
+    rule: Manifest
+    (rule,) = [r for r in spec["egress"] if {"protocol": "TCP", "port": 9090} in r["ports"]]
+    return rule
+
+
+_SCALER, _SCHEDULE = f"{NAME}-admin", f"{NAME}-schedule"
 
 # Mistakes in renders of other value sets, which no cluster of the end-to-end suite has.
 MUTANTS_OF: dict[str, dict[str, Mutation]] = {
@@ -161,6 +168,27 @@ MUTANTS_OF: dict[str, dict[str, Mutation]] = {
         "all of the collector's namespace": _edited(_PROXY, lambda spec: _collector(spec)["to"][0].pop("podSelector")),
         "the collector forgotten": _edited(_PROXY, lambda spec: spec["egress"].remove(_collector(spec))),
         "REST forgotten": _edited(_PROXY, lambda spec: spec["ingress"].pop(1)),
+        "the proxies' metrics forgotten that say when Triton sleeps": _edited(
+            _SCALER, lambda spec: spec["egress"].remove(_metrics(spec))
+        ),
+        "the scale service may call the proxies": _edited(
+            _SCALER, lambda spec: _metrics(spec)["ports"].append({"protocol": "TCP", "port": 50051})
+        ),
+        "the scale service may read Triton's metrics": _edited(
+            _SCALER, lambda spec: _metrics(spec)["to"][0]["podSelector"]["matchLabels"].pop(_COMPONENT)
+        ),
+        "the scale service's metrics opened to clients": _edited(
+            _SCALER, lambda spec: spec["ingress"][0]["ports"].append({"protocol": "TCP", "port": 9090})
+        ),
+        "the scale service opened to monitoring": _edited(
+            _SCALER, lambda spec: spec["ingress"][-1]["ports"].append({"protocol": "TCP", "port": 8000})
+        ),
+        "the schedule's policy removed": _without(_SCHEDULE),
+        "the schedule may call everything": _edited(_SCHEDULE, lambda spec: spec["egress"].append({})),
+        "the API server on any port for the schedule": _edited(_SCHEDULE, lambda spec: spec["egress"][0].pop("ports")),
+        "the schedule may be called": _edited(
+            _SCHEDULE, lambda spec: spec["ingress"].append({"from": [{"podSelector": {}}]})
+        ),
     },
     "scaler": {
         "the scale service's policy removed": _without(_SCALER),

@@ -17,8 +17,9 @@ COMPONENTS = ("triton", "proxy", "publisher", "scaler")
 def pods(manifests: Iterable[dict[str, Any]]) -> Iterator[tuple[str, dict[str, Any]]]:
     """Component and pod template of each object that runs pods."""
     for manifest in manifests:
-        if manifest["kind"] in ("Deployment", "Job"):
-            template = manifest["spec"]["template"]
+        if manifest["kind"] in ("Deployment", "Job", "CronJob"):
+            spec = manifest["spec"]
+            template = spec["jobTemplate"]["spec"]["template"] if manifest["kind"] == "CronJob" else spec["template"]
             yield template["metadata"]["labels"][COMPONENT], template
 
 

@@ -51,12 +51,12 @@ def test_pods_keep_to_pod_security_restricted(name: str) -> None:
 
 
 @every_value_set
-def test_only_the_scale_service_gets_a_token_of_the_api_server(name: str) -> None:
+def test_only_what_scales_gets_a_token_of_the_api_server(name: str) -> None:
     accounts = [m for m in render(VALUE_SETS[name]).manifests if m["kind"] == "ServiceAccount"]
     assert all(account["automountServiceAccountToken"] is False for account in accounts)
     names = {account["metadata"]["name"] for account in accounts}
     for component, template in pods(render(VALUE_SETS[name]).manifests):
-        assert template["spec"]["automountServiceAccountToken"] is (component == "scaler")
+        assert template["spec"]["automountServiceAccountToken"] is (component in ("scaler", "schedule"))
         assert template["spec"]["serviceAccountName"] in names
 
 
@@ -77,7 +77,7 @@ def test_pods_carry_the_labels_that_policies_select_by(name: str) -> None:
     installed = Release(NAMESPACE, RELEASE, rendered.values)
     made = dict(pods(rendered.manifests))
     wanted = {"triton", "proxy"} | {part for part in ("publisher", "scaler") if rendered.values[part]["enabled"]}
-    assert made.keys() == wanted
+    assert made.keys() == wanted | ({"schedule"} if rendered.values["scaler"]["schedule"] else set())
     for component, template in made.items():
         assert installed.labels(component).items() <= template["metadata"]["labels"].items()
         assert template["spec"]["containers"][0]["name"] == component

@@ -11,7 +11,16 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from chart_checks.claims import PROXY_HEALTH, SCALER_GRPC, SCALER_HTTP, TRITON_GRPC, TRITON_METRICS, Release
+from chart_checks.claims import (
+    PROXY_HEALTH,
+    PROXY_METRICS,
+    SCALER_GRPC,
+    SCALER_HTTP,
+    SCALER_METRICS,
+    TRITON_GRPC,
+    TRITON_METRICS,
+    Release,
+)
 from chart_checks.mesh import PROBE_ADDRESSES
 from chart_checks.network_policy import End, Host, Pod
 
@@ -27,6 +36,7 @@ _VALUES = (
     "proxy",
     "publisher",
     "scaler",
+    "schedule",
     "network",
     "kube-dns",
     "prometheus",
@@ -118,7 +128,7 @@ def _stepped(probe: Probe, steps: list[tuple[str, Any]], namespaces: Mapping[str
 
 def known(release: Release) -> list[End]:
     """The release's pods and every end that its values name, also elsewhere; and where clouds keep credentials."""
-    pods = [release.pod(component) for component in ("triton", "proxy", "publisher", "scaler", "other")]
+    pods = [release.pod(component) for component in ("triton", "proxy", "publisher", "scaler", "schedule", "other")]
     ends: list[End] = [end for probe in _allowed(release) for end in (probe.source, probe.destination)]
     namespaces = {end.namespace for end in ends if isinstance(end, Pod)} | {release.namespace + "-2"}
     ends += [dataclasses.replace(pod, namespace=namespace) for pod in pods for namespace in sorted(namespaces)]
@@ -144,17 +154,28 @@ def _allowed(release: Release) -> Iterable[Probe]:
         publisher = release.pod("publisher")
         yield Probe(publisher, proxy, release.callers_port, "TCP")
         callers.append((publisher, [policy["dns"], *release.values["publisher"]["egress"]]))
+    yield from _allowed_of_the_scaler(release)
     if release.values["scaler"]["enabled"]:
-        scaler = release.pod("scaler")
-        for port in (SCALER_HTTP, SCALER_GRPC):
-            yield from (Probe(_pod(peer), scaler, port, "TCP") for peer in policy["clients"])
-        callers.append((scaler, [policy[key] for key in ("apiServer", "dns", "domino", "keycloak")]))
+        callers.append((release.pod("scaler"), [policy[key] for key in ("apiServer", "dns", "domino", "keycloak")]))
+    if release.values["scaler"]["schedule"]:
+        callers.append((release.pod("schedule"), [policy["apiServer"]]))
     for caller, destinations in callers:
         for destination in destinations:
             ends: list[End] = [_pod(peer) for peer in destination.get("peers", ())]
             ends += [Host(ip) for cidr in destination.get("cidrs", ()) for ip in _first_and_last(cidr)]
             ends += [Host(ip) for ip in destination.get("nodeLocalCache", ())]
             yield from (Probe(caller, end, port, "TCP") for end in ends for port in destination["ports"])
+
+
+def _allowed_of_the_scaler(release: Release) -> Iterable[Probe]:
+    """The same of the scale service and the release's other pods."""
+    if release.values["scaler"]["enabled"]:
+        for port in (SCALER_HTTP, SCALER_GRPC):
+            yield from (Probe(_pod(peer), release.pod("scaler"), port, "TCP") for peer in release.policy["clients"])
+        for peer in release.policy["monitoring"]:
+            yield Probe(_pod(peer), release.pod("scaler"), SCALER_METRICS, "TCP")
+    if release.scales_to_zero:
+        yield Probe(release.pod("scaler"), release.pod("proxy"), PROXY_METRICS, "TCP")
 
 
 def _cidrs(release: Release) -> Iterable[str]:

@@ -18,13 +18,17 @@ from chart_checks.value_sets import VALUE_SETS
 from triton_proxy.telemetry.metrics_table import METRICS
 
 PROMTOOL = Path("../promtool/bin/promtool").absolute()
-PAGE = Path("docs/operations.md")
+PAGE, SCALING = Path("docs/operations.md"), Path("docs/scaling.md")
 NAME = "triton-inference-server"
 POD = f'namespace="{NAMESPACE}",pod="{NAME}-proxy-7f-x"'
 MEMORY_LIMIT = 6330 << 20
 # Seconds since the epoch, where promtool begins: 0. A certificate that ends in 30 days, and one that ends in 5.
 FAR, NEAR = 30 * 86400, 5 * 86400
 MINUTES = 60
+
+
+def of_scaler(name: str, labels: str = "") -> str:
+    return f'scale_service_{name}{{namespace="{NAMESPACE}",pod="{NAME}-admin-7f-x"{"," if labels else ""}{labels}}}'
 
 
 def counter(name: str, labels: str = "") -> str:
@@ -37,10 +41,12 @@ INVALID = counter("requests_total", 'model="yolo",outcome="failed",reason="inval
 FAST = counter("request_duration_seconds_bucket", 'model="yolo",le="0.1"')
 SLOW = counter("request_duration_seconds_bucket", 'model="yolo",le="2.5"')
 ALL = counter("request_duration_seconds_bucket", 'model="yolo",le="+Inf"')
+KUBERNETES = "kubernetes_request_duration_seconds_count"
 # Values by minute, in promtool's notation; busy, and well.
 HEALTHY = {
     counter("build_info"): f"1x{MINUTES}",
     counter("triton_ready", 'triton="t:8001"'): f"1x{MINUTES}",
+    counter("triton_awaited_requests"): f"0x{MINUTES}",
     counter("triton_ejected", 'triton="10.0.0.1:8001"'): f"0x{MINUTES}",
     counter("triton_ejected", 'triton="10.0.0.2:8001"'): f"0x{MINUTES}",
     counter("triton_ejections_total"): f"3x{MINUTES}",
@@ -64,6 +70,15 @@ HEALTHY = {
     f'process_resident_memory_bytes{{namespace="{NAMESPACE}",pod="other-0"}}': f"{MEMORY_LIMIT * 2}x{MINUTES}",
     counter("audit_lines_total", 'result="dropped"'): f"3x{MINUTES}",
     counter("audit_lines_total", 'result="written"'): f"0+600x{MINUTES}",
+    of_scaler("build_info"): f"1x{MINUTES}",
+    of_scaler(KUBERNETES, 'operation="list_namespaced_pod",outcome="ok"'): f"0+30x{MINUTES}",
+    of_scaler(KUBERNETES, 'operation="list_namespaced_pod",outcome="refused"'): f"0+1x{MINUTES}",
+    of_scaler(KUBERNETES, 'operation="list_namespaced_pod",outcome="no_answer"'): f"2x{MINUTES}",
+    of_scaler("policy_stale"): f"0x{MINUTES}",
+    of_scaler("audit_lines_total", 'result="dropped"'): f"0x{MINUTES}",
+    of_scaler("automatic_scalings_total", 'direction="up",outcome="ok"'): f"0+1x{MINUTES}",
+    of_scaler("automatic_scalings_total", 'direction="up",outcome="refused"'): f"1x{MINUTES}",
+    of_scaler("proxies_unanswered"): "0 0 0 1 " * (MINUTES // 4),
 }
 
 
@@ -75,7 +90,11 @@ def for_20_minutes(well: str, ill: str) -> str:
 # What is different where an alert has to fire: from the beginning, for 20 minutes.
 FAULTS: Mapping[str, Mapping[str, str]] = {
     "TritonProxyDown": {counter("build_info"): f"_x20 1x{MINUTES - 20}"},
-    "TritonProxyTritonNotReady": {counter("triton_ready", 'triton="t:8001"'): for_20_minutes("1", "0")},
+    # As it is where Triton may be scaled to zero.
+    "TritonProxyTritonNotReady": {
+        counter("triton_ready", 'triton="t:8001"'): for_20_minutes("1", "0"),
+        counter("triton_awaited_requests"): for_20_minutes("0", "2"),
+    },
     "TritonProxyTritonEjected": {counter("triton_ejected", 'triton="10.0.0.1:8001"'): for_20_minutes("0", "1")},
     "TritonProxyFailures": {FAILED: f"0+100x19 1900x{MINUTES - 20}"},
     "TritonProxySlow": {FAST: f"0+580x19 11020+601x{MINUTES - 20}", SLOW: f"0+601x{MINUTES}"},
@@ -92,6 +111,16 @@ FAULTS: Mapping[str, Mapping[str, str]] = {
         f"process_resident_memory_bytes{{{POD}}}": for_20_minutes("1", str(MEMORY_LIMIT * 95 // 100))
     },
     "TritonProxyAuditLinesDropped": {counter("audit_lines_total", 'result="dropped"'): f"0+2x19 38x{MINUTES - 20}"},
+    "ScaleServiceDown": {of_scaler("build_info"): f"_x20 1x{MINUTES - 20}"},
+    "ScaleServiceNoApiServer": {
+        of_scaler(KUBERNETES, 'operation="list_namespaced_pod",outcome="no_answer"'): f"0+3x19 57x{MINUTES - 20}"
+    },
+    "ScaleServicePolicyBroken": {of_scaler("policy_stale"): for_20_minutes("0", "1")},
+    "ScaleServiceAuditLinesDropped": {of_scaler("audit_lines_total", 'result="dropped"'): f"0+2x19 38x{MINUTES - 20}"},
+    "ScaleServiceCannotScale": {
+        of_scaler("automatic_scalings_total", 'direction="up",outcome="refused"'): f"0+1x19 19x{MINUTES - 20}"
+    },
+    "ScaleServiceProxiesUnanswered": {of_scaler("proxies_unanswered"): for_20_minutes("0", "1")},
 }
 
 
@@ -114,9 +143,11 @@ def firing(alert: str, minute: int, count: int) -> dict[str, Any]:
     return {"expr": expr, "eval_time": f"{minute}m", "exp_samples": samples}
 
 
-def said_of(folder: Path, series: Mapping[str, str], expected: list[dict[str, Any]]) -> str:
+def said_of(
+    folder: Path, series: Mapping[str, str], expected: list[dict[str, Any]], spec: dict[str, Any] | None = None
+) -> str:
     """What promtool says; "" where everything is as expected."""
-    (folder / "rules.yaml").write_text(yaml.safe_dump(rules()))
+    (folder / "rules.yaml").write_text(yaml.safe_dump(spec or rules()))
     case = {
         "interval": "1m",
         "input_series": [{"series": name, "values": values.strip()} for name, values in series.items()],
@@ -143,6 +174,16 @@ def test_an_ejected_triton_whose_address_is_soon_gone_is_an_alert_too(tmp_path: 
     alert = "TritonProxyTritonEjected"
     ejected = {counter("triton_ejections_total"): f"3x9 4x{MINUTES - 10}"}
     assert said_of(tmp_path, {**HEALTHY, **ejected}, [firing(alert, 12, 1), firing(alert, 25, 0)]) == ""
+
+
+def test_a_triton_that_sleeps_is_no_alert_but_one_that_cannot_sleep_is(tmp_path: Path) -> None:
+    alert = "TritonProxyTritonNotReady"
+    asleep = {counter("triton_ready", 'triton="t:8001"'): for_20_minutes("1", "0")}
+    assert said_of(tmp_path, {**HEALTHY, **asleep}, [firing(alert, 19, 0)]) == ""
+    values = yaml.safe_load(VALUE_SETS["everything"])
+    values["scaler"]["idle"]["enabled"] = False
+    spec = render(yaml.safe_dump(values)).one("PrometheusRule", NAME)["spec"]
+    assert said_of(tmp_path, {**HEALTHY, **asleep}, [firing(alert, 19, 1)], spec) == ""
 
 
 def test_no_alert_fires_where_all_is_well_or_callers_make_mistakes(tmp_path: Path) -> None:
@@ -172,6 +213,9 @@ def test_rules_name_metrics_that_there_are() -> None:
         for rule in group["rules"]:
             named = set(re.findall(r"(?<![:\w])triton_proxy_\w+", rule["expr"]))
             assert named <= known, rule
+            # metrics_test.py of the scale service holds the page against what is served.
+            scalers = {re.sub(r"_count$", "", name) for name in re.findall(r"scale_service_\w+", rule["expr"])}
+            assert all(f"| `{name}` |" in SCALING.read_text() for name in scalers), rule
             recorded = {r["record"] for g in rules()["groups"] for r in g["rules"] if "record" in r}
             assert set(re.findall(r"namespace:\w+:\w+", rule["expr"])) <= recorded
 
@@ -203,7 +247,7 @@ def test_the_podmonitor_finds_proxies_and_tritons_by_a_port_that_they_have() -> 
         if selects(spec["selector"], template["metadata"]["labels"]):
             ports = {p["name"]: p["containerPort"] for c in template["spec"]["containers"] for p in c.get("ports", ())}
             found[component] = ports[endpoint["port"]]
-    assert found == {"proxy": 9090, "triton": 8002}
+    assert found == {"proxy": 9090, "scaler": 9090, "triton": 8002}
 
 
 def test_nothing_is_made_for_an_operator_that_is_not_there() -> None:

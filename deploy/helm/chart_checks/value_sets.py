@@ -108,12 +108,17 @@ scaler:
         deployments: [inference-server]
         verbs: [view, scale]
         replicas: {min: "1", max: "2"}
+  idle: {enabled: true, cooldownPeriod: 900, minReplicaCount: 2}
+  schedule:
+    - {cron: "0 20 * * 1-5", timeZone: Europe/Berlin, deployment: inference-server, replicas: 0}
+    - {cron: "0 7 * * 1-5", timeZone: Europe/Berlin, deployment: inference-server, replicas: 2}
   tls: {secretName: scaler-tls}
   dominoCaConfigMap: domino-ca
   podLabels: {example.com/cost-center: "4711"}
   podAnnotations: {example.com/team: vision}
   nodeSelector: {kubernetes.io/arch: amd64}
   priorityClassName: serving
+autoscaling: {provider: prometheus-adapter, triton: {maxReplicas: 6}, proxy: {inFlight: 32}}
 publisher:
   enabled: true
   image: {repository: registry.example.com/domino-triton-publisher}

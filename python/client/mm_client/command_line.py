@@ -5,11 +5,13 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, NoReturn
 
 from mm_client.addresses import masked
 from mm_client.options import Option, add_options, read_options
+from mm_client.starting import announcing_start
 from mm_client_api import TritonClient
 
 OK, FAILED, WRONG_USE, REFUSED, INTERRUPTED = 0, 1, 2, 3, 130
@@ -65,9 +67,14 @@ def parsed(
     return flags, read_options(options, vars(flags), os.environ)
 
 
-def connected(settings: Mapping[str, Any]) -> TritonClient:
-    """Return a client of the proxy that the options name."""
-    return TritonClient(settings["mm_addr"], tls=settings["mm_tls"], ca_bundle=settings["mm_ca_bundle"] or None)
+@contextmanager
+def connected(settings: Mapping[str, Any]) -> Iterator[TritonClient]:
+    """A client of the proxy that the options name; while it waits for a Triton that starts, standard error says so."""
+    with (
+        TritonClient(settings["mm_addr"], tls=settings["mm_tls"], ca_bundle=settings["mm_ca_bundle"] or None) as client,
+        announcing_start(client, say),
+    ):
+        yield client
 
 
 def say(text: str, status: int = OK) -> int:

@@ -14,6 +14,7 @@ from typing import Any
 from tqdm import tqdm
 
 from mm_client.addresses import is_address, masked_address
+from mm_client.command_line import connected
 from mm_client.labels import read_labels
 from mm_client.layouts import DecodeError, Output
 from mm_client.letterbox import Letterbox, to_tensor
@@ -98,9 +99,7 @@ def run(settings: dict[str, Any]) -> Summary:
     decoder = Decoder(settings["conf_thres"], settings["mm_layout"], read_labels(settings["mm_labels"]))
     with ExitStack() as stack:
         source = stack.enter_context(closing(_source(settings["video_path"])))
-        client = stack.enter_context(
-            TritonClient(settings["mm_addr"], tls=settings["mm_tls"], ca_bundle=settings["mm_ca_bundle"] or None)
-        )
+        client = stack.enter_context(connected(settings))
         outputs = stack.enter_context(Outputs(Path(settings["results_dir"]), settings["video_path"], source.fps))
         return _Pipeline(settings, source, decoder, outputs).run(client)
 

@@ -37,6 +37,7 @@ from mm_client_api.errors import (
     ProtocolError,
     ProxyUnavailable,
     TritonClientError,
+    TritonStarting,
     UnsupportedPayload,
 )
 from mm_client_api.named_arrays import NamedArrays
@@ -87,6 +88,7 @@ __all__ = [
     "TritonBytesStreamer",
     "TritonClient",
     "TritonClientError",
+    "TritonStarting",
     "UnsupportedPayload",
     "decode",
     "encode",

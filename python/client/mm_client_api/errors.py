@@ -148,6 +148,13 @@ class ProxyUnavailable(CallError):  # noqa: N818
     )
 
 
+class TritonStarting(ProxyUnavailable):
+    """No Triton is running yet. The first inference, or question about one model, starts it where that is set up."""
+
+    expected = "a Triton that is running"
+    advice = "Infer once, with a deadline of some minutes, or mm-client try MODEL: that starts Triton and waits for it"
+
+
 class DeadlineExceeded(CallError):  # noqa: N818
     """The call took longer than its deadline."""
 
@@ -200,7 +207,8 @@ class ErrorRow:
 
     Attributes:
         source: "gRPC" where the call ended with the code, "Ack" where one packet was answered with the status.
-        code: name of the gRPC code or of the Ack status; with "about a size", where the text is about that.
+        code: name of the gRPC code or of the Ack status; with "about a size", where the text is about that, and with
+            "while Triton starts" where the proxy says so.
         exception: what is raised (for an Ack in a stream: what `InferenceResult.error` holds).
     """
 
@@ -212,6 +220,7 @@ class ErrorRow:
 ERROR_TABLE = (
     ErrorRow("gRPC", "UNAUTHENTICATED", AuthenticationError),
     ErrorRow("gRPC", "PERMISSION_DENIED", AccessDenied),
+    ErrorRow("gRPC", "UNAVAILABLE while Triton starts", TritonStarting),
     ErrorRow("gRPC", "UNAVAILABLE", ProxyUnavailable),
     ErrorRow("gRPC", "DEADLINE_EXCEEDED", DeadlineExceeded),
     ErrorRow("gRPC", "RESOURCE_EXHAUSTED about a size", MessageTooLarge),
@@ -230,12 +239,19 @@ _BY_SOURCE_AND_CODE: Mapping[tuple[str, str], type[Any]] = {
 
 
 def error_of_call(
-    code: grpc.StatusCode, details: str, correlation_id: str = "", *, retry_after_secs: float | None = None
+    code: grpc.StatusCode,
+    details: str,
+    correlation_id: str = "",
+    *,
+    retry_after_secs: float | None = None,
+    starting: bool = False,
 ) -> CallError:
     """Return the exception for a call that ended with `code` and the server's words `details`."""
     # The code alone does not tell a large message from a full proxy; the proxy's words and gRPC's own do.
     about_size = any(words in details for words in ("MAX_MESSAGE_MB", "larger than max"))
     key = f"{code.name} about a size" if about_size else code.name
+    if starting:
+        key = f"{code.name} while Triton starts"
     exception: type[CallError] = _BY_SOURCE_AND_CODE.get(
         ("gRPC", key), _BY_SOURCE_AND_CODE.get(("gRPC", code.name), CallError)
     )

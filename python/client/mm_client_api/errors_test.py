@@ -41,6 +41,12 @@ def test_a_large_message_differs_from_a_full_proxy(details: str, kind: type[erro
     assert type(error_of_call(grpc.StatusCode.UNAVAILABLE, details)) is errors.ProxyUnavailable
 
 
+def test_a_triton_that_starts_has_an_exception_of_its_own() -> None:
+    error = error_of_call(grpc.StatusCode.UNAVAILABLE, "Triton is starting", starting=True)
+    assert type(error) is errors.TritonStarting
+    assert isinstance(error, errors.ProxyUnavailable)
+
+
 @pytest.mark.parametrize("status", [*(name for name in pb.StatusCode.keys() if name != "OK"), "17"])  # noqa: SIM118
 def test_every_ack_status_has_an_exception(status: str) -> None:
     error = error_of_ack(status, {"error": "why"}, "cid-1")

@@ -20,6 +20,8 @@ ADMITTED = ("mm-admitted", "yes")
 NOT_ACCEPTED = ("mm-unanswered", "not-accepted")
 # Key of the trailing metadata that says, in milliseconds, when that makes sense.
 RETRY_AFTER_MS = "retry-after-ms"
+# Trailing metadata beside it: no Triton is running yet. It makes sense to go on trying for minutes.
+STARTING = ("mm-triton", "starting")
 
 # Largest HTTP/2 frame that either side takes. Of grpc's default, 16 KiB, a packet of 5 MB takes 300, each handled by
 # itself: 6 % of what the packet costs the proxy.
@@ -33,6 +35,7 @@ __all__ = [
     "RETRY_AFTER_MS",
     "SEND_UNARY_METHOD",
     "SERVICE_NAME",
+    "STARTING",
     "kserve",
     "pb",
     "pb_grpc",

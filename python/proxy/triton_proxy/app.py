@@ -158,10 +158,11 @@ class Server:
             loop=self._loop if settings.triton_calls == "http2" else None,
             cancel_delay_secs=settings.triton_cancel_delay_secs,
             resolve=resolve,
+            wait_secs=settings.triton_wait_secs,
         )
         self._triton = Triton(connection)
         self._models = Models(self._triton.describe)
-        self._calls = ActiveCalls(Backend(self._triton, self._models, _limits(settings)))
+        self._calls = ActiveCalls(Backend(self._triton, self._models, _limits(settings), connection.awaited))
         self._audit = Audit(LineSink("audit"))
         self._spans = _spans(settings)
         heard = [each for each in (self._audit, metrics, self._spans) if each is not None]

@@ -159,6 +159,8 @@ def _triton(statistics: ServerStatistics, url: str) -> Iterator[tuple[Metric, _S
     yield table.TRITON_EJECTED, _by((each.address, each.ejected) for each in there)
     yield table.TRITON_EJECTIONS, _one(triton.ejections)
     yield table.TRITON_MOVED, _one(triton.moved)
+    yield table.TRITON_WANTED, _one(triton.awaited.wanted)
+    yield table.TRITON_AWAITED, _one(triton.awaited.waiting)
     yield table.SEQUENCES, _one(triton.sequences)
 
 

@@ -50,6 +50,12 @@ class TritonSettings:
         "Longest time after which Triton is told of an inference that nobody waits for any more; half of it is the"
         " shortest. Triton 2.51 dies of a cancel that meets its answer: 0, at once, is for one that is known not to.",
     )
+    triton_wait_secs: float = setting(
+        "0",
+        parse.seconds(0, 86400),
+        "Longest wait of a request while TRITON_URL has no address, as after scaling to zero: it is held until there is"
+        " a Triton, within its call's deadline. 0 for no wait: it fails at once.",
+    )
     triton_calls: str = setting(
         "http2",
         parse.one_of("http2", "grpcio"),

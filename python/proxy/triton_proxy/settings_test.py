@@ -19,6 +19,7 @@ def test_defaults() -> None:
         triton_key_file="",
         triton_server_name="",
         triton_cancel_delay_secs=30,
+        triton_wait_secs=0,
         triton_calls="http2",
         listen_addr="[::]:50051",
         http_listen_addr="[::]:8080",

@@ -12,7 +12,7 @@ from dataclasses import asdict
 from typing import Any
 
 from mm_client_api.errors import CredentialsError
-from mm_scale import render
+from mm_scale import render, schedule
 from mm_scale.client import INFERENCE_SERVER, PROXY, ScaleClient
 from mm_scale.errors import NotAuthenticatedError, ScaleError, UsageError
 from mm_scale.following import NewLines
@@ -33,6 +33,7 @@ examples:
   mm-scale resources set --requests cpu=4,memory=16Gi --limits memory=16Gi,gpu=1 --wait
   mm-scale restart --wait
   mm-scale logs -f
+  mm-scale schedule --off 20:00 --on 07:00 --days mon-fri --time-zone Europe/Berlin --replicas 2 > schedule.yaml
 
 The service's address is --url or MM_SCALE_URL: http://{inference-server-name}-admin.{namespace}:8000. Credentials are
 found where Domino puts them: DOMINO_USER_TOKEN, $DOMINO_API_PROXY/access-token, DOMINO_USER_API_KEY, Authorization.
@@ -45,6 +46,8 @@ exit status:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command; returns its exit status."""
     flags = _parser().parse_args(sys.argv[1:] if arguments is None else arguments)
+    if flags.run == _schedule:
+        return _schedule(flags)
     try:
         if not flags.url:
             raise UsageError(
@@ -142,6 +145,20 @@ def _logs(client: ScaleClient, flags: argparse.Namespace) -> None:
         time.sleep(_FOLLOW_EVERY_SECS)
 
 
+def _schedule(flags: argparse.Namespace) -> int:
+    made = schedule.entries(
+        flags.off,
+        flags.on,
+        flags.days,
+        time_zone=flags.time_zone,
+        deployment=flags.deployment or INFERENCE_SERVER,
+        replicas=flags.replicas,
+        night=flags.night,
+    )
+    print(schedule.as_json(made) if flags.json else schedule.as_text(made))
+    return 0
+
+
 def _wait(client: ScaleClient, flags: argparse.Namespace, what: str) -> None:
     if not flags.wait or flags.dry_run:
         return
@@ -212,6 +229,10 @@ def _parser() -> argparse.ArgumentParser:
             f"--{kind}", type=_quantities, default={}, metavar="NAME=VALUE,…", help="cpu, memory, gpu: cpu=4,gpu=1"
         )
     add("restart", _restart, "replace the pods one after the other", change)
+    times = add("schedule", _schedule, schedule.DESCRIPTION)
+    schedule.add_options(times)
+    times.add_argument("--replicas", type=_count, default=1, metavar="N", help="from --on until --off (1)")
+    times.add_argument("--night", type=_count, default=0, metavar="N", help="from --off until --on (0)")
     logs = add("logs", _logs, "the last lines of the pods' logs")
     logs.add_argument("-f", "--follow", action="store_true", help="go on with what is new")
     logs.add_argument("--tail", type=_lines, default=200, metavar="N", help="lines of each pod, 1 to 5000 (200)")

@@ -12,7 +12,11 @@ from mm_service.policy_file import watched_policy
 from scale_service import cluster
 from scale_service.audit import Audit
 from scale_service.authentication import Authentication
+from scale_service.autoscaler import Autoscaler, Pace
+from scale_service.demand import Proxies
 from scale_service.grpc_server import GrpcServer
+from scale_service.metrics import Metrics, Sources
+from scale_service.metrics_server import MetricsServer
 from scale_service.operations import Operations
 from scale_service.policy import Policy
 from scale_service.rest import RestServer, RestStatistics
@@ -34,15 +38,25 @@ class Server:
     Attributes:
         port: where REST is served.
         grpc_port: where gRPC is served.
+        metrics_port: where its metrics are; 0 where they are nowhere.
+        autoscaler: scales to zero and back; None where it is off.
     """
 
-    def __init__(self, settings: Settings, authenticator: Authenticator, *, audit_fd: int = _STDOUT) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        authenticator: Authenticator,
+        *,
+        audit_fd: int = _STDOUT,
+        pace: Pace | None = None,
+    ) -> None:
         """Binds its port, but serves nothing yet.
 
         Args:
             settings: what to run with.
             authenticator: says who is calling.
             audit_fd: where the audit log goes.
+            pace: how often the proxies are asked, with IDLE_COOLDOWN_SECS.
 
         Raises:
             PolicyError: the policy can't be used.
@@ -55,7 +69,13 @@ class Server:
         else:
             _LOG.warning("SCALE_POLICY_FILE is not set: nobody may do anything")
         configuration = cluster.at(settings.kubernetes_url) if settings.kubernetes_url else cluster.in_cluster()
-        api_server = cluster.Cluster(settings.namespace, configuration, timeout_secs=settings.kubernetes_timeout_secs)
+        metrics = Metrics()
+        api_server = cluster.Cluster(
+            settings.namespace,
+            configuration,
+            timeout_secs=settings.kubernetes_timeout_secs,
+            asked=metrics.kubernetes,
+        )
         certificates = tls.for_listener(settings)
         self._audit = Audit(LineSink("audit", audit_fd))
         operations = Operations(
@@ -77,6 +97,7 @@ class Server:
             max_requests=settings.max_requests,
             max_progress_streams=settings.max_progress_streams,
             progress_every_secs=settings.progress_every_secs,
+            answered=metrics.request,
         )
         self.port = self._rest.port
         self._grpc = GrpcServer(
@@ -87,13 +108,39 @@ class Server:
             tls.for_listener(settings),
             max_requests=settings.max_requests,
             progress_every_secs=settings.progress_every_secs,
+            answered=metrics.request,
         )
         self.grpc_port = self._grpc.port
+        self.autoscaler: Autoscaler | None = None
+        if settings.idle_cooldown_secs:
+            self.autoscaler = Autoscaler(
+                operations,
+                Proxies(api_server, settings.proxy_deployment, settings.proxy_metrics_port),
+                cooldown_secs=settings.idle_cooldown_secs,
+                replicas=settings.idle_replicas,
+                pace=pace,
+            )
+        metrics.serve(
+            Sources(
+                self._rest.statistics,
+                self._audit.statistics,
+                None if policy is None else lambda: policy.statistics().stale,
+                None if self.autoscaler is None else self.autoscaler.statistics,
+            )
+        )
+        self._metrics: MetricsServer | None = None
+        if settings.metrics_listen_addr:
+            self._metrics = MetricsServer(settings.metrics_listen_addr, metrics)
+        self.metrics_port = self._metrics.port if self._metrics else 0
 
     def start(self) -> None:
         """Begins to serve."""
         self._rest.start()
         self._grpc.start()
+        if self._metrics is not None:
+            self._metrics.start()
+        if self.autoscaler is not None:
+            self.autoscaler.start()
         _LOG.info("serving REST on port %d, gRPC on port %d", self.port, self.grpc_port)
 
     def statistics(self) -> RestStatistics:
@@ -102,8 +149,12 @@ class Server:
 
     def drain(self) -> None:
         """Ends: what is under way is answered, for DRAIN_SECS at the longest."""
+        if self.autoscaler is not None:
+            self.autoscaler.close()
         grpc = threading.Thread(target=self._grpc.drain, args=[self._settings.drain_secs])
         grpc.start()
         self._rest.drain(self._settings.drain_secs)
         grpc.join()
+        if self._metrics is not None:
+            self._metrics.close()
         self._audit.close()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import json
 import logging
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -43,13 +44,21 @@ class ConflictError(KubernetesError):
 class Cluster:
     """The Deployments, pods and events of one namespace."""
 
-    def __init__(self, namespace: str, configuration: client.Configuration, *, timeout_secs: float) -> None:
+    def __init__(
+        self,
+        namespace: str,
+        configuration: client.Configuration,
+        *,
+        timeout_secs: float,
+        asked: Callable[[str, str, float], None] = lambda operation, outcome, secs: None,
+    ) -> None:
         """Connects when it is first asked.
 
         Args:
             namespace: what everything is about.
             configuration: where the API server is, and how it knows us.
             timeout_secs: longest wait for one answer.
+            asked: hears of each request: the client's name of it, ok, refused or no_answer, and its seconds.
         """
         # Asking again is up to us: a change that was sent may have been made.
         configuration.retries = False
@@ -57,6 +66,7 @@ class Cluster:
         self._namespace = namespace
         self._apps, self._core = client.AppsV1Api(api), client.CoreV1Api(api)
         self._timeout_secs = timeout_secs
+        self._asked = asked
 
     def deployment(self, name: str) -> Json:
         """A Deployment.
@@ -72,7 +82,7 @@ class Cluster:
         Args:
             name: of the Deployment.
             replicas: how many.
-            resource_version: the Deployment's, as it was when the change was decided.
+            resource_version: the Deployment's, as it was when the change was decided; "" for whatever it is.
             dry_run: whether the API server only says what would be.
 
         Returns:
@@ -82,7 +92,8 @@ class Cluster:
             ConflictError: it has another version by now.
             KubernetesError: the API server refuses.
         """
-        body = {"metadata": {"resourceVersion": resource_version}, "spec": {"replicas": replicas}}
+        version = {"metadata": {"resourceVersion": resource_version}} if resource_version else {}
+        body = {**version, "spec": {"replicas": replicas}}
         return self._object(
             self._apps.patch_namespaced_deployment_scale,
             name,
@@ -212,6 +223,18 @@ class Cluster:
         return found
 
     def _answer(self, ask: Callable[..., Any], *arguments: object, **words: object) -> bytes:
+        began, outcome = time.monotonic(), "no_answer"
+        try:
+            raw = self._read(ask, *arguments, **words)
+            outcome = "ok"
+            return raw
+        except KubernetesError as error:
+            outcome = "refused" if error.status else "no_answer"
+            raise
+        finally:
+            self._asked(getattr(ask, "__name__", "unknown"), outcome, time.monotonic() - began)
+
+    def _read(self, ask: Callable[..., Any], *arguments: object, **words: object) -> bytes:
         try:
             # The bytes as they come: of what a newer API server writes, its classes refuse what they don't know.
             response = ask(*arguments, _preload_content=False, _request_timeout=self._timeout_secs, **words)

@@ -50,6 +50,7 @@ class GrpcServer(grpc.GenericRpcHandler):
         *,
         max_requests: int,
         progress_every_secs: float,
+        answered: Callable[[str, str, Code], None] = lambda transport, method, code: None,
     ) -> None:
         """Binds the port; serves nothing yet.
 
@@ -60,6 +61,7 @@ class GrpcServer(grpc.GenericRpcHandler):
             certificates: the listener's, of its own; None for plaintext.
             max_requests: calls that have a thread; as many wait for one. Half of them may follow rollouts.
             progress_every_secs: how often a rollout is looked at.
+            answered: hears of each call: grpc, its method, and the status.
 
         Raises:
             RuntimeError: the address can't be bound.
@@ -67,6 +69,7 @@ class GrpcServer(grpc.GenericRpcHandler):
         self._operations, self._authentication = operations, authentication
         self._streams = threading.BoundedSemaphore(max(max_requests // 2, 1))
         self._every_secs = progress_every_secs
+        self._answered = answered
         self._draining = threading.Event()
         self._server = grpc.server(
             ThreadPoolExecutor(max_requests, thread_name_prefix="grpc"),
@@ -110,26 +113,40 @@ class GrpcServer(grpc.GenericRpcHandler):
 
     def _unary(self, name: str) -> Callable[[bytes, grpc.ServicerContext], Message]:
         def answer(raw: bytes, context: grpc.ServicerContext) -> Message:
+            code = Code.INTERNAL
             try:
                 caller = self._caller(context).confirm()
                 if not name:
                     raise OperationError(Status(Code.UNIMPLEMENTED, "there is no such method; see proto/scaling.proto"))
                 request = _parsed(raw, grpc_methods.METHODS[name][1])
-                return grpc_methods.call(name, self._operations, caller, request)
+                made = grpc_methods.call(name, self._operations, caller, request)
+                code = Code.OK
+                return made
             except OperationError as error:
+                code = error.status.code
                 _abort(context, error.status)
+            finally:
+                self._answered("grpc", name or "unknown", code)
 
         return answer
 
     def _watch(self, raw: bytes, context: grpc.ServicerContext) -> Iterator[pb.WatchProgressResponse]:
+        code = Code.CANCELLED
         try:
-            known = self._caller(context)
-            what = _parsed(raw, pb.WatchProgressRequest).deployment
-            progress = self._operations.progress(known.confirm(), what)
+            yield from self._followed(raw, context)
+            code = Code.OK
         except OperationError as error:
+            code = error.status.code
             _abort(context, error.status)
+        finally:
+            self._answered("grpc", grpc_methods.WATCH_PROGRESS.rpartition("/")[2], code)
+
+    def _followed(self, raw: bytes, context: grpc.ServicerContext) -> Iterator[pb.WatchProgressResponse]:
+        known = self._caller(context)
+        what = _parsed(raw, pb.WatchProgressRequest).deployment
+        progress = self._operations.progress(known.confirm(), what)
         if not self._streams.acquire(blocking=False):
-            _abort(context, Status(Code.RESOURCE_EXHAUSTED, "too many rollouts are followed already; try again"))
+            raise OperationError(Status(Code.RESOURCE_EXHAUSTED, "too many rollouts are followed already; try again"))
         try:
             last = None
             while context.is_active() and not progress.finished:
@@ -140,9 +157,7 @@ class GrpcServer(grpc.GenericRpcHandler):
                     yield pb.WatchProgressResponse(status=status, done=progress.finished)
                     last = found
                 if self._draining.wait(0 if progress.finished else self._every_secs):
-                    _abort(context, Status(Code.UNAVAILABLE, "the service is being replaced; ask again"))
-        except OperationError as error:
-            _abort(context, error.status)
+                    raise OperationError(Status(Code.UNAVAILABLE, "the service is being replaced; ask again"))
         finally:
             self._streams.release()
 

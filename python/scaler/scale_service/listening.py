@@ -27,17 +27,18 @@ class Listener:
         context: for the connections that come from now on; None for plaintext.
     """
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, setting: str = "LISTEN_ADDR") -> None:
         """Binds the address.
 
         Args:
             address: HOST:PORT; port 0 takes a free one.
+            setting: that it comes from, for the error's text.
 
         Raises:
             RuntimeError: it can't be bound.
         """
         self.context: ssl.SSLContext | None = None
-        self._socket = _bound(address)
+        self._socket = _bound(address, setting)
         self._socket.setblocking(False)
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -95,7 +96,7 @@ class Listener:
             accepted.close()
 
 
-def _bound(address: str) -> socket.socket:
+def _bound(address: str, setting: str) -> socket.socket:
     host, _, port = address.rpartition(":")
     host = host.strip("[]")
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
@@ -106,6 +107,5 @@ def _bound(address: str) -> socket.socket:
         )
     except OSError as error:
         raise RuntimeError(
-            f"LISTEN_ADDR {address} can't be bound ({error.strerror}); expected a free port of this machine; give"
-            " another"
+            f"{setting} {address} can't be bound ({error.strerror}); expected a free port of this machine; give another"
         ) from None

@@ -19,7 +19,7 @@ from scale_service.masking import masked
 from scale_service.policy import Policy, Verb
 from scale_service.progress import Progress
 from scale_service.quantities import KUBERNETES_NAMES
-from scale_service.values import Caller, Change, Logs, Resources, Target
+from scale_service.values import AUTOSCALER, Caller, Change, Logs, Resources, Target
 
 _LOG = logging.getLogger(__name__)
 # A Deployment's resourceVersion also moves with its status: during a rollout, several times a second.
@@ -137,8 +137,46 @@ class Operations:
         def check(policy: Policy) -> None:
             policy.check_replicas(caller.principal, what, replicas)
 
+        return self._scaled(caller, what, replicas, change, check)
+
+    def replicas(self, what: str) -> int:
+        """How many replicas are wanted; asks for no right, as the service itself has it."""
+        deployment = asked_kubernetes(lambda: self._cluster.deployment(self._target(what).name))
+        return _replicas(deployment)
+
+    def scale_automatically(self, what: str, replicas: int, why: str) -> Json:
+        """Scales to zero or up from it, as the service's own decision; within bounds that the policy gives somebody.
+
+        Args:
+            what: the Deployment.
+            replicas: 0, or how many where there are none.
+            why: for audit log and Event.
+
+        Raises:
+            OperationError: it was not done; also where it is not necessary any more.
+        """
+
+        def check(policy: Policy) -> None:
+            policy.check_anybody(what, replicas)
+
+        def still(before: int) -> None:
+            if bool(before) == bool(replicas):
+                raise failure(Code.FAILED_PRECONDITION, f"{what} has {before} replicas by now")
+
+        return self._scaled(AUTOSCALER, what, replicas, Change(reason=why), check, still)
+
+    def _scaled(
+        self,
+        caller: Caller,
+        what: str,
+        replicas: int,
+        change: Change,
+        check: Callable[[Policy], None],
+        still: Callable[[int], None] = lambda before: None,
+    ) -> Json:
         def make(target: Target, deployment: Json, version: str) -> tuple[Json, str]:
-            before = int(deployment["spec"].get("replicas", 1))
+            before = _replicas(deployment)
+            still(before)
             made = self._cluster.scale(target.name, replicas, resource_version=version, dry_run=change.dry_run)
             after = {**deployment, "spec": {**deployment["spec"], "replicas": int(made["spec"].get("replicas", 0))}}
             after["metadata"] = {**deployment["metadata"], "resourceVersion": made["metadata"].get("resourceVersion")}
@@ -276,7 +314,7 @@ class Operations:
         finally:
             entry = Entry(
                 principal=caller.principal.name,
-                credential=caller.kind.value,
+                credential=caller.kind.value if caller.kind is not None else "none",
                 peer=caller.peer,
                 verb=verb.value,
                 deployment=what,
@@ -334,6 +372,10 @@ class Operations:
             names = ", ".join(str(each.get("name")) for each in containers(deployment))
             raise failure(Code.NOT_FOUND, f"{what} has no container {name[:64]!r}; expected one of {names}")
         return found[0]
+
+
+def _replicas(deployment: Json) -> int:
+    return int(deployment["spec"].get("replicas", 1))
 
 
 def _with_gpus(wanted: Resources) -> Resources:

@@ -148,6 +148,24 @@ class Policy:
                 f" {allowed}; ask for as many, or the installation's operator for other bounds"
             )
 
+    def check_anybody(self, deployment: str, replicas: int) -> None:
+        """Returns where some rule allows somebody so many replicas: what nobody may do, no program does.
+
+        Raises:
+            Denied: none does.
+        """
+        bounds = [
+            rule.replicas
+            for rule in self.rules
+            if Verb.SCALE in rule.verbs and deployment in rule.deployments and rule.replicas is not None
+        ]
+        if not any(each.hold(Decimal(replicas)) for each in bounds):
+            allowed = " or ".join(dict.fromkeys(map(str, bounds))) or "nobody to scale it"
+            raise Denied(
+                f"the autoscaler may not scale {deployment} to {replicas} replicas: the scale policy allows {allowed};"
+                " needed: a rule with the verb scale and such bounds, from the installation's operator"
+            )
+
     def check_resources(self, principal: Principal, deployment: str, values: Sequence[tuple[str, str]]) -> None:
         """Returns where one rule allows the principal all of a change.
 

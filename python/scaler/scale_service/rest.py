@@ -87,6 +87,7 @@ class RestServer:
         max_requests: int,
         max_progress_streams: int,
         progress_every_secs: float,
+        answered: Callable[[str, str, Code], None] = lambda transport, method, code: None,
     ) -> None:
         """Binds the port; serves nothing yet.
 
@@ -98,6 +99,7 @@ class RestServer:
             max_requests: requests that have a thread; as many wait for one.
             max_progress_streams: rollouts that are followed at once.
             progress_every_secs: how often each is looked at.
+            answered: hears of each request but /healthz: rest, its route, and the status.
 
         Raises:
             RuntimeError: the address can't be bound, or the machine has not so many threads.
@@ -106,6 +108,7 @@ class RestServer:
         self._certificates = certificates
         self._most_waiting, self._most_streams = 2 * max_requests, max_progress_streams
         self._every_secs = progress_every_secs
+        self._answered = answered
         self._listener = Listener(address)
         self.port = self._listener.port
         self._workers = Workers(max_requests, "rest", setting="MAX_REQUESTS")
@@ -172,20 +175,27 @@ class RestServer:
         await server.shutdown(None)
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        if request.path == "/healthz" and request.method == "GET":
+            return web.json_response({"status": "ok"})
+        code = Code.CANCELLED
         try:
-            return await self._answer(request)
+            response = await self._answer(request)
+            code = Code.OK
+            return response
         except OperationError as error:
+            code = error.status.code
             return _refusal(error.status)
         except (ConnectionError, asyncio.CancelledError):
             raise
         except Exception as error:  # noqa: BLE001 - a caller gets an answer whatever goes wrong
+            code = Code.INTERNAL
             # Neither its text nor a value: they might hold a credential.
             _LOG.error("a request failed: %s", type(error).__name__, exc_info=_without_text(error))
             return _refusal(Status(Code.INTERNAL, "it failed; the service's log says why"))
+        finally:
+            self._answered("rest", rest_requests.named(request.method, request.path), code)
 
     async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
-        if request.path == "/healthz" and request.method == "GET":
-            return web.json_response({"status": "ok"})
         headers = [(name, value) for name, value in request.headers.items()]
         peer = str(request.remote or "")
         body = await self._body(request)

@@ -172,6 +172,14 @@ def find(method: str, path: str) -> tuple[Route, str]:
     raise OperationError(Status(Code.NOT_FOUND, f"there is no {path[:128]!r} here; GET /openapi.json lists the paths"))
 
 
+def named(method: str, path: str) -> str:
+    """The route that a request takes, as the table has it; "unknown" for none, whatever the caller wrote."""
+    for each, pattern in [*((route.method, route.path) for route in ROUTES), ("GET", PROGRESS_PATH)]:
+        if each == method and matched(pattern, path) is not None:
+            return f"{each} {pattern}"
+    return "unknown"
+
+
 def matched(pattern: str, path: str) -> str | None:
     """The {what} of a path that fits a pattern, "" where that has none; None for a path that does not fit."""
     before, braces, after = pattern.partition("{what}")

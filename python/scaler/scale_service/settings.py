@@ -44,6 +44,11 @@ class Settings(IdentitySettings, TlsSettings):
     )
     listen_addr: str = setting("[::]:8000", parse.address, "Where REST is served; port 0 takes a free one.")
     grpc_listen_addr: str = setting("[::]:50052", parse.address, "Where gRPC is served; port 0 takes a free one.")
+    metrics_listen_addr: str = setting(
+        "[::]:9090",
+        parse.unless_off(parse.address),
+        "Where Prometheus finds GET /metrics, always plaintext; off for nowhere.",
+    )
     max_requests: int = setting(
         "16",
         parse.integer(1, 256),
@@ -62,6 +67,18 @@ class Settings(IdentitySettings, TlsSettings):
         parse.seconds(0, 3600),
         "A rollout is called stuck once one of Kubernetes' reasons has stood so long; longer than a node takes to come"
         " where nodes are added on demand.",
+    )
+    idle_cooldown_secs: float = setting(
+        "0",
+        parse.seconds(0, 7 * 86400),
+        "After so long without a request the inference server is scaled to zero, and back on the next one; the proxies"
+        " tell by their metrics. 0 for never.",
+    )
+    idle_replicas: int = setting(
+        "1", parse.integer(1, 1000), "Replicas of the inference server after the request that ends IDLE_COOLDOWN_SECS."
+    )
+    proxy_metrics_port: int = setting(
+        "9090", parse.integer(1, 65535), "Where each of the proxy's pods has its metrics, for IDLE_COOLDOWN_SECS."
     )
     drain_secs: float = setting("10", parse.seconds(0, 600), "After SIGTERM, longest time for requests under way.")
     log_level: str = setting("INFO", parse.log_level, "DEBUG, INFO, WARNING or ERROR.")

@@ -16,13 +16,17 @@ class Caller:
 
     Attributes:
         principal: whom the credential belongs to.
-        kind: whether that is an API key or a token.
-        peer: the other end's address.
+        kind: whether that is an API key or a token; None for the service itself.
+        peer: the other end's address; "" for the service itself.
     """
 
     principal: Principal
-    kind: Kind
+    kind: Kind | None
     peer: str
+
+
+# By this name audit log and Events know what the service does by itself: with the credential "none".
+AUTOSCALER = Caller(Principal("autoscaler", admin=False), None, "")
 
 
 @dataclass(frozen=True)

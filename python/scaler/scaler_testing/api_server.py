@@ -279,7 +279,7 @@ def _deployment(name: str) -> Json:
 def _scale(deployment: Json) -> Json:
     return {
         "kind": "Scale",
-        "metadata": {key: deployment["metadata"][key] for key in ("name", "namespace", "resourceVersion")},
+        "metadata": {key: deployment["metadata"][key] for key in ("name", "namespace", "resourceVersion", "uid")},
         "spec": {"replicas": deployment["spec"]["replicas"]},
         "status": {"replicas": deployment["status"].get("replicas", 0)},
     }

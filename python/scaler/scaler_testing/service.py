@@ -15,6 +15,7 @@ from identity_testing.raw_server import Answer, RawServer, header, http_response
 from identity_testing.realm import ISSUER, SigningKey, claims, jwks
 from mm_service import settings
 from scale_service.app import Server, authenticator_for
+from scale_service.autoscaler import AutoscalerStatistics, Pace
 from scale_service.rest import RestStatistics
 from scale_service.settings import Settings
 from scaler_testing.api_server import NAMESPACE, PROXY, TRITON, ApiServer
@@ -82,17 +83,20 @@ class Service:
     Attributes:
         port: where REST is served.
         grpc_port: where gRPC is served.
+        metrics_port: where its metrics are.
         api: its API server.
         domino: knows its callers.
         policy: the policy's file.
         audit: the audit log's file.
     """
 
-    def __init__(self, api: ApiServer, folder: Path, **changes: str) -> None:
+    def __init__(
+        self, api: ApiServer, folder: Path, pace: Pace | None = None, policy: str = POLICY, /, **changes: str
+    ) -> None:
         self.api = api
         self.domino = RawServer(_domino)
         self.policy = folder / "policy.yaml"
-        self.policy.write_text(POLICY)
+        self.policy.write_text(policy)
         environment = {
             "NAMESPACE": NAMESPACE,
             "INFERENCE_SERVER_DEPLOYMENT": TRITON,
@@ -101,6 +105,7 @@ class Service:
             "KUBERNETES_URL": api.url,
             "LISTEN_ADDR": "127.0.0.1:0",
             "GRPC_LISTEN_ADDR": "127.0.0.1:0",
+            "METRICS_LISTEN_ADDR": "127.0.0.1:0",
             "DOMINO_HOST": self.domino.url,
             "KEYCLOAK_ISSUER": ISSUER,
             "KEYCLOAK_JWKS_URL": f"{self.domino.url}/certs",
@@ -111,10 +116,11 @@ class Service:
         loaded = settings.load(Settings, environment)
         self.audit = folder / "audit.jsonl"
         self._audit = os.open(self.audit, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-        self._server = Server(loaded, authenticator_for(loaded), audit_fd=self._audit)
+        self._server = Server(loaded, authenticator_for(loaded), audit_fd=self._audit, pace=pace)
         self._server.start()
         self.port = self._server.port
         self.grpc_port = self._server.grpc_port
+        self.metrics_port = self._server.metrics_port
         self._stopped = False
 
     def __enter__(self) -> Service:
@@ -134,6 +140,11 @@ class Service:
     def statistics(self) -> RestStatistics:
         """What it is at work on."""
         return self._server.statistics()
+
+    def autoscaler(self) -> AutoscalerStatistics:
+        """What scales to zero and back sees and did."""
+        assert self._server.autoscaler is not None  # noqa: S101 - the test turned it on
+        return self._server.autoscaler.statistics()
 
     def call(self, method: str, path: str, headers: Mapping[str, str], body: object = None, **more: str) -> Response:
         """A request of its own connection.

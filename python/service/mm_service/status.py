@@ -36,11 +36,13 @@ class Status:
         code: the status.
         text: its details, fit for the caller; "" for OK.
         retry_after_secs: when it makes sense to try again; None where that is not known.
+        starting: whether what is asked for is being started, which takes its time: it makes sense to go on trying.
     """
 
     code: Code
     text: str = ""
     retry_after_secs: float | None = None
+    starting: bool = False
 
 
 OK = Status(Code.OK)

@@ -25,11 +25,12 @@ from mm_client_api._core.fork import abandon, note_asyncio, renewed_after_fork
 from mm_client_api._core.memory import keep_freed_once
 from mm_client_api._core.outstanding import Outstanding, Packet, packet_of
 from mm_client_api._core.questions import Question
-from mm_client_api._core.retry import RetryPolicy, deadline_in
+from mm_client_api._core.retry import LONGEST_START_SECS, RetryPolicy, deadline_in
 from mm_client_api._core.stream_options import StreamOptions
 from mm_client_api._core.trace import trace_headers
 from mm_client_api.credentials import Credentials
 from mm_client_api.descriptions import ModelDescription, ModelIndex
+from mm_client_api.errors import CallError, TritonStarting
 from mm_client_api.request import DEFAULT_TIMEOUT_SECS, CorrelationIds, InferenceRequest
 from mm_client_api.result import InferenceResult, read_answer
 from mm_client_api.tensors import Pieces, Tensor, Value
@@ -125,14 +126,29 @@ class AsyncTritonClient:
             ModelNotReady: Triton does not serve it; the text has Triton's reason.
             CallError: a call failed; the subclass says how.
         """
-        questions.check_ready(await self.models(), name, version)
+        questions.check_ready(await self._index(name, version), name, version)
         return AsyncModel(self, await self.describe(name, version), outputs, timeout_secs)
 
-    async def _ask(self, question: Question[_T]) -> _T:
-        return question.read(await self._call(question.method, question.request, questions.QUESTION_SECS))
+    async def _index(self, name: str, version: str) -> ModelIndex:
+        """The models, once there is a Triton."""
+        try:
+            return await self.models()
+        except TritonStarting:
+            try:
+                await self._ask(questions.config(name, version), LONGEST_START_SECS)
+            except CallError as error:
+                # The index says it better.
+                if error.code() is not grpc.StatusCode.NOT_FOUND:
+                    raise
+            return await self.models()
 
-    async def _call(self, method: str, data: bytes, deadline_secs: float | None, correlation_id: str = "") -> bytes:
-        """Make a unary call; once more where the credentials were refused and can be renewed."""
+    async def _ask(self, question: Question[_T], longest_secs: float = questions.QUESTION_SECS) -> _T:
+        return question.read(await self._call(question.method, question.request, longest_secs, wakes=question.wakes))
+
+    async def _call(
+        self, method: str, data: bytes, deadline_secs: float | None, correlation_id: str = "", *, wakes: bool = True
+    ) -> bytes:
+        """Make a unary call; once more where the credentials can be renewed, and while it has Triton started."""
         call: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = self._channel(0).unary_unary(method)
         retry = RetryPolicy(self._endpoint.credentials, deadline_in(deadline_secs), trace=trace_headers())
         while True:
@@ -141,9 +157,9 @@ class AsyncTritonClient:
                 return await call(data, timeout=retry.timeout, metadata=metadata)
             except grpc.aio.AioRpcError as error:
                 status = CallStatus.of(error, error.code(), error.details(), error.trailing_metadata())
-            if status.code is not grpc.StatusCode.UNAUTHENTICATED:
+            if status.code is not grpc.StatusCode.UNAUTHENTICATED and not (wakes and status.starting):
                 raise status.error(correlation_id)
-            await asyncio.to_thread(retry.wait_secs, status, correlation_id)
+            await asyncio.sleep(await asyncio.to_thread(retry.wait_secs, status, correlation_id))
 
     def stream(
         self,

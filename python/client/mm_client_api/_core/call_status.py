@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import grpc
 
 from mm_client_api.errors import CallError, error_of_call
-from multimodal_contract import NOT_ACCEPTED, RETRY_AFTER_MS
+from multimodal_contract import NOT_ACCEPTED, RETRY_AFTER_MS, STARTING
 
 
 @dataclass(frozen=True)
@@ -20,6 +20,7 @@ class CallStatus:
         details: the proxy's words.
         not_accepted: the proxy says that it did not accept the packets it did not answer.
         retry_after_secs: how long the proxy asks to wait; None where it does not.
+        starting: no Triton is running yet.
         raised: what gRPC raised.
     """
 
@@ -27,6 +28,7 @@ class CallStatus:
     details: str
     not_accepted: bool
     retry_after_secs: float | None
+    starting: bool
     raised: grpc.RpcError
 
     @classmethod
@@ -48,6 +50,7 @@ class CallStatus:
             details or "",
             metadata.get(NOT_ACCEPTED[0]) == NOT_ACCEPTED[1],
             None if millis is None else millis / 1000,
+            metadata.get(STARTING[0]) == STARTING[1],
             raised,
         )
 
@@ -57,6 +60,8 @@ class CallStatus:
 
     def error(self, correlation_id: str = "") -> CallError:
         """Return the exception that the caller gets for this status."""
-        error = error_of_call(self.code, self.details, correlation_id, retry_after_secs=self.retry_after_secs)
+        error = error_of_call(
+            self.code, self.details, correlation_id, retry_after_secs=self.retry_after_secs, starting=self.starting
+        )
         error.__cause__ = self.raised
         return error

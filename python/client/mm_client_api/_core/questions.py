@@ -28,11 +28,13 @@ class Question(Generic[_ReadT]):
         method: full name of its method.
         request: the serialized request.
         read: makes what the caller gets of the serialized answer; raises ProtocolError where that is none.
+        wakes: whether it starts a Triton where none is running, and waits for it.
     """
 
     method: str
     request: bytes
     read: Callable[[bytes], _ReadT]
+    wakes: bool = True
 
 
 def index() -> Question[ModelIndex]:
@@ -43,7 +45,8 @@ def index() -> Question[ModelIndex]:
         models = [ModelStatus(each.name, each.version, each.state, each.reason) for each in found.models]
         return ModelIndex(sorted(models, key=lambda model: (model.name, _number(model.version))))
 
-    return Question(f"{_SERVICE}/RepositoryIndex", kserve.RepositoryIndexRequest().SerializeToString(), read)
+    request = kserve.RepositoryIndexRequest().SerializeToString()
+    return Question(f"{_SERVICE}/RepositoryIndex", request, read, wakes=False)
 
 
 def metadata(name: str, version: str) -> Question[kserve.ModelMetadataResponse]:

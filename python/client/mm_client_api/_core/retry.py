@@ -19,6 +19,9 @@ LONGEST_WAIT_SECS = 60.0
 # must not get all its clients back at one moment.
 FIRST_WAIT_SECS = 0.1
 LARGEST_WAIT_SECS = 5.0
+# Most seconds that a call waits for a Triton that is being started, where its caller sets no deadline: loading models
+# may take half an hour.
+LONGEST_START_SECS = 1800.0
 # The proxy admitted a call that lived so long, even where nothing was sent in it. It refuses within its own time limit
 # for Domino, which is shorter.
 SETTLED_SECS = 10.0
@@ -66,6 +69,7 @@ class RetryPolicy:
         # Since the last answer:
         self._renewals = self._waits = 0
         self._waited_secs = 0.0
+        self._starting_since: float | None = None
 
     def metadata(self) -> tuple[tuple[str, str], ...]:
         """Return the caller's identity and trace for a call that is about to be opened.
@@ -105,6 +109,7 @@ class RetryPolicy:
         self._admitted = self._answered = True
         self._renewals = self._waits = 0
         self._waited_secs = 0.0
+        self._starting_since = None
 
     def wait_secs(self, status: CallStatus, correlation_id: str = "") -> float:
         """Return how many seconds to wait before another call.
@@ -119,6 +124,8 @@ class RetryPolicy:
         if status.code is grpc.StatusCode.UNAUTHENTICATED:
             self._renew(status, correlation_id)
             return 0.0
+        if status.starting:
+            return self._start_secs(status, correlation_id)
         limited = status.code is grpc.StatusCode.RESOURCE_EXHAUSTED and status.retry_after_secs is not None
         # A call that reaches a server which stops just then is ended with CANCELLED.
         if not limited and status.code not in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED):
@@ -133,6 +140,17 @@ class RetryPolicy:
             raise status.error(correlation_id)
         self._waits += 1
         self._waited_secs += secs
+        return secs
+
+    def _start_secs(self, status: CallStatus, correlation_id: str) -> float:
+        """How long to wait before asking again whether Triton has started."""
+        now = self._clock()
+        if self._starting_since is None:
+            self._starting_since = now
+        secs = (status.retry_after_secs or LARGEST_WAIT_SECS) * random.uniform(1, 1.2)  # noqa: S311 - no secret
+        left = LONGEST_START_SECS - (now - self._starting_since)
+        if secs > (left if self.timeout is None else self.timeout):
+            raise status.error(correlation_id)
         return secs
 
     def _renew(self, status: CallStatus, correlation_id: str) -> None:

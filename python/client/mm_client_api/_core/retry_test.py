@@ -13,13 +13,24 @@ from hypothesis import strategies as st
 
 from mm_client_api._core import retry
 from mm_client_api._core.call_status import CallStatus
-from mm_client_api._core.retry import FIRST_WAIT_SECS, LARGEST_WAIT_SECS, LONGEST_WAIT_SECS, SETTLED_SECS, RetryPolicy
-from mm_client_api.errors import AuthenticationError, CallError, LimitExceeded, ProxyUnavailable
-from multimodal_contract import ADMITTED, NOT_ACCEPTED, RETRY_AFTER_MS
+from mm_client_api._core.retry import (
+    FIRST_WAIT_SECS,
+    LARGEST_WAIT_SECS,
+    LONGEST_START_SECS,
+    LONGEST_WAIT_SECS,
+    SETTLED_SECS,
+    RetryPolicy,
+)
+from mm_client_api.errors import AuthenticationError, CallError, LimitExceeded, ProxyUnavailable, TritonStarting
+from multimodal_contract import ADMITTED, NOT_ACCEPTED, RETRY_AFTER_MS, STARTING
 
 
-def ended(code: grpc.StatusCode, *, marked: bool = True, retry_after_ms: int | None = None) -> CallStatus:
+def ended(
+    code: grpc.StatusCode, *, marked: bool = True, retry_after_ms: int | None = None, starting: bool = False
+) -> CallStatus:
     trailing = [NOT_ACCEPTED] if marked else []
+    if starting:
+        trailing.append(STARTING)
     if retry_after_ms is not None:
         trailing.append((RETRY_AFTER_MS, str(retry_after_ms)))
     return CallStatus.of(grpc.RpcError(), code, "the proxy's words", trailing)
@@ -27,6 +38,7 @@ def ended(code: grpc.StatusCode, *, marked: bool = True, retry_after_ms: int | N
 
 AWAY = ended(grpc.StatusCode.UNAVAILABLE)
 REVOKED = ended(grpc.StatusCode.UNAUTHENTICATED)
+ASLEEP = ended(grpc.StatusCode.UNAVAILABLE, retry_after_ms=5000, starting=True)
 
 
 class Calls:
@@ -64,6 +76,22 @@ def test_waits_double_up_to_the_largest_and_end_before_the_longest_together() ->
         longest = min(FIRST_WAIT_SECS * 2**number, LARGEST_WAIT_SECS)
         assert longest / 2 <= wait <= longest
     assert LONGEST_WAIT_SECS - LARGEST_WAIT_SECS < sum(waits) <= LONGEST_WAIT_SECS
+
+
+def test_a_triton_that_starts_is_waited_for_until_the_deadline() -> None:
+    calls = Calls(deadline=Clock().now + 300)
+    waits = calls.waits(ASLEEP)
+    assert all(5 <= wait <= 6 for wait in waits)
+    assert 300 - 6 < sum(waits) <= 300
+    with pytest.raises(TritonStarting):
+        calls.policy.wait_secs(ASLEEP)
+
+
+def test_without_a_deadline_a_triton_that_starts_is_waited_for_half_an_hour() -> None:
+    calls = Calls()
+    assert LONGEST_START_SECS - 6 < sum(calls.waits(ASLEEP)) <= LONGEST_START_SECS
+    calls.call(answered=True)
+    assert calls.policy.wait_secs(ASLEEP) <= 6
 
 
 def test_an_answer_makes_the_next_wait_a_first_one() -> None:

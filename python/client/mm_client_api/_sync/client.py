@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import closing
 from types import TracebackType
@@ -18,7 +19,7 @@ from mm_client_api._core.fork import Origin, check_process, note_call, renewed_a
 from mm_client_api._core.memory import keep_freed_once
 from mm_client_api._core.outstanding import Outstanding, Packet, packet_of
 from mm_client_api._core.questions import Question
-from mm_client_api._core.retry import RetryPolicy, deadline_in
+from mm_client_api._core.retry import LONGEST_START_SECS, RetryPolicy, deadline_in
 from mm_client_api._core.stream_options import StreamOptions
 from mm_client_api._core.trace import trace_headers
 from mm_client_api._sync.connections import Connections
@@ -28,6 +29,7 @@ from mm_client_api._sync.parallel_streams import ParallelStreams
 from mm_client_api._sync.resumable_stream import ChatMethod, ResumableStream, status_of
 from mm_client_api.credentials import Credentials
 from mm_client_api.descriptions import ModelDescription, ModelIndex
+from mm_client_api.errors import CallError, TritonStarting
 from mm_client_api.request import DEFAULT_TIMEOUT_SECS, CorrelationIds, InferenceRequest
 from mm_client_api.result import InferenceResult, read_answer
 from mm_client_api.tensors import Pieces, Tensor, Value
@@ -147,20 +149,43 @@ class TritonClient:
             outputs: names of the wanted outputs; None for all.
             timeout_secs: longest time that Triton may take for one of its requests.
 
+        Where no Triton is running and the proxy has one started, this waits for it, for half an hour at most.
+
         Raises:
             ModelNotFound: there is none that the caller may use; the text names what comes near.
             ModelNotReady: Triton does not serve it; the text has Triton's reason.
             CallError: a call failed; the subclass says how.
         """
-        questions.check_ready(self.models(), name, version)
+        questions.check_ready(self._index(name, version), name, version)
         return Model(self, self.describe(name, version), outputs, timeout_secs)
 
-    def _ask(self, question: Question[_T]) -> _T:
-        ask: UnaryMethod = self._connections.get(0).unary_unary(question.method)
-        return question.read(self._call(ask, question.request, questions.QUESTION_SECS))
+    def _index(self, name: str, version: str) -> ModelIndex:
+        """The models, once there is a Triton."""
+        try:
+            return self.models()
+        except TritonStarting:
+            try:
+                self._ask(questions.config(name, version), LONGEST_START_SECS)
+            except CallError as error:
+                # The index says it better.
+                if error.code() is not grpc.StatusCode.NOT_FOUND:
+                    raise
+            return self.models()
 
-    def _call(self, method: UnaryMethod, data: bytes, deadline_secs: float | None, correlation_id: str = "") -> bytes:
-        """Make a unary call; once more where the credentials were refused and can be renewed."""
+    def _ask(self, question: Question[_T], longest_secs: float = questions.QUESTION_SECS) -> _T:
+        ask: UnaryMethod = self._connections.get(0).unary_unary(question.method)
+        return question.read(self._call(ask, question.request, longest_secs, wakes=question.wakes))
+
+    def _call(
+        self,
+        method: UnaryMethod,
+        data: bytes,
+        deadline_secs: float | None,
+        correlation_id: str = "",
+        *,
+        wakes: bool = True,
+    ) -> bytes:
+        """Make a unary call; once more where the credentials can be renewed, and while it has Triton started."""
         retry = RetryPolicy(self._endpoint.credentials, deadline_in(deadline_secs), trace=trace_headers())
         note_call()
         while True:
@@ -173,9 +198,9 @@ class TritonClient:
                 status = status_of(error)
             finally:
                 self._unary.discard(under_way)
-            if status.code is not grpc.StatusCode.UNAUTHENTICATED:
+            if status.code is not grpc.StatusCode.UNAUTHENTICATED and not (wakes and status.starting):
                 raise status.error(correlation_id)
-            retry.wait_secs(status, correlation_id)
+            time.sleep(retry.wait_secs(status, correlation_id))
 
     def stream(
         self,

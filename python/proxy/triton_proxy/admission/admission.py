@@ -259,6 +259,11 @@ class AdmittedCall:
         return reservation
 
     @property
+    def finished(self) -> bool:
+        """Whether the call is ending, or has ended: nothing of it is accepted any more."""
+        return self._share.finished
+
+    @property
     def crowded(self) -> bool:
         """Whether a packet waits for memory that this call could give back."""
         return self._share.crowded

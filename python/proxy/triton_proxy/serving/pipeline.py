@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 from mm_service.status import Code, Status
 from mm_service.waiting import WouldBlock
 from triton_proxy.admission.admission import AdmittedCall, CallRejected
-from triton_proxy.admission.budget import PACKET_COPIES, Reservation
-from triton_proxy.inference.query import Query
+from triton_proxy.admission.budget import PACKET_COPIES, Reservation, ShareFinished
+from triton_proxy.inference.query import Query, QueryMethod
 from triton_proxy.inference.rejection import Rejection
 from triton_proxy.inference.request import InferenceRequest, SequenceEvent, TimeLimit
 from triton_proxy.inference.signature import Signature
@@ -19,10 +19,16 @@ from triton_proxy.models.planner import Plan, Planner
 from triton_proxy.serving.exchange import Exchange, too_large
 from triton_proxy.serving.protocol import Message, WireProtocol
 from triton_proxy.telemetry.observer import PacketInfo
+from triton_proxy.triton.awaited import Awaited
 from triton_proxy.triton.client import Triton
 
 # The deadline of a call ends it for both sides, and with it its inferences: an answer that says so would come between.
 _AFTER_CALL_SECS = 0.5
+# Of questions, those that want a Triton as an inference does. Who asks for health gets an answer without one, and who
+# asks for lists asks again and again, with nothing to infer.
+_WANT_TRITON = (QueryMethod.MODEL_METADATA, QueryMethod.MODEL_CONFIG)
+_HEALTH = (QueryMethod.SERVER_LIVE, QueryMethod.SERVER_READY, QueryMethod.MODEL_READY)
+_STARTING_AGAIN_SECS = 5.0
 
 
 @dataclass(frozen=True)
@@ -54,18 +60,20 @@ class Backend:
         triton: is asked for inferences.
         models: what is known of its models.
         limits: what each call is held to.
+        awaited: where requests wait while there is no Triton; None where none does.
     """
 
     triton: Triton
     models: Models
     limits: CallLimits
+    awaited: Awaited | None = None
 
 
 class Pipeline:
     """One call's packets, one after the other.
 
-    Both steps may wait: for memory, for who is calling, for what Triton says of a model. Their `_nowait` twins raise
-    `WouldBlock` there, and have done nothing then.
+    Both steps may wait: for memory, for who is calling, for a Triton, for what Triton says of a model. Their `_nowait`
+    twins raise `WouldBlock` there, and have done nothing then.
     """
 
     def __init__(
@@ -116,7 +124,9 @@ class Pipeline:
             CallRejected: as `admit`.
             ShareFinished: as `admit`.
         """
-        admitted = self._admitted
+        admitted, awaited = self._admitted, self._backend.awaited
+        if awaited is not None and awaited.missing:
+            raise WouldBlock
         return self._admit(raw, arrived, admitted.confirm_nowait, admitted.reserve_nowait, admitted.use_nowait)
 
     def _admit(
@@ -145,11 +155,40 @@ class Pipeline:
                 info = replace(info, trace=trace)
             if message.inferable or (message.query is not None and info.model):
                 use(info.model, info.model_version)
+            used = time.perf_counter()
+            self._want_triton(message)
         except CallRejected as rejection:
             self._admitted.packet_rejected(info, rejection.status, time.perf_counter() - arrived)
             raise
-        waited_secs = began - arrived + reserved - confirmed
+        waited_secs = began - arrived + reserved - confirmed + time.perf_counter() - used
         return Exchange(message, info, reservation, arrived, auth_secs=confirmed - began, queue_secs=waited_secs)
+
+    def _want_triton(self, message: Message) -> None:
+        """Waits where there is no Triton. Nobody gets as far as this that may not use the model: this is what wakes it.
+
+        Raises:
+            CallRejected: there is none for longer than a request waits, or the caller asks for what wakes none.
+            ShareFinished: the call was ended meanwhile.
+        """
+        awaited, query = self._backend.awaited, message.query
+        if awaited is None or not (message.inferable or (query is not None and query.method not in _HEALTH)):
+            return
+        wanted = query is None or (query.method in _WANT_TRITON and bool(message.info.model))
+        if wanted:
+            awaited.want()
+        if not awaited.missing:
+            return
+        if wanted:
+            # A call whose deadline passes has ended. A packet's own limit is for its inference, which begins later.
+            if awaited.wait(lambda: self._admitted.finished):
+                return
+            if self._admitted.finished:
+                raise ShareFinished
+            waited = f"{awaited.waited_secs:.0f} s"
+            text = f"Triton is starting, for {waited} by now; try again in {_STARTING_AGAIN_SECS:g} s"
+        else:
+            text = "no Triton is running; an inference, or a question about one model, starts one: ask that first"
+        raise CallRejected(Status(Code.UNAVAILABLE, text, _STARTING_AGAIN_SECS, starting=True))
 
     def begin(self, exchange: Exchange) -> None:
         """Begins what there is to do for a packet that was accepted; waits for what Triton says of its model.

@@ -169,6 +169,12 @@ TRITON_EJECTED = _gauge(
 )
 TRITON_EJECTIONS = _counter("triton_ejections", "How often a Triton was ejected, also of those that DNS names no more.")
 TRITON_MOVED = _counter("triton_moved", "Calls that one Triton had certainly not begun and that went to another.")
+TRITON_WANTED = _counter(
+    "triton_wanted",
+    "Requests for an inference or about one model, whose callers may use it: while it stands still, nobody needs"
+    " Triton.",
+)
+TRITON_AWAITED = _gauge("triton_awaited_requests", "Of these, those that wait since there is no Triton.")
 SEQUENCES = _gauge("triton_sequences", "Sequences of stateful models that began and have not ended, where they are.")
 TRITON_IDLE = _gauge("triton_idle_connections", "Connections for large requests that wait for the next.", "triton")
 

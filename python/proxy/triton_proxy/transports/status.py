@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from mm_service.status import Status
-from multimodal_contract import NOT_ACCEPTED, RETRY_AFTER_MS
+from multimodal_contract import NOT_ACCEPTED, RETRY_AFTER_MS, STARTING
 
 
 def trailing_metadata(status: Status, *, resend: bool) -> tuple[tuple[str, str], ...]:
@@ -17,4 +17,5 @@ def trailing_metadata(status: Status, *, resend: bool) -> tuple[tuple[str, str],
         return ()
     if status.retry_after_secs is None:
         return (NOT_ACCEPTED,)
-    return (NOT_ACCEPTED, (RETRY_AFTER_MS, str(max(1, round(status.retry_after_secs * 1000)))))
+    hint = RETRY_AFTER_MS, str(max(1, round(status.retry_after_secs * 1000)))
+    return (NOT_ACCEPTED, hint, STARTING) if status.starting else (NOT_ACCEPTED, hint)

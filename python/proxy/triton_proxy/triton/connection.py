@@ -16,6 +16,7 @@ from triton_proxy.inference.query import QueryMethod
 from triton_proxy.inference.request import Headers
 from triton_proxy.triton import addresses
 from triton_proxy.triton.addresses import Resolve
+from triton_proxy.triton.awaited import Awaited
 from triton_proxy.triton.channel import ChannelOptions, StreamCall
 from triton_proxy.triton.direct.blocking_socket import CallFailed, unavailable
 from triton_proxy.triton.direct.calls import Call, UnaryCall
@@ -58,6 +59,7 @@ class TritonConnection:
         cancel_delay_secs: float = 0.0,
         resolve: Resolve | None = None,
         pace: Pace = _PACE,
+        wait_secs: float = 0.0,
     ) -> None:
         """Connects in the background; a Triton that is away is found again within seconds.
 
@@ -72,6 +74,7 @@ class TritonConnection:
             cancel_delay_secs: for how long at the longest Triton is not told of an inference that nobody waits for.
             resolve: gives the addresses of `url`; None for the system's resolver.
             pace: how soon Tritons that come, go, or fail are noticed.
+            wait_secs: longest wait of a request while there is none.
         """
         self._cancel_delay_secs = cancel_delay_secs
         self._own_clock = LoopThread("triton-clock") if cancel_delay_secs and loop is None else None
@@ -88,7 +91,13 @@ class TritonConnection:
             tls=certificates is not None,
         )
         self._tritons = Membership(
-            url, options, certificates=certificates, check_secs=check_secs, resolve=resolve, pace=pace
+            url,
+            options,
+            certificates=certificates,
+            check_secs=check_secs,
+            resolve=resolve,
+            pace=pace,
+            wait_secs=wait_secs,
         )
         self._picker, self._pins = self._tritons.picker, self._tritons.pins
 
@@ -103,6 +112,11 @@ class TritonConnection:
     def statistics(self) -> TritonStatistics:
         """What there is at this moment."""
         return self._tritons.statistics()
+
+    @property
+    def awaited(self) -> Awaited:
+        """Requests that wait while there is no Triton."""
+        return self._tritons.awaited
 
     def infer(
         self, request: Sequence[Buffer], *, timeout_secs: float, place: Place | None = None, headers: Headers = ()

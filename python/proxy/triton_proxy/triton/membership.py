@@ -13,6 +13,7 @@ from functools import partial
 from mm_service.tls import Certificates
 from triton_proxy.triton import addresses
 from triton_proxy.triton.addresses import Resolve
+from triton_proxy.triton.awaited import Awaited
 from triton_proxy.triton.endpoint import Endpoint, EndpointOptions
 from triton_proxy.triton.moving_call import Triton, unavailable
 from triton_proxy.triton.periodic import Periodic
@@ -52,6 +53,7 @@ class Membership:
     Attributes:
         picker: says which is asked.
         pins: where sequences are.
+        awaited: requests that wait while there is none.
     """
 
     def __init__(
@@ -63,6 +65,7 @@ class Membership:
         check_secs: float,
         resolve: Resolve | None,
         pace: Pace,
+        wait_secs: float,
     ) -> None:
         """Waits a moment for the first addresses; connects in the background.
 
@@ -73,9 +76,11 @@ class Membership:
             check_secs: how often to look whether the certificates' files have changed.
             resolve: gives the addresses; None for the system's resolver, which is not asked about an address.
             pace: how soon changes are noticed.
+            wait_secs: longest wait of a request while there is none.
         """
         self.picker: Picker[Endpoint] = Picker()
         self.pins = Pins()
+        self.awaited = Awaited(lambda: self.picker.there, lambda: self._look_up_soon(), wait_secs)
         self._url = url
         self._options = options
         self._certificates = certificates
@@ -105,6 +110,7 @@ class Membership:
         """Ends all connections and whatever is under way on them."""
         with self._lock:
             self._closed = True
+        self.awaited.close()
         for periodic in self._periodic:
             periodic.close()
         for triton in self.picker.members:
@@ -124,7 +130,9 @@ class Membership:
             for triton in self.picker.members
         )
         certificates = self._certificates.statistics() if self._certificates else None
-        return TritonStatistics(tritons, self.picker.ejections, self._moved, len(self.pins), certificates)
+        return TritonStatistics(
+            tritons, self.picker.ejections, self._moved, len(self.pins), certificates, self.awaited.statistics()
+        )
 
     def nobody(self) -> str:
         """Why there is no Triton to ask, in words."""
@@ -205,6 +213,7 @@ class Membership:
         for triton in left:
             _LOG.info("Triton at %s is no more among the addresses of %s", triton.address, self._url)
         if came:
+            self.awaited.came()
             self._ask_soon()
 
     def _renew(self) -> None:

@@ -64,6 +64,11 @@ class Picker(Generic[T]):
         return self._members
 
     @property
+    def there(self) -> bool:
+        """Whether there is one that new work may go to, ready or not."""
+        return bool(self._usable)
+
+    @property
     def several(self) -> bool:
         """Whether there is more than one, also of those that are leaving."""
         return len(self._members) > 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from mm_service.watched_file import WatchedFileStatistics
+from triton_proxy.triton.awaited import AwaitedStatistics
 from triton_proxy.triton.endpoint import EndpointStatistics
 
 
@@ -39,6 +40,7 @@ class TritonStatistics:
         moved: calls so far that one Triton had not begun and that went to another.
         sequences: sequences that are remembered to be at a Triton.
         certificates: what became of the changes of their files; None for plaintext.
+        awaited: requests that want one, and those that wait since there is none.
     """
 
     tritons: tuple[MemberStatistics, ...]
@@ -46,3 +48,4 @@ class TritonStatistics:
     moved: int
     sequences: int
     certificates: WatchedFileStatistics | None
+    awaited: AwaitedStatistics

@@ -40,12 +40,19 @@ outcome="failed",reason=~"aborted|data_loss|deadline_exceeded|internal|model_err
 {{- $resources := include "domino-triton.proxyResources" .Values.proxy | fromYaml -}}
 {{- $limit := mulf 1048576 (include "domino-triton.mebibytes" $resources.limits.memory | float64) -}}
 {{- $namespace := .Release.Namespace -}}
+{{- $notReady := printf "triton_proxy_triton_ready{%s} == 0" $of -}}
+{{- $notReadyFor := "2m" -}}
+{{- if include "domino-triton.wakesTriton" . -}}
+{{- /* It may sleep, and takes its time to start. */ -}}
+{{- $notReady = printf "%s and on (namespace, pod) triton_proxy_triton_awaited_requests{%s} > 0" $notReady $of -}}
+{{- $notReadyFor = printf "%ds" (int $rule.startSecs) -}}
+{{- end -}}
 {{- $alerts := list
   (list "TritonProxyDown" "critical" "5m"
     (printf "absent(triton_proxy_build_info{%s})" $of)
     "No proxy is scraped")
-  (list "TritonProxyTritonNotReady" "critical" "2m"
-    (printf "triton_proxy_triton_ready{%s} == 0" $of)
+  (list "TritonProxyTritonNotReady" "critical" $notReadyFor
+    $notReady
     "{{ $labels.pod }} hears from Triton at {{ $labels.triton }} that it is not ready, or nothing")
   (list "TritonProxyTritonEjected" "warning" "0m"
     (printf "max by (namespace, pod) (triton_proxy_triton_ejected{%s}) == 1 or sum by (namespace, pod) (increase(triton_proxy_triton_ejections_total{%s}[10m])) > 0" $of $of)
@@ -83,6 +90,31 @@ outcome="failed",reason=~"aborted|data_loss|deadline_exceeded|internal|model_err
   (list "TritonProxyAuditLinesDropped" "critical" "0m"
     (printf "increase(triton_proxy_audit_lines_total{%s,result=\"dropped\"}[10m]) > 0" $of)
     "{{ $labels.pod }} dropped {{ $value }} lines of the audit log within 10 minutes") -}}
+{{- if include "domino-triton.scalerEnabled" . -}}
+{{- $of = printf "namespace=%q,pod=~\"%s-.+\"" $namespace (include "domino-triton.scalerName" .) -}}
+{{- $alerts = concat $alerts (list
+  (list "ScaleServiceDown" "warning" "5m"
+    (printf "absent(scale_service_build_info{%s})" $of)
+    "No scale service is scraped")
+  (list "ScaleServiceNoApiServer" "critical" "5m"
+    (printf "sum by (namespace, pod) (increase(scale_service_kubernetes_request_duration_seconds_count{%s,outcome=\"no_answer\"}[5m])) > 0" $of)
+    "{{ $labels.pod }} gets no answer from the API server of Kubernetes")
+  (list "ScaleServicePolicyBroken" "critical" "1m"
+    (printf "scale_service_policy_stale{%s} == 1" $of)
+    "{{ $labels.pod }} can't use the scale policy's file; the one before is in force")
+  (list "ScaleServiceAuditLinesDropped" "critical" "0m"
+    (printf "increase(scale_service_audit_lines_total{%s,result=\"dropped\"}[10m]) > 0" $of)
+    "{{ $labels.pod }} dropped {{ $value }} lines of the audit log within 10 minutes")) -}}
+{{- end -}}
+{{- if include "domino-triton.idleEnabled" . -}}
+{{- $alerts = concat $alerts (list
+  (list "ScaleServiceCannotScale" "critical" "0m"
+    (printf "sum by (namespace, pod, direction) (increase(scale_service_automatic_scalings_total{%s,outcome=\"refused\"}[10m])) > 0" $of)
+    "{{ $labels.pod }} could not scale Triton {{ $labels.direction }} by itself")
+  (list "ScaleServiceProxiesUnanswered" "warning" "15m"
+    (printf "scale_service_proxies_unanswered{%s} > 0" $of)
+    "{{ $labels.pod }} gets no metrics of {{ $value }} proxies, so that Triton stays up")) -}}
+{{- end -}}
 - name: triton-proxy-alerts
   rules:
     {{- range $alerts }}
