@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO, Self
 
 import grpc
 
@@ -196,7 +197,7 @@ def write_model(folder: Path, config: str, code: str) -> None:
 class ProxyProcess:
     """The proxy as a deployment runs it: a process of its own."""
 
-    def __init__(self, **environment: str) -> None:
+    def __init__(self, stdout: IO[bytes] | None = None, **environment: str) -> None:
         self.process = subprocess.Popen(
             [PROXY_BINARY],
             env={
@@ -204,6 +205,7 @@ class ProxyProcess:
                 **dict.fromkeys(("LISTEN_ADDR", "METRICS_LISTEN_ADDR", "HTTP_LISTEN_ADDR"), "127.0.0.1:0"),
                 **environment,
             },
+            stdout=stdout,
             stderr=subprocess.PIPE,
             text=True,
         )
@@ -229,7 +231,7 @@ class ProxyProcess:
         assert self._port is not None, "".join(self.log)
         return f"127.0.0.1:{self._port}"
 
-    def __enter__(self) -> ProxyProcess:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -38,6 +38,7 @@ from triton_proxy.settings import load
 from triton_proxy.telemetry.audit import Audit
 from triton_proxy.transports.call_threads import CallThreads
 from triton_proxy.transports.http2.engine_call import EngineCall
+from triton_proxy.worker import Worker
 
 _METHOD = "/bench.Bench/Echo"
 _CREDENTIAL = (("x-domino-api-key", "s3cret-key-of-ann"),)
@@ -69,7 +70,7 @@ def authenticating(domino_host: str) -> Callable[[Call], None]:
     """The same behind the proxy's own router, with its audit log."""
     settings = load({"TRITON_URL": "127.0.0.1:1", "DOMINO_HOST": domino_host})
     audit = Audit(LineSink("audit", os.open(os.devnull, os.O_WRONLY)))
-    admission = admission_for(settings, authenticator_for(settings), audit)
+    admission = admission_for(settings, authenticator_for(settings), audit, Worker())
     methods = {_METHOD: Method(MultimodalProtocol(require_model_version=True), unary=True)}
     return Router(admission, cast(ActiveCalls, EchoedCalls()), methods).route_nowait
 

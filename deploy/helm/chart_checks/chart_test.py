@@ -178,7 +178,8 @@ def test_memory_and_grace_follow_from_the_settings(name: str) -> None:
     settings = values["settings"]
     spec = rendered.one("Deployment", f"{NAME}-proxy")["spec"]["template"]["spec"]
     resources = spec["containers"][0]["resources"]
-    budget = settings["MAX_MB_IN_FLIGHT"] + 150 + 100
+    workers = values["workers"]
+    budget = workers * (settings["MAX_MB_IN_FLIGHT"] + 150 + 100) + (100 if workers > 1 else 0)
     stream = values["memory"]["largestPacketMB"] + 2 * values["memory"]["largestAnswerMB"] + 8
     assert resources["requests"]["memory"] == f"{budget}Mi"
     hostile = min(settings["MAX_CALLS"], settings.get("MAX_CALLS_PER_PRINCIPAL", 80)) * (

@@ -47,8 +47,22 @@ def test_a_limit_below_the_formula_is_refused(given: str | int) -> None:
     assert isinstance(given, int) or first.endswith(f" {given}")
     assert rest == (
         f"expected {NEEDED}Mi or more, which the proxy may hold by proxy.settings and proxy.memory; leave it out, or "
-        "lower MAX_CALLS, MAX_CALLS_PER_PRINCIPAL, MAX_MESSAGE_MB, MAX_MB_IN_FLIGHT or proxy.memory"
+        "lower MAX_CALLS, MAX_CALLS_PER_PRINCIPAL, MAX_MESSAGE_MB, MAX_MB_IN_FLIGHT, proxy.workers or proxy.memory"
     )
+
+
+def test_each_worker_has_a_budget_and_a_core_and_knows_how_many_there_are() -> None:
+    made = pod(yaml.safe_dump({"proxy": {"workers": 3}}), "proxy")["spec"]["containers"][0]
+    assert made["resources"]["limits"] == {"memory": f"{3 * BASE + 100 + 80 * (64 + 8)}Mi"}
+    assert made["resources"]["requests"] == {"cpu": "1500m", "memory": f"{3 * BASE + 100}Mi"}
+    assert {"name": "WORKERS", "value": "3"} in made["env"]
+    assert refusal(yaml.safe_dump({"proxy": {"workers": 3, "settings": {"GRPC_SERVER": "grpcio"}}})) == (
+        "proxy.workers is 3 with proxy.settings.GRPC_SERVER grpcio: expected http2, since grpcio takes no socket from "
+        "another process; set that, or proxy.workers to 1"
+    )
+    alone = pod("{}", "proxy")["spec"]["containers"][0]
+    assert alone["resources"]["requests"] == {"cpu": "500m", "memory": f"{BASE}Mi"}
+    assert "WORKERS" not in {each["name"] for each in alone["env"]}
 
 
 def test_lower_settings_need_less_memory() -> None:

@@ -21,7 +21,7 @@ PROMTOOL = Path("../promtool/bin/promtool").absolute()
 PAGE, SCALING = Path("docs/operations.md"), Path("docs/scaling.md")
 NAME = "triton-inference-server"
 POD = f'namespace="{NAMESPACE}",pod="{NAME}-proxy-7f-x"'
-MEMORY_LIMIT = 6330 << 20
+MEMORY_LIMIT = 7000 << 20
 # Seconds since the epoch, where promtool begins: 0. A certificate that ends in 30 days, and one that ends in 5.
 FAR, NEAR = 30 * 86400, 5 * 86400
 MINUTES = 60

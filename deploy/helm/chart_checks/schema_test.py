@@ -95,6 +95,8 @@ def refusal(values: str) -> str:
             "proxy: {settings: {JWT_AUTHORIZED_PARTIES: [a]}}",
             "'/proxy/settings/JWT_AUTHORIZED_PARTIES': got array, want string",
         ),
+        ("proxy: {workers: 0}", "'/proxy/workers': minimum: got 0, want 1"),
+        ("proxy: {settings: {WORKERS: 2}}", "'/proxy/settings': additional properties 'WORKERS' not allowed"),
         ("proxy: {accessPolicy: {rules: []}}", "'/proxy/accessPolicy/rules': minItems: got 0, want 1"),
         (
             "proxy: {accessPolicy: {rules: [{models: [a], versions: [1], allow: {admins: true}}]}}",

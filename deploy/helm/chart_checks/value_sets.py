@@ -56,6 +56,7 @@ proxy:
             topologyKey: kubernetes.io/hostname
   topologySpreadConstraints: []
   priorityClassName: serving
+  workers: 2
   image: {repository: registry.example.com/domino-triton-proxy}
   settings:
     KEYCLOAK_ISSUER: https://domino.example.com/auth/realms/DominoRealm

@@ -144,6 +144,7 @@ class Decisions:
         positive_secs: float,
         stale_secs: float = 0,
         calls: int | None = None,
+        workers: int = 1,
         entries: int = _ENTRIES,
         clock: Callable[[], float] = time.monotonic,
         wall_clock: Callable[[], float] = time.time,
@@ -155,6 +156,8 @@ class Decisions:
             positive_secs: how long a yes stands, its token's end permitting; a no stands at most five seconds.
             stale_secs: how much longer a yes is used while nobody can decide; 0 for not at all.
             calls: how many are served at once, where that is so few that fewer strangers may wait.
+            workers: processes that ask the same servers, this one among them: each has a part of the questions and of
+                the strangers.
             entries: most decisions remembered of either kind; the yes unused for longest, or the oldest no, goes first.
             clock: time by which decisions stand, and that deadlines are compared with, in seconds.
             wall_clock: seconds since the epoch, by which tokens end.
@@ -171,9 +174,11 @@ class Decisions:
         self._yes: BoundedCache[bytes, _Yes] = BoundedCache(entries)
         self._no: BoundedCache[bytes, _No] = BoundedCache(entries)
         self._flights: dict[bytes, _Flight] = {}
-        strangers = _STRANGERS if calls is None else max(1, min(_STRANGERS, calls // _STRANGERS_SHARE))
+        strangers = _STRANGERS // workers if calls is None else min(_STRANGERS // workers, calls // _STRANGERS_SHARE)
         self._limits = {
-            (kind, known): QuestionLimit(questions=_QUESTIONS, callers=None if known else strangers)
+            (kind, known): QuestionLimit(
+                questions=max(_QUESTIONS // workers, 1), callers=None if known else max(strangers, 1)
+            )
             for kind in Kind
             for known in (False, True)
         }

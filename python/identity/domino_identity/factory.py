@@ -85,14 +85,21 @@ def authenticator_for(
     return ConfiguredAuthenticator(tree, breaker)
 
 
-def decisions_for(settings: IdentitySettings, authenticator: Authenticator, *, calls: int) -> Decisions:
+def decisions_for(
+    settings: IdentitySettings, authenticator: Authenticator, *, calls: int, workers: int = 1
+) -> Decisions:
     """The memory of an authenticator's decisions.
 
     Args:
         settings: say how long a decision stands.
         authenticator: takes the decisions.
         calls: how many are served at once; strangers get a share of these.
+        workers: processes that ask, this one among them.
     """
     return Decisions(
-        authenticator, positive_secs=settings.auth_cache_secs, stale_secs=settings.auth_stale_secs, calls=calls
+        authenticator,
+        positive_secs=settings.auth_cache_secs,
+        stale_secs=settings.auth_stale_secs,
+        calls=calls,
+        workers=workers,
     )

@@ -22,6 +22,8 @@ from triton_proxy.admission.quotas import Quotas, QuotaStatistics
 from triton_proxy.http2.limits import Counters
 from triton_proxy.http2.loop_thread import LoopStatistics, LoopThread
 from triton_proxy.models.model_cache import Models, ModelsStatistics
+from triton_proxy.models.planner import Sequence
+from triton_proxy.models.sequence_ids import SequenceIds
 from triton_proxy.protocols.kserve import methods as kserve
 from triton_proxy.protocols.kserve.protocol import InferProtocol
 from triton_proxy.protocols.kserve.queries import QueryProtocol
@@ -56,6 +58,7 @@ from triton_proxy.triton.connection import TritonConnection
 from triton_proxy.triton.endpoint import LARGE_BYTES
 from triton_proxy.triton.triton_statistics import TritonStatistics
 from triton_proxy.version import VERSION
+from triton_proxy.worker import Worker
 
 _LOG = logging.getLogger(__name__)
 # A connection that was asked to go away is closed with its last stream, and cut off where the caller still sends:
@@ -129,6 +132,7 @@ class Server:
         metrics: Metrics | None = None,
         *,
         resolve: Resolve | None = None,
+        worker: Worker | None = None,
     ) -> None:
         """Binds the port, but serves nothing yet.
 
@@ -137,11 +141,13 @@ class Server:
             authenticator: says who is calling.
             metrics: counts; None where nobody wants to know.
             resolve: gives the addresses of TRITON_URL; None for the system's resolver.
+            worker: what this process is of several, whose probes are answered elsewhere; None for the only one.
 
         Raises:
             RuntimeError: the address can't be bound; as `CertificateError` where a certificate's files can't be used.
         """
         self._settings = settings
+        self._worker = worker = worker or Worker()
         self._certificates = tls.for_listener(settings)
         self._triton_certificates = certificates.for_triton(settings)
         # Health and REST are on the engine's loop always.
@@ -162,15 +168,18 @@ class Server:
         )
         self._triton = Triton(connection)
         self._models = Models(self._triton.describe)
-        self._calls = ActiveCalls(Backend(self._triton, self._models, _limits(settings), connection.awaited))
-        self._audit = Audit(LineSink("audit"))
+        ids: SequenceIds[Sequence] = SequenceIds(worker.sequence_key, worker=worker.index, workers=worker.count)
+        self._calls = ActiveCalls(
+            Backend(self._triton, self._models, _limits(settings), ids, awaited=connection.awaited)
+        )
+        self._audit = Audit(LineSink("audit", shared=worker.output))
         self._spans = _spans(settings)
         heard = [each for each in (self._audit, metrics, self._spans) if each is not None]
         observer = self._audit if len(heard) == 1 else Observers(heard)
         self._authenticator = authenticator
-        self._admission = admission_for(settings, authenticator, observer)
+        self._admission = admission_for(settings, authenticator, observer, worker)
         self._own_call = OwnCall() if settings.health_listen_addr else None
-        self._router = Router(self._admission, self._calls, _methods(settings), kserve.forbidden)
+        self._router = Router(self._admission, self._calls, _methods(settings), kserve.forbidden, workers=worker.count)
         methods = (*self._router.methods, *(route.name for route in ROUTES))
         if metrics is not None:
             metrics.serve(methods, self._models.describes)
@@ -188,7 +197,7 @@ class Server:
             self._listener = self._listen()
             if self._loop is not None and self._threads is not None and settings.http_listen_addr:
                 self._rest = self._listen_for_rest(self._loop, self._threads)
-            if self._loop is not None and settings.health_listen_addr:
+            if self._loop is not None and settings.health_listen_addr and worker.count == 1:
                 self.health_listener = HealthListener(self._health, settings.health_listen_addr, self._loop)
         except BaseException:
             if self._threads is not None:
@@ -207,6 +216,8 @@ class Server:
             most_calls=settings.max_calls,
             most_calls_per_principal=settings.max_calls_per_principal,
             own_call=self._own_call,
+            listen=self._worker.listen,
+            workers=self._worker.count,
         )
         if settings.grpc_server == "http2" and self._loop is not None and self._threads is not None:
             return EngineServer(self._loop, self._router, options, self._threads)
@@ -223,6 +234,8 @@ class Server:
             max_message_bytes=self._settings.max_message_bytes,
             threads=threads,
             ready=lambda: bool(self._health.serving("") and self._health.serving(TRITON_SERVICE)),
+            listen=self._worker.listen,
+            workers=self._worker.count,
         )
 
     @property
@@ -319,15 +332,16 @@ class Server:
         _LOG.info("drained")
 
 
-def admission_for(settings: Settings, authenticator: Authenticator, observer: Observer) -> Admission:
-    """What all calls go through, as the settings say."""
+def admission_for(settings: Settings, authenticator: Authenticator, observer: Observer, worker: Worker) -> Admission:
+    """What all calls of a worker go through, as the settings say."""
     return Admission(
-        decisions=factory.decisions_for(settings, authenticator, calls=settings.max_calls),
+        decisions=factory.decisions_for(settings, authenticator, calls=settings.max_calls, workers=worker.count),
         access=Access(policy_file(settings.access_policy_file) if settings.access_policy_file else None),
         quotas=Quotas(
             calls=settings.max_calls_per_principal,
             in_flight=settings.max_in_flight_per_principal,
             per_sec=settings.max_requests_per_sec_per_principal,
+            tally=worker.tally,
         ),
         budget=Budget(settings.max_mb_in_flight, settings.max_mb_in_flight_per_principal),
         observer=observer,

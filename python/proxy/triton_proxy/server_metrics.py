@@ -29,16 +29,17 @@ class ServerMetrics:
     """The port, and what is on it.
 
     Attributes:
-        port: where it listens.
+        port: where it listens; 0 for nowhere.
     """
 
-    def __init__(self, server: Server, settings: Settings, metrics: Metrics) -> None:
+    def __init__(self, server: Server, settings: Settings, metrics: Metrics, *, listens: bool = True) -> None:
         """Binds the port, but serves nothing yet.
 
         Args:
             server: the proxy.
             settings: what it runs with.
             metrics: what was counted of its calls.
+            listens: whether there is a port; without, `render` is called by others.
 
         Raises:
             RuntimeError: METRICS_LISTEN_ADDR can't be bound.
@@ -50,16 +51,18 @@ class ServerMetrics:
             self._registry.register(collector)
         ProcessCollector(registry=self._registry)
         GCCollector(registry=self._registry)
-        self._listener = MetricsListener(settings.metrics_listen_addr, self._render)
-        self.port = self._listener.port
+        self._listener = MetricsListener(settings.metrics_listen_addr, self.render) if listens else None
+        self.port = self._listener.port if self._listener else 0
 
     def start(self) -> None:
         """Serves from now on."""
-        self._listener.start()
+        if self._listener is not None:
+            self._listener.start()
 
     def close(self) -> None:
         """Ends it."""
-        self._listener.close()
+        if self._listener is not None:
+            self._listener.close()
 
     def describe(self) -> list[Family]:
         """Names nothing beforehand: what is registered is not collected for it."""
@@ -70,7 +73,12 @@ class ServerMetrics:
         for metric, series in self._series():
             yield family(metric, series)
 
-    def _render(self, content_type: str) -> bytes:
+    def render(self, content_type: str) -> bytes:
+        """All metrics at this moment.
+
+        Args:
+            content_type: `PLAIN` or `OPEN_METRICS`.
+        """
         write = openmetrics.generate_latest if content_type == OPEN_METRICS else exposition.generate_latest
         return bytes(write(self._registry))
 
@@ -84,7 +92,9 @@ class ServerMetrics:
         if statistics.listener is not None:
             yield from _connections(statistics.listener)
         yield table.LIMIT_HITS, _limit_hits(statistics)
-        yield table.SCRAPES_REFUSED, _one(self._listener.refused)
+        yield table.SCRAPES_REFUSED, _one(self._listener.refused if self._listener else 0)
+        yield table.WORKERS_SERVING, _one(1)
+        yield table.WORKER_RESTARTS, _one(0)
 
 
 def _one(value: float) -> _Series:

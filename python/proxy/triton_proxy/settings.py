@@ -81,6 +81,13 @@ class Settings(IdentitySettings, TlsSettings, TritonSettings):
         "What serves callers: http2, the proxy's own engine on libnghttp2, or grpcio, the plain and slower way to fall"
         " back on.",
     )
+    workers: int = setting(
+        "1",
+        parse.integer(1, 64),
+        "Processes that serve LISTEN_ADDR and HTTP_LISTEN_ADDR, for a machine where one core is the bound. Limits of"
+        " calls, principals and strangers are those of all together; MAX_MB_IN_FLIGHT and"
+        " MAX_MB_IN_FLIGHT_PER_PRINCIPAL each worker's own. More than one needs GRPC_SERVER=http2.",
+    )
     health_listen_addr: str = setting(
         "",
         parse.optional(parse.address),

@@ -26,6 +26,7 @@ def test_defaults() -> None:
         grpc_server="http2",
         health_listen_addr="",
         metrics_listen_addr="[::]:9090",
+        workers=1,
         tls_cert_file="",
         tls_key_file="",
         tls_client_ca_file="",

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
+import select
 import threading
 from collections import deque
 from dataclasses import dataclass
+
+from mm_service.file_lock import FileLock
 
 _LOG = logging.getLogger(__name__)
 _STDOUT = 1
@@ -38,17 +42,28 @@ class LineSink:
     A reader that is slow or gone costs lines, which are counted, and never the time of a thread that adds one.
     """
 
-    def __init__(self, name: str, fd: int = _STDOUT, most_waiting_bytes: int = _MOST_WAITING_BYTES) -> None:
+    def __init__(
+        self,
+        name: str,
+        fd: int = _STDOUT,
+        most_waiting_bytes: int = _MOST_WAITING_BYTES,
+        *,
+        shared: FileLock | None = None,
+    ) -> None:
         """Starts the thread.
 
         Args:
             name: of the lines and of the thread, as the log shall call them.
             fd: where the lines go, standard output by default; stays the caller's to close.
             most_waiting_bytes: bytes of lines that may wait for their turn; lines beyond are dropped.
+            shared: where other processes write to the descriptor, too, the lock of all: each line stays in one piece.
         """
         self._name = name
         self._fd = fd
         self._most_waiting_bytes = most_waiting_bytes
+        self._turn = contextlib.nullcontext() if shared is None else shared
+        # Of a pipe, what is no longer is written as one, and no process that dies leaves half a line (pipe(7)).
+        self._at_once_bytes = _AT_ONCE_BYTES if shared is None else select.PIPE_BUF
         self._waiting_bytes = 0
         self._changed = threading.Condition()
         self._lines: deque[bytes] = deque()
@@ -102,7 +117,7 @@ class LineSink:
         with self._changed:
             lines: list[bytes] = []
             size = 0
-            while self._lines and (not lines or size + len(self._lines[0]) <= _AT_ONCE_BYTES):
+            while self._lines and (not lines or size + len(self._lines[0]) <= self._at_once_bytes):
                 lines.append(self._lines.popleft())
                 size += len(lines[-1])
             self._waiting_bytes -= size
@@ -111,8 +126,9 @@ class LineSink:
     def _write(self, lines: list[bytes]) -> None:
         left = b"".join(lines)
         try:
-            while left:
-                left = left[os.write(self._fd, left) :]
+            with self._turn:
+                while left:
+                    left = left[os.write(self._fd, left) :]
         except OSError:
             # The line that was cut off is lost, too.
             lost, bytes_lost = 0, 0

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import logging
 import os
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -9,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from mm_service.file_lock import memory_file
 from mm_service.line_sink import LineSink, LineSinkStatistics
 
 
@@ -81,3 +84,38 @@ def test_after_closing_lines_are_dropped() -> None:
     assert sink.statistics().dropped == 1
     os.close(pipe.writing)
     assert pipe.read_all() == b""
+
+
+_WRITES = """
+import sys
+from mm_service.file_lock import FileLock
+from mm_service.file_lock import memory_file
+from mm_service.line_sink import LineSink
+
+sink = LineSink("audit", 1, 1 << 30, shared=FileLock(int(sys.argv[1])))
+for index in range(300):
+    sink.add(sys.argv[2].encode() * (7 * index) + b"\\n")
+sink.close(60)
+"""
+
+
+def test_lines_of_several_processes_stay_whole_whatever_a_pipe_takes_at_once() -> None:
+    pipe = Pipe()
+    lock = memory_file("lock")
+    with ThreadPoolExecutor(1) as pool:
+        everything = pool.submit(pipe.read_all)
+        writers = [
+            subprocess.Popen(
+                [sys.executable, "-P", "-c", _WRITES, str(lock), letter],
+                stdout=pipe.writing,
+                pass_fds=(lock,),
+                env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+            )
+            for letter in "abc"
+        ]
+        os.close(pipe.writing)
+        assert [writer.wait(60) for writer in writers] == [0, 0, 0]
+        lines = everything.result().split(b"\n")
+    os.close(lock)
+    written = [letter * (7 * index) for letter in (b"a", b"b", b"c") for index in range(300)]
+    assert sorted(lines) == sorted([b"", *written])

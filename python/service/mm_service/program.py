@@ -67,12 +67,32 @@ def run(
         epilog=f"settings:\n{settings.describe(settings_type)}\n{examples}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     ).parse_args()
+    return run_with(name, settings_type, make, drain_hangs_secs=drain_hangs_secs)
+
+
+def run_with(
+    name: str,
+    settings_type: type[_Settings],
+    make: Callable[[_Settings], Server],
+    *,
+    drain_hangs_secs: float,
+    log_as: str = "",
+) -> int:
+    """As `run`, whatever the command line says.
+
+    Args:
+        name: the program's.
+        settings_type: see `run`.
+        make: see `run`.
+        drain_hangs_secs: see `run`.
+        log_as: what lines of the log name before the logger, for one of several processes; "" for nothing.
+    """
     try:
         loaded = settings.load(settings_type, os.environ)
     except settings.SettingsError as error:
         sys.stderr.write(f"{name}: cannot start; --help lists the settings\n{error}\n")
         return 2
-    logging.basicConfig(level=loaded.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.basicConfig(level=loaded.log_level, format=f"%(asctime)s %(levelname)s {log_as}%(name)s: %(message)s")
     supervisor.end_with_any_thread()
     # Before the server: a signal during the start must not be lost.
     terminated = supervisor.TerminationSignal()

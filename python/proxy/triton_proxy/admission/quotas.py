@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+
+from triton_proxy.admission.tally import NoOthers, Place, Tally
 
 _LIMITS = ("MAX_CALLS_PER_PRINCIPAL", "MAX_IN_FLIGHT_PER_PRINCIPAL", "MAX_REQUESTS_PER_SEC_PER_PRINCIPAL")
 # How long an inference usually takes is not known here; a second is soon, and no storm.
@@ -45,11 +46,15 @@ class QuotaStatistics:
 class _Usage:
     """What one principal has under way, on all of its calls."""
 
-    def __init__(self, tokens: float, now: float) -> None:
+    def __init__(self, tokens: float, now: float, place: Place) -> None:
+        self.place = place
         self.calls = 0
         self.in_flight = 0
         self.tokens = tokens
         self.filled_at = now
+
+    def note(self) -> None:
+        self.place.note(self.calls, self.in_flight)
 
 
 class Quotas:
@@ -66,6 +71,7 @@ class Quotas:
         in_flight: int,
         per_sec: float,
         principals: int = 10_000,
+        tally: Tally | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Nobody has anything under way.
@@ -76,6 +82,8 @@ class Quotas:
             per_sec: packets per second, of which those of one second may come at once; 0 for any number;
                 MAX_REQUESTS_PER_SEC_PER_PRINCIPAL.
             principals: most principals remembered that have no call open.
+            tally: knows what other processes have under way, which counts here as well, for calls and packets; None
+                where there is no other.
             clock: the time in seconds.
         """
         self._calls = calls
@@ -84,7 +92,8 @@ class Quotas:
         self._burst = max(per_sec, 1.0)
         self._most_idle = principals
         self._clock = clock
-        self._lock = threading.Lock()
+        self._tally = tally or NoOthers()
+        self._lock = self._tally.lock
         self._busy: dict[str, _Usage] = {}
         self._idle: OrderedDict[str, _Usage] = OrderedDict()
         self._exceeded = Counter(dict.fromkeys(_LIMITS, 0))
@@ -96,23 +105,30 @@ class Quotas:
             principal: the principal's name.
 
         Raises:
-            LimitExceeded: it has as many open as it may.
+            LimitExceeded: it has as many open as it may, or too many principals have.
         """
         with self._lock:
             self._forget_idle()
             usage = self._busy.get(principal)
-            if usage is not None and usage.calls >= self._calls:
+            place = self._tally.place(principal) if usage is None else usage.place
+            if place is None:
+                raise LimitExceeded("too many principals have calls open; try again later", _RETRY_SECS)
+            calls = place.others()[0] + (0 if usage is None else usage.calls)
+            if calls >= self._calls:
                 self._exceeded["MAX_CALLS_PER_PRINCIPAL"] += 1
                 raise LimitExceeded(
-                    f"{usage.calls} calls of {principal} are open already, as many as "
+                    f"{calls} calls of {principal} are open already, as many as "
                     f"MAX_CALLS_PER_PRINCIPAL={self._calls} allows; end one, or send more packets on a stream",
                     _RETRY_SECS,
                 )
             usage = usage or self._idle.pop(principal, None)
             if usage is None:
-                usage = _Usage(self._burst, self._clock())
+                usage = _Usage(self._burst, self._clock(), place)
+            # Of one that was idle, the row may be another's now.
+            usage.place = place
             self._busy[principal] = usage
             usage.calls += 1
+            usage.note()
         return Quota(self, principal, usage)
 
     def statistics(self) -> QuotaStatistics:
@@ -130,10 +146,11 @@ class Quotas:
         with self._lock:
             if quota.closed:
                 return
-            if usage.in_flight >= self._in_flight:
+            in_flight = usage.in_flight + usage.place.others()[1]
+            if in_flight >= self._in_flight:
                 self._exceeded["MAX_IN_FLIGHT_PER_PRINCIPAL"] += 1
                 raise LimitExceeded(
-                    f"{usage.in_flight} packets of {quota.principal} are under way already, as many as "
+                    f"{in_flight} packets of {quota.principal} are under way already, as many as "
                     f"MAX_IN_FLIGHT_PER_PRINCIPAL={self._in_flight} allows on all calls together; "
                     "wait for their Acks before sending more",
                     _RETRY_SECS,
@@ -141,6 +158,7 @@ class Quotas:
             self._take_token(quota)
             usage.in_flight += 1
             quota.in_flight += 1
+            usage.note()
 
     def _take_token(self, quota: Quota) -> None:
         if not self._per_sec:
@@ -163,6 +181,7 @@ class Quotas:
             raise ValueError(f"{packets} packets of {quota.in_flight} given back")
         quota.usage.in_flight -= packets
         quota.in_flight -= packets
+        quota.usage.note()
 
     def _close(self, quota: Quota) -> None:
         with self._lock:
@@ -171,6 +190,7 @@ class Quotas:
             self._release(quota, quota.in_flight)
             quota.closed = True
             quota.usage.calls -= 1
+            quota.usage.note()
             if quota.usage.calls == 0:
                 self._idle[quota.principal] = self._busy.pop(quota.principal)
                 self._forget_idle()

@@ -17,8 +17,13 @@ MOST_WAITING = sum(_MOST.values())
 class WaitingCalls:
     """Counts the calls that wait: those of callers that were known before, and those of strangers, each by itself."""
 
-    def __init__(self) -> None:
-        """Nobody waits."""
+    def __init__(self, workers: int = 1) -> None:
+        """Nobody waits.
+
+        Args:
+            workers: processes that serve the same callers, this one among them: each has a part of the places.
+        """
+        self._most = {standing: max(most // workers, 1) for standing, most in _MOST.items()}
         self._lock = threading.Lock()
         self._waiting: Counter[Standing] = Counter()
 
@@ -32,7 +37,7 @@ class WaitingCalls:
             WouldBlock: as many wait as may.
         """
         with self._lock:
-            if self._waiting[standing] >= _MOST[standing]:
+            if self._waiting[standing] >= self._most[standing]:
                 raise WouldBlock
             self._waiting[standing] += 1
 

@@ -26,3 +26,16 @@ def test_those_who_wait_keep_no_other_kind_from_waiting(standing: Standing, othe
     calls.begin_nowait(standing)
     with pytest.raises(WouldBlock):
         calls.begin_nowait(standing)
+
+
+@pytest.mark.parametrize(("standing", "_"), KINDS)
+def test_the_places_of_all_workers_are_no_more_than_those_of_one(standing: Standing, _: Standing) -> None:
+    def places(workers: int) -> int:
+        calls = WaitingCalls(workers)
+        with contextlib.suppress(WouldBlock):
+            while True:
+                calls.begin_nowait(standing)
+        return calls.statistics()[standing.value]
+
+    assert 3 * places(3) <= places(1)
+    assert places(64) >= 1

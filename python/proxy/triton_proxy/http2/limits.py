@@ -6,7 +6,8 @@ Each field of `ConnectionLimits` that cuts something off has a counter of its ow
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
+from typing import TypeVar
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +89,22 @@ class ConnectionLimits:
     window_updates: Rate = Rate(1000, 100)
     small_frames: Rate = Rate(1000, 100)
     displaced: Rate = Rate(32, 8)
+
+
+_Limits = TypeVar("_Limits")
+# What a table bounds in all, not of one connection.
+_IN_ALL = {"connections", "connections_per_peer", "streams", "held_bytes"}
+
+
+def share(limits: _Limits, workers: int) -> _Limits:
+    """A table for one of several processes that serve the same port: of what it bounds in all, a part.
+
+    Args:
+        limits: a dataclass of limits.
+        workers: how many processes there are.
+    """
+    names = {each.name for each in fields(limits)} & _IN_ALL  # type: ignore[arg-type] # no type says dataclass
+    return replace(limits, **{name: max(getattr(limits, name) // workers, 1) for name in names})  # type: ignore[type-var] # as above
 
 
 class Allowance:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
@@ -25,7 +26,7 @@ from proxy_testing.http2 import (
     served,
     serving,
 )
-from triton_proxy.http2.limits import Allowance, ConnectionLimits, Rate, Unsent
+from triton_proxy.http2.limits import Allowance, ConnectionLimits, Rate, Unsent, share
 from triton_proxy.http2.server_stream import StreamEnd
 
 CALM = 11
@@ -309,3 +310,11 @@ def test_the_oldest_unsent_byte_is_as_old_as_the_sweep_that_saw_it() -> None:
     ]  # fmt: skip
     assert unsent.age(400, 0, 50) == 0
     assert unsent.age(500, 100, 60) == 0
+
+
+def test_each_of_several_processes_has_a_part_of_what_is_bounded_in_all() -> None:
+    whole = ConnectionLimits()
+    part = share(whole, 4)
+    assert (part.connections, part.connections_per_peer, part.streams, part.held_bytes) == (256, 128, 1024, 128 << 20)
+    assert part == replace(whole, connections=256, connections_per_peer=128, streams=1024, held_bytes=128 << 20)
+    assert share(replace(whole, connections=3), 4).connections == 1

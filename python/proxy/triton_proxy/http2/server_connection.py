@@ -192,6 +192,11 @@ class ServerConnection(Endpoint):
         self._first_bytes = b""
         if speaks is Speaks.HTTP2:
             self._start()
+            if self._draining:
+                # Nothing of it was begun: its caller repeats all of it on another connection.
+                self.engine.goaway()
+                self.close(linger=True)
+                return
             super().received(memoryview(first))
         elif speaks is Speaks.NEITHER:
             self.counters.violations += 1
@@ -427,13 +432,18 @@ class ServerConnection(Endpoint):
             return
         self._draining = True
         if self._engine is None:
-            self.close()
+            # Its first words may be on their way; they are answered by a GOAWAY.
+            self._loop.call_later(self.limits.drain_notice, self._close_silent)
             return
         self._engine.shutdown_notice()
         self.flush()  # PINGs overtake: its answer is to say that the notice was read
         self._engine.ping(_DRAIN)
         self.schedule_flush()
         self._loop.call_later(self.limits.drain_notice, self._refuse_streams)
+
+    def _close_silent(self) -> None:
+        if self._engine is None:
+            self.close()
 
     def _refuse_streams(self) -> None:
         if self._draining and not self._closing and self._engine is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import queue
 import socket
 from collections.abc import Iterator
 
@@ -18,6 +19,7 @@ from proxy_testing.http2 import (
     LOOPS,
     PING,
     RST_STREAM,
+    SETTINGS,
     RawPeer,
     Serving,
     frame,
@@ -35,8 +37,10 @@ class Service:
         self.ends: list[StreamEnd | None] = []
         self.messages: list[bytes] = []
         self.left: list[float | None] = []
+        self.calls = 0
 
     def __call__(self, stream: Stream) -> None:
+        self.calls += 1
         self.left.append(stream.time_left())
         stream.on_end(lambda s: self.ends.append(s.end))
         if stream.method == "/s.S/Unary":
@@ -122,6 +126,27 @@ def test_a_drain_ends_in_time_while_peers_do_as_they_like(running: Running) -> N
         run.wait(lambda: run.server.drain(0.05))
         assert peer.closed()
     run.until(lambda: service.ends == [StreamEnd.LOST])
+
+
+def test_a_drain_tells_callers_that_wait_to_be_accepted_to_go_away(running: Running) -> None:
+    """Reset, their calls would fail; of this connection their libraries know that nothing was begun."""
+    run, service = running
+    peers: queue.SimpleQueue[RawPeer] = queue.SimpleQueue()
+
+    async def drain() -> None:
+        # In one turn of the loop: it has not been accepted when the drain begins.
+        peer = RawPeer(run.port, greet=False)
+        peer.send(RawPeer.PREFACE + frame(SETTINGS, 0, 0))
+        peer.call(1, flags=END_STREAM)
+        peers.put(peer)
+        await run.server.drain(30)
+
+    drained = asyncio.run_coroutine_threadsafe(drain(), run.loop)
+    with peers.get(timeout=30) as peer:
+        assert peer.goaway() == (0, b"")
+        assert peer.closed()
+    drained.result(30)
+    assert service.calls == 0
 
 
 @pytest.mark.parametrize("loop", LOOPS)

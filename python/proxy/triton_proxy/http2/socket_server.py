@@ -138,6 +138,10 @@ class SocketServer(ABC, Generic[_Connection]):
         Args:
             seconds: after which what is left is cut off, whatever peers do.
         """
+        # A connection that waits to be accepted would be reset with its listener, and its caller's first call fail. One
+        # that is told to go away opens another elsewhere, and repeats what it sent.
+        for listener in self._listening:
+            self._accept(listener)
         self.draining = True
         self._stop_listening()
         for connection in self.connections():

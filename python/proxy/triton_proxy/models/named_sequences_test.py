@@ -14,9 +14,10 @@ from proxy_testing.describing import PLAIN, STATEFUL, UNKNOWN, Described
 from proxy_testing.given_inference import GivenInference
 from triton_proxy.inference.request import InferenceRequest, InputTensor
 from triton_proxy.models.planner import Plan, Planner
-from triton_proxy.models.sequence_ids import named
+from triton_proxy.models.sequence_ids import SequenceIds
 from triton_proxy.triton.client import Step
 
+named = SequenceIds[object]().named
 IDS = st.integers(-(2**63), 2**63 - 1) | st.text(max_size=8)
 INPUT = InputTensor("x", BY_NAME["UINT8"], (1,), b"a")
 

@@ -12,7 +12,7 @@ from triton_proxy.inference.rejection import Rejection, Unfit
 from triton_proxy.inference.request import InferenceRequest
 from triton_proxy.models import signature
 from triton_proxy.models.model_cache import Entry, Models
-from triton_proxy.models.sequence_ids import SequenceIds, named
+from triton_proxy.models.sequence_ids import SequenceIds
 from triton_proxy.triton.client import Step
 from triton_proxy.triton.inference import Inference
 
@@ -33,22 +33,19 @@ class Sequence:
         latest: its latest inference; the next one begins after it, since Triton keeps no order between requests.
     """
 
-    def __init__(self, datatype: str, sequence_id: int | str | None = None) -> None:
+    def __init__(self, sequence_id: int | str = 0) -> None:
         """A new one.
 
         Args:
-            datatype: of its id, as `Signature.sequence_id_datatype`.
-            sequence_id: what Triton is to know it by; None draws an id.
+            sequence_id: see the attribute.
         """
-        self.sequence_id = _IDS.draw(datatype, self) if sequence_id is None else sequence_id
+        self.sequence_id = sequence_id
         self.latest: Inference | None = None
 
 
 # Of the sequences that a caller names, so many are kept for the order of their requests: more than a call can have
 # under way at once.
 _MOST_NAMED = 1024
-# Of all models and calls: that no two are the same is simplest to see so.
-_IDS: SequenceIds[Sequence] = SequenceIds()
 
 
 @dataclass(frozen=True)
@@ -88,14 +85,18 @@ class Plan:
 class Planner:
     """Plans the inferences of one call and keeps its sequences. Not for several threads at once."""
 
-    def __init__(self, models: Models, *, unary: bool, principal: str = "") -> None:
+    def __init__(
+        self, models: Models, *, unary: bool, principal: str = "", ids: SequenceIds[Sequence] | None = None
+    ) -> None:
         """No sequence is open.
 
         Args:
             models: what is known of models.
             unary: whether the call has one request and one answer.
             principal: name of the caller, whose names of sequences are nobody else's.
+            ids: of the sequences of all calls and models; None where no other call has any.
         """
+        self._ids = ids or SequenceIds()
         self._models = models
         self._unary = unary
         self._principal = principal
@@ -162,7 +163,7 @@ class Planner:
         if not sequence_id:
             flagged = start or end or sequence_id is not None
             return Plan(entry, outputs, None, Step(sequence_id or 0, start, end) if flagged else None, self._unary)
-        sequence = self._named.get(sequence_id) or Sequence("", sequence_id)
+        sequence = self._named.get(sequence_id) or Sequence(sequence_id)
         self._named[sequence_id] = sequence
         self._named.move_to_end(sequence_id)
         if len(self._named) > _MOST_NAMED:
@@ -179,7 +180,7 @@ class Planner:
         else:
             # An ensemble hands it on to its models, and any model can read it.
             datatype = "STRING" if isinstance(given, str) else "UINT64"
-        return named(self._principal, request.model, given, datatype)
+        return self._ids.named(self._principal, request.model, given, datatype)
 
     def _fit(self, entry: Entry, request: InferenceRequest) -> Plan:
         if request.verbatim:
@@ -191,12 +192,17 @@ class Planner:
         start = self._starts(request)
         # Nothing can follow in a unary call: its one request is a sequence of its own.
         end = request.sequence_end or self._unary
-        sequence = Sequence(entry.signature.sequence_id_datatype) if start else self._sequences[key]
+        sequence = self._begun(entry.signature.sequence_id_datatype) if start else self._sequences[key]
         self._sequences[key] = sequence
         self._begins = False
         if end:
             del self._sequences[key]
         return Plan(entry, outputs, sequence, Step(sequence.sequence_id, start, end))
+
+    def _begun(self, datatype: str) -> Sequence:
+        sequence = Sequence()
+        sequence.sequence_id = self._ids.draw(datatype, sequence)
+        return sequence
 
     def contradicted(self, plan: Plan, error: InferenceFailed) -> None:
         """Triton refused what was planned: what is known of the model may be out of date.

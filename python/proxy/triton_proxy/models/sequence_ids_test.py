@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from triton_proxy.models.sequence_ids import SequenceIds
+from triton_proxy.models.sequence_ids import SequenceIds, new_key
 
 
 class Holder:
@@ -63,3 +63,18 @@ def test_many_streams_draw_at_once(ids: SequenceIds[Holder]) -> None:
     for thread in threads:
         thread.join()
     assert len(set(drawn)) == 4000
+
+
+@pytest.mark.parametrize("datatype", ["INT32", "UINT64"])
+def test_no_two_workers_draw_the_same(datatype: str) -> None:
+    workers: list[SequenceIds[Holder]] = [SequenceIds(worker=worker, workers=3) for worker in range(3)]
+    holders = [Holder() for _ in range(200)]
+    drawn = [[ids.draw(datatype, holder) for holder in holders] for ids in workers]
+    assert [{(int(one) - 1) % 3 for one in some} for some in drawn] == [{0}, {1}, {2}]
+
+
+def test_workers_with_one_key_know_a_name_by_one_id() -> None:
+    key = new_key()
+    workers = [SequenceIds[Holder](key), SequenceIds[Holder](key, worker=1, workers=2), SequenceIds[Holder]()]
+    names = [ids.named("ann", "model", 7, "UINT64") for ids in workers]
+    assert names[0] == names[1] != names[2]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from mm_service.status import Code, Status
 from mm_service.waiting import WouldBlock
@@ -15,7 +15,8 @@ from triton_proxy.inference.rejection import Rejection
 from triton_proxy.inference.request import InferenceRequest, SequenceEvent, TimeLimit
 from triton_proxy.inference.signature import Signature
 from triton_proxy.models.model_cache import Models
-from triton_proxy.models.planner import Plan, Planner
+from triton_proxy.models.planner import Plan, Planner, Sequence
+from triton_proxy.models.sequence_ids import SequenceIds
 from triton_proxy.serving.exchange import Exchange, too_large
 from triton_proxy.serving.protocol import Message, WireProtocol
 from triton_proxy.telemetry.observer import PacketInfo
@@ -60,12 +61,14 @@ class Backend:
         triton: is asked for inferences.
         models: what is known of its models.
         limits: what each call is held to.
+        sequence_ids: of all calls' sequences.
         awaited: where requests wait while there is no Triton; None where none does.
     """
 
     triton: Triton
     models: Models
     limits: CallLimits
+    sequence_ids: SequenceIds[Sequence] = field(default_factory=SequenceIds)
     awaited: Awaited | None = None
 
 
@@ -96,7 +99,9 @@ class Pipeline:
         """
         self._backend = backend
         self._protocol = protocol
-        self._planner = Planner(backend.models, unary=unary, principal=admitted.principal.name)
+        self._planner = Planner(
+            backend.models, unary=unary, principal=admitted.principal.name, ids=backend.sequence_ids
+        )
         self._admitted = admitted
         self._time_left = time_left
 

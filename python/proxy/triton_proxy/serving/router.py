@@ -60,6 +60,8 @@ class Router:
         calls: ActiveCalls,
         methods: Mapping[str, Method],
         forbidden: Callable[[str], str | None] = lambda _: None,
+        *,
+        workers: int = 1,
     ) -> None:
         """Leads to no method but these.
 
@@ -68,8 +70,9 @@ class Router:
             calls: serves the calls.
             methods: by full name, such as `/multimodal.MultimodalService/Chat`.
             forbidden: says of any other name why nobody may call it; None where it is only unknown.
+            workers: processes that serve the same callers, this one among them.
         """
-        self.waiting = WaitingCalls()
+        self.waiting = WaitingCalls(workers)
         self._admission = admission
         self._calls = calls
         self._methods = dict(methods)

@@ -216,8 +216,26 @@ TRACED = _counter(
 )
 TRACED_WAITING = _gauge("traced_waiting", "Calls and requests whose spans wait to be exported.")
 SCRAPES_REFUSED = _counter("metrics_connections_refused", "Connections to this port that got no metrics.")
+WORKERS_SERVING = _gauge("workers_serving", "Worker processes that answered, of WORKERS.")
+WORKER_RESTARTS = _counter("worker_restarts", "Worker processes that ended by themselves, and were started again.")
 BUILD = _gauge("build_info", "1, with what is running.", "version", "python", "grpc_server")
 
+# Where several processes serve, each says these of itself, and the highest or lowest is what the proxy says. All other
+# gauges add up.
+WORST_IS_HIGHEST = (
+    REMEMBERED,
+    BREAKER_OPEN,
+    PRINCIPALS,
+    DRAINING,
+    MODELS,
+    MODELS_UNANSWERED,
+    TRITON_EJECTED,
+    OWN_CALLS_UNANSWERED,
+    LOOP_PAUSE,
+    FILE_STALE,
+    BUILD,
+)
+WORST_IS_LOWEST = (TRITON_READY, SERVING, CERTIFICATE_ENDS)
 METRICS = tuple(value for value in list(vars().values()) if isinstance(value, Metric))
 
 

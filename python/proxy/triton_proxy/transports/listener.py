@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from mm_service.tls import Certificates
+from triton_proxy.transports.http2.listening import Listen, listen
 from triton_proxy.transports.own_call import OwnCall
 
 # The longest credential (16 KiB), and as much again for all other headers.
@@ -29,6 +30,8 @@ class ListenerOptions:
         most_calls: calls served at once.
         most_calls_per_principal: of these, of one principal.
         own_call: is answered, too; None for none.
+        listen: gives the socket; not asked by grpcio, which has its own.
+        workers: processes that serve the address, this one among them.
     """
 
     address: str
@@ -37,6 +40,8 @@ class ListenerOptions:
     most_calls: int
     most_calls_per_principal: int
     own_call: OwnCall | None
+    listen: Listen = listen
+    workers: int = 1
 
     @property
     def readable_message_bytes(self) -> int:

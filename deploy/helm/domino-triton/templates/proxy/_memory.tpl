@@ -14,9 +14,11 @@
 {{ add (include "domino-triton.proxyBaseMemory" .) (max $usual $hostile) }}
 {{- end -}}
 
-{{/* The same without any call: an idle proxy, the common budget, and what the allocator can't use. */}}
+{{/* The same without any call: of each worker an idle process, its budget, and what the allocator can't use; and what
+     supervises several. */}}
 {{- define "domino-triton.proxyBaseMemory" -}}
-{{ add 250 (int .settings.MAX_MB_IN_FLIGHT) }}
+{{- $workers := int .workers -}}
+{{ add (mul $workers (add 250 (int .settings.MAX_MB_IN_FLIGHT))) (ternary 100 0 (gt $workers 1)) }}
 {{- end -}}
 
 {{/* The values' resources, with memory by the formula where they say nothing. Less than the formula is refused: the settings
@@ -24,12 +26,12 @@
 {{- define "domino-triton.proxyResources" -}}
 {{- $needed := include "domino-triton.proxyMemory" . -}}
 {{- $memory := dict
-  "requests" (dict "memory" (printf "%sMi" (include "domino-triton.proxyBaseMemory" .)))
+  "requests" (dict "cpu" (printf "%dm" (mul 500 (int .workers))) "memory" (printf "%sMi" (include "domino-triton.proxyBaseMemory" .)))
   "limits" (dict "memory" (printf "%sMi" $needed)) -}}
 {{- $resources := mergeOverwrite $memory .resources -}}
 {{- $limit := $resources.limits.memory -}}
 {{- if lt (include "domino-triton.mebibytes" $limit | float64) (float64 $needed) -}}
-{{- fail (printf "proxy.resources.limits.memory is %v: expected %sMi or more, which the proxy may hold by proxy.settings and proxy.memory; leave it out, or lower MAX_CALLS, MAX_CALLS_PER_PRINCIPAL, MAX_MESSAGE_MB, MAX_MB_IN_FLIGHT or proxy.memory" $limit $needed) -}}
+{{- fail (printf "proxy.resources.limits.memory is %v: expected %sMi or more, which the proxy may hold by proxy.settings and proxy.memory; leave it out, or lower MAX_CALLS, MAX_CALLS_PER_PRINCIPAL, MAX_MESSAGE_MB, MAX_MB_IN_FLIGHT, proxy.workers or proxy.memory" $limit $needed) -}}
 {{- end -}}
 {{- toYaml $resources -}}
 {{- end -}}

@@ -12,7 +12,7 @@ from triton_proxy.admission.admission import AdmittedCall
 from triton_proxy.http1.limits import HttpLimits
 from triton_proxy.http1.request import HttpRequest
 from triton_proxy.http1.server import HttpServer
-from triton_proxy.http2.limits import Counters
+from triton_proxy.http2.limits import Counters, share
 from triton_proxy.http2.loop_thread import LoopThread
 from triton_proxy.inference.signature import Signature
 from triton_proxy.models.model_cache import Models
@@ -37,7 +37,7 @@ from triton_proxy.transports.call_threads import CallThreads
 from triton_proxy.transports.http.http_call import HttpCall
 from triton_proxy.transports.http.json_process import JsonProcess
 from triton_proxy.transports.http.template_process import TemplateProcess
-from triton_proxy.transports.http2.listening import listen
+from triton_proxy.transports.http2.listening import Listen
 from triton_proxy.transports.http2.tls import ListenerTls
 
 _GONE = Status(Code.CANCELLED, "the caller went away")
@@ -79,6 +79,8 @@ class RestServer:
         max_message_bytes: int,
         threads: CallThreads,
         ready: Callable[[], bool],
+        listen: Listen,
+        workers: int,
     ) -> None:
         """Binds the port, but serves nothing yet.
 
@@ -92,6 +94,8 @@ class RestServer:
             max_message_bytes: largest body, and largest answer.
             threads: where calls wait and compute.
             ready: says without waiting whether proxy and Triton serve.
+            listen: gives the socket.
+            workers: processes that serve the address, this one among them.
 
         Raises:
             RuntimeError: the address can't be bound.
@@ -104,6 +108,7 @@ class RestServer:
         self._max_message_bytes = max_message_bytes
         self._threads = threads
         self._ready = ready
+        self._workers = workers
         self._json = JsonProcess()
         self._templates = TemplateProcess()
         self._listener = listen(address, "HTTP_LISTEN_ADDR")
@@ -135,7 +140,7 @@ class RestServer:
         self._templates.close()
 
     async def _listen(self) -> None:
-        limits = HttpLimits(body_bytes=self._max_message_bytes)
+        limits = share(HttpLimits(body_bytes=self._max_message_bytes), self._workers)
         self._server = HttpServer(self._serve, limits, ssl_context=self._tls.context if self._tls else None)
         self._server.listen(self._listener)
 

@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from typing import Protocol
 
 from google.protobuf.message import DecodeError
 from grpc_health.v1 import health_pb2
@@ -31,6 +32,7 @@ TRITON_SERVICE = "inference.GRPCInferenceService"
 # What a liveness probe asks for: serving as long as there is a process to answer. A proxy that has no place left is
 # taken out of service by "", but must not be killed with all that it is at work on.
 LIVENESS_SERVICE = "liveness"
+SERVICES = frozenset(["", SERVICE_NAME, TRITON_SERVICE, LIVENESS_SERVICE])
 CHECK_METHOD = "/grpc.health.v1.Health/Check"
 
 _LOG = logging.getLogger(__name__)
@@ -107,7 +109,7 @@ class Health:
         Args:
             service: its name.
         """
-        if service not in ("", SERVICE_NAME, TRITON_SERVICE, LIVENESS_SERVICE):
+        if service not in SERVICES:
             return None
         return service in self.statistics().serving
 
@@ -140,6 +142,17 @@ class Health:
         self._serving = frozenset([LIVENESS_SERVICE, *proxy, *triton])
 
 
+class Serving(Protocol):
+    """Says what serves."""
+
+    def serving(self, service: str) -> bool | None:
+        """Whether a service is serving; None where there is none of that name.
+
+        Args:
+            service: its name.
+        """
+
+
 @dataclass(frozen=True)
 class ProbeStatistics:
     """Calls on the probes' port.
@@ -161,7 +174,7 @@ class HealthService:
     `Watch` is refused, too: it would hold a call open, and what its caller asks for would have to be remembered.
     """
 
-    def __init__(self, health: Health) -> None:
+    def __init__(self, health: Serving) -> None:
         """Nobody has asked.
 
         Args:
@@ -224,7 +237,7 @@ class HealthListener:
         port: where it listens.
     """
 
-    def __init__(self, health: Health, address: str, loop: LoopThread) -> None:
+    def __init__(self, health: Serving, address: str, loop: LoopThread) -> None:
         """Binds the port, but serves nothing yet.
 
         Args:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import hmac
 from collections.abc import Callable
 
-from triton_proxy.http2.limits import ConnectionLimits, Counters
+from triton_proxy.http2.limits import ConnectionLimits, Counters, share
 from triton_proxy.http2.loop_thread import LoopThread
 from triton_proxy.http2.server import Http2Server
 from triton_proxy.http2.server_stream import Stream
 from triton_proxy.serving.router import Router
 from triton_proxy.transports.call_threads import CallThreads
 from triton_proxy.transports.http2.engine_call import EngineCall
-from triton_proxy.transports.http2.listening import listen, listen_locally
+from triton_proxy.transports.http2.listening import listen_locally
 from triton_proxy.transports.http2.tls import ListenerTls
 from triton_proxy.transports.listener import HEADER_BYTES, ListenerOptions
 
@@ -47,14 +47,15 @@ class EngineServer:
         self._tls = None if options.certificates is None else ListenerTls(options.certificates, "h2")
         own_call = options.own_call
         self._own_method = own_call.method.encode() if own_call else b""
-        self._limits = ConnectionLimits(
+        limits = ConnectionLimits(
             streams_per_connection=options.streams_per_connection,
             header_bytes=HEADER_BYTES,
             message_bytes=options.readable_message_bytes,
             stream_window=_STRANGERS_WINDOW_BYTES,
             connection_window=_CONNECTION_WINDOW_BYTES,
         )
-        self._listener = listen(options.address, "LISTEN_ADDR")
+        self._limits = share(limits, options.workers)
+        self._listener = options.listen(options.address, "LISTEN_ADDR")
         self._own_listener = listen_locally(own_call.path) if own_call else None
         self.port: int = self._listener.getsockname()[1]
         self._threads = threads

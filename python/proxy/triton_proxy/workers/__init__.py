@@ -1,0 +1,1 @@
+"""Several processes that serve the same ports: who starts them, asks them and ends them."""
