@@ -7,9 +7,6 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-import mm_client_api
-import mm_publisher
-import mm_scale
 from reference_pages import (
     api_pages,
     chart_page,
@@ -37,17 +34,17 @@ def pages(root: Path) -> Mapping[str, str]:
         "python-client.md": api_pages.page(
             "Python client",
             "The public names of `mm_client_api`. [The client](../../python/client/README.md) leads through them.",
-            mm_client_api,
+            "mm_client_api",
         ),
         "python-publisher.md": api_pages.page(
             "Python publisher",
             "The public names of `mm_publisher`. [Publishing](../publishing.md) leads through them.",
-            mm_publisher,
+            "mm_publisher",
         ),
         "python-scale.md": api_pages.page(
             "Python scale client",
             "The public names of `mm_scale`. [Scaling](../scaling.md) leads through them.",
-            mm_scale,
+            "mm_scale",
         ),
         "commands.md": commands_page.page(),
         "proxy-settings.md": settings_pages.page(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import io
 import os
 import re
@@ -10,12 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from unittest import mock
 
-from mm_client import __main__ as mm_client
-from mm_publisher import __main__ as mm_publish
-from mm_scale import __main__ as mm_scale
 from reference_pages.pieces import block
-from scale_service import __main__ as scale_service
-from triton_proxy import __main__ as triton_proxy
 
 _WIDTH = "110"
 _NO_COMMAND = "no-such-command"
@@ -33,29 +29,27 @@ class Command:
 
     Attributes:
         name: as it is called.
-        main: runs it with the arguments behind the name.
+        module: whose `main` runs it.
         more: subcommands beside those that the command names when it is given a wrong one.
     """
 
     name: str
-    main: Callable[[Sequence[str]], int]
+    module: str
     more: tuple[str, ...] = ()
 
-
-def _server(main: Callable[[], int], name: str) -> Callable[[Sequence[str]], int]:
-    def run(arguments: Sequence[str]) -> int:
-        with mock.patch("sys.argv", [name, *arguments]):
-            return main()
-
-    return run
+    def main(self, arguments: Sequence[str]) -> int:
+        """Runs it with the arguments behind its name; returns its exit status."""
+        run: Callable[[], int] = importlib.import_module(self.module).main
+        with mock.patch("sys.argv", [self.name, *arguments]):
+            return run()
 
 
 COMMANDS = (
-    Command("mm-client", mm_client.main),
-    Command("mm-publish", mm_publish.main),
-    Command("mm-scale", mm_scale.main, ("resources set",)),
-    Command("triton_proxy", _server(triton_proxy.main, "triton_proxy"), ("check-policy",)),
-    Command("scale_service", _server(scale_service.main, "scale_service")),
+    Command("mm-client", "mm_client.__main__"),
+    Command("mm-publish", "mm_publisher.__main__"),
+    Command("mm-scale", "mm_scale.__main__", ("resources set",)),
+    Command("triton_proxy", "triton_proxy.__main__", ("check-policy",)),
+    Command("scale_service", "scale_service.__main__"),
 )
 _INTRODUCTION = """# Commands
 

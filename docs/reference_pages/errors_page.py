@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Mapping, Sequence
+import importlib
+import inspect
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from mm_client_api import errors as client_errors
-from mm_publisher import errors as publisher_errors
-from mm_scale import errors as scale_errors
 from mm_service.status import Code
 from multimodal_contract import pb
 from reference_pages import texts
@@ -76,9 +75,9 @@ def page(root: Path) -> str:
                 ),
             ),
             "\n## Exceptions of mm_publisher\n\nAnd what the command `mm-publish` ends with.\n\n",
-            _exceptions(vars(publisher_errors), publisher_errors.PublisherError),
+            _exceptions("mm_publisher.errors"),
             "\n## Exceptions of mm_scale\n\nAnd what the command `mm-scale` ends with.\n\n",
-            _exceptions(vars(scale_errors), scale_errors.ScaleError),
+            _exceptions("mm_scale.errors"),
         ]
     )
 
@@ -143,9 +142,12 @@ def _acks() -> Iterator[str]:
     yield "".join(f"- {_in_words(kind, '')}\n" for kind in kinds) + "\n"
 
 
-def _exceptions(
-    names: Mapping[str, object], base: type[publisher_errors.PublisherError] | type[scale_errors.ScaleError]
-) -> str:
-    found = [each for each in names.values() if isinstance(each, type) and issubclass(each, base)]
-    rows = ((code(each.__name__), str(each.exit_status), prose(re.sub(r"\s+", " ", summary(each)))) for each in found)
+def _exceptions(module: str) -> str:
+    """A table of a module's exceptions, which have the exit status of a command."""
+    found = [each for _, each in inspect.getmembers(importlib.import_module(module), inspect.isclass)]
+    rows = [
+        (code(each.__name__), str(each.exit_status), prose(summary(each)))
+        for each in found
+        if hasattr(each, "exit_status")
+    ]
     return table(("exception", "exit status", "when"), rows)

@@ -144,6 +144,9 @@ def build_pages(given: Given, pages: Path, out: Path) -> list[str]:
     kept = _Kept()
     log = logging.getLogger("mkdocs")
     log.addHandler(kept)
+    # MkDocs checks no anchors where its log has level DEBUG.
+    level = log.level
+    log.setLevel(logging.INFO)
     try:
         config = load_config(str(given.root / "docs/mkdocs.yml"), docs_dir=str(pages), site_dir=str(out), strict=False)
         config["nav"] = navigation(config["nav"], pages)
@@ -154,4 +157,5 @@ def build_pages(given: Given, pages: Path, out: Path) -> list[str]:
         kept.texts.append(str(aborted))
     finally:
         log.removeHandler(kept)
+        log.setLevel(level)
     return kept.texts
