@@ -13,6 +13,7 @@ load("//bazel/private:py_grpc_contract.bzl", _py_grpc_contract = "py_grpc_contra
 load("//bazel/private:py_wheel.bzl", _py_wheel = "py_wheel")
 load("//bazel/private:pytest_test.bzl", _pytest_test = "pytest_test")
 load("//bazel/private:ruff_test.bzl", _ruff_test = "ruff_test")
+load("//bazel/private:written_folder.bzl", _written_folder = "written_folder")
 
 executed_notebooks = _executed_notebooks
 layer_test = _layer_test
@@ -27,3 +28,4 @@ py_grpc_contract = _py_grpc_contract
 py_wheel = _py_wheel
 pytest_test = _pytest_test
 ruff_test = _ruff_test
+written_folder = _written_folder

@@ -1,4 +1,4 @@
-"""The table of metrics, which docs/metrics.md shows: name, type, labels and help of each."""
+"""The table of metrics, of which the reference's page is made: name, type, labels and help of each."""
 
 from __future__ import annotations
 
@@ -237,11 +237,3 @@ WORST_IS_HIGHEST = (
 )
 WORST_IS_LOWEST = (TRITON_READY, SERVING, CERTIFICATE_ENDS)
 METRICS = tuple(value for value in list(vars().values()) if isinstance(value, Metric))
-
-
-def reference() -> str:
-    """The table as docs/metrics.md has it, in Markdown."""
-    rows = [
-        f"| `{metric.name}` | {metric.type.value} | {', '.join(metric.labels)} | {metric.help} |" for metric in METRICS
-    ]
-    return "\n".join(["| metric | type | labels | what it is |", "|---|---|---|---|", *rows]) + "\n"

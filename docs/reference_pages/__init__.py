@@ -1,0 +1,1 @@
+"""Pages of the reference, in Markdown, made from the code's own tables when the documentation is built."""

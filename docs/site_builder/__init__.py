@@ -1,0 +1,1 @@
+"""Builds the documentation: pages of the repository, of the reference and of notebooks, by MkDocs."""
