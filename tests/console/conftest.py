@@ -18,7 +18,7 @@ from devstack.stack import Stack, running_stack
 from scaler_testing.api_server import ApiServer
 from scaler_testing.service import ADMIN_KEY, USER_KEY, Service
 
-MODELS = (models.DETECTOR, models.TEXT, models.AUDIO, models.ADD_SUB, models.IMAGE_MEAN)
+MODELS = (models.DETECTOR, models.TEXT, models.AUDIO, models.ADD_SUB, models.IMAGE_MEAN, models.SQUARE)
 # People who may see it, and nothing else.
 POLICY = """
 rules:

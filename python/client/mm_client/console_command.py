@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import os
 from collections.abc import Sequence
 
 from mm_client.command_line import parsed, parser, quiet_opencv
@@ -19,7 +20,18 @@ It acts with your credentials. Who may open it: everybody that has the key in th
 Domino's proxy stands before it, the people whom --viewers names.
 
 """
-_NEEDED = ("cv2", "jinja2", "prometheus_client", "python_multipart", "soundfile", "soxr", "starlette", "tqdm", "uvicorn")
+_MOST_PIXELS = 1 << 27
+_NEEDED = (
+    "cv2",
+    "jinja2",
+    "prometheus_client",
+    "python_multipart",
+    "soundfile",
+    "soxr",
+    "starlette",
+    "tqdm",
+    "uvicorn",
+)
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -35,6 +47,8 @@ def run(arguments: Sequence[str]) -> int:
     if lacking:
         raise UsageError(f"the console needs {', '.join(lacking)}: pip install 'domino-triton-client[console]'")
     quiet_opencv()
+    # OpenCV reads it when it is loaded; without it, a small file may say that it is a picture of gigabytes.
+    os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(_MOST_PIXELS))
     # Of the extra, which the other commands do without; by its name, so that they can be checked without it.
     status: int = importlib.import_module("mm_console.serve").serve(settings)
     return status

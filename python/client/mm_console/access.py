@@ -80,20 +80,32 @@ class Access:
                 403,
             )
 
-    def check_form(self, request: Request, token: str) -> None:
-        """Let a request pass that changes something, if a page of the console sent it.
+    def check_origin(self, request: Request) -> None:
+        """Let a request pass that changes something, if a browser sent it from the console's own origin, or none did.
 
         Raises:
-            Problem: it came from elsewhere, or from a page of a console that has ended.
+            Problem: it came from elsewhere.
         """
-        origin_known = request.headers.get("sec-fetch-site") in ("same-origin", "none") or _own_origin(request)
-        if not origin_known or not _same(token, self.form_token):
-            raise Problem(
-                "The request does not come from a page of this console.",
-                "A form that this console has sent since it was started.",
-                "Load the page again and repeat it.",
-                403,
-            )
+        if request.headers.get("sec-fetch-site") not in ("same-origin", "none") and not _own_origin(request):
+            raise _foreign()
+
+    def check_token(self, token: str) -> None:
+        """Let a form pass that a page of the console sent.
+
+        Raises:
+            Problem: it is another's, or of a console that has ended.
+        """
+        if not _same(token, self.form_token):
+            raise _foreign()
+
+
+def _foreign() -> Problem:
+    return Problem(
+        "The request does not come from a page of this console.",
+        "A form that this console has sent since it was started.",
+        "Load the page again and repeat it.",
+        403,
+    )
 
 
 def _own_origin(request: Request) -> bool:

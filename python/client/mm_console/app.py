@@ -97,12 +97,12 @@ def _action(console: Console, act: _Action) -> Callable[..., object]:
         form: Form | None = None
         try:
             console.access.check(request)
+            console.access.check_origin(request)
             check_size(request, console.settings.max_upload_mb)
-            # Without a token in its head, a request is not worth its body, unless a page without scripts sent it.
             data = await request.form(max_files=_MOST_FIELDS, max_fields=_MOST_FIELDS, max_part_size=_LONGEST_FIELD)
             try:
                 token = data.get("form_token", "")
-                console.access.check_form(request, "" if isinstance(token, UploadFile) else token)
+                console.access.check_token("" if isinstance(token, UploadFile) else token)
                 form = await run_in_threadpool(Form, data, console.uploads, from_script=from_script)
             finally:
                 await data.close()

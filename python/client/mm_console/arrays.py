@@ -59,7 +59,6 @@ def run(model: Model, given: Mapping[str, Given], result: Result) -> Answer:
         elif not spec.optional:
             inputs[name] = sample(spec, random, batches=bool(model.description.max_batch_size), shape=None)
             made_up.append(name)
-    model.request(inputs)
     began = time.perf_counter()
     answers = _answers(model, inputs)
     milliseconds = (time.perf_counter() - began) * 1000
@@ -89,7 +88,7 @@ def _read(spec: TensorSpec, given: Given) -> Any:
     if given.file is not None and given.file.open("rb").read(6) == b"\x93NUMPY":
         try:
             array = np.load(given.file, allow_pickle=False)
-        except (OSError, ValueError, EOFError):
+        except (OSError, ValueError, EOFError, MemoryError):
             raise _unreadable(spec, given.name, "it is damaged, or holds Python objects") from None
         return array.astype(object) if array.dtype.kind in "SU" else array
     try:

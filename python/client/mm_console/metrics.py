@@ -24,6 +24,8 @@ _BUCKETS = "triton_proxy_request_duration_seconds_bucket"
 _STAGES = "triton_proxy_request_stage_duration_seconds"
 _IN_FLIGHT = "triton_proxy_requests_in_flight"
 _FAILURES = ("failed", "rejected")
+# The model of lists of models, and of requests that were refused unread.
+UNKNOWN = "unknown"
 _KeyT = TypeVar("_KeyT")
 
 
@@ -199,6 +201,7 @@ class Watch:
 def series(samples: Sequence[Sample]) -> dict[str, dict[str, list[tuple[float, float]]]]:
     """Return lines for plots, by plot and name: points (seconds before the last sample, value).
 
+    What goes well counts where it is about a model: lists of models, such as the console's own, would hide the rest.
     A proxy that starts again counts from nothing: what would be negative is a gap.
     """
     plots: dict[str, dict[str, list[tuple[float, float]]]] = {
@@ -209,7 +212,7 @@ def series(samples: Sequence[Sample]) -> dict[str, dict[str, list[tuple[float, f
     }
     for before, after in zip(samples, samples[1:]):
         x, secs = after.at - samples[-1].at, after.at - before.at
-        good = _grown(before.requests, after.requests, lambda key: key[2] not in _FAILURES)
+        good = _grown(before.requests, after.requests, lambda key: key[2] not in _FAILURES and key[0] != UNKNOWN)
         bad = _grown(before.requests, after.requests, lambda key: key[2] in _FAILURES)
         plots["rates"]["answered"].append((x, good / secs))
         plots["rates"]["failed or refused"].append((x, bad / secs))
@@ -217,7 +220,8 @@ def series(samples: Sequence[Sample]) -> dict[str, dict[str, list[tuple[float, f
         grown = [(bound, _counted(after, bound) - _counted(before, bound)) for bound in bounds]
         plots["times"]["half are faster"].append((x, quantile(0.5, grown) * 1000))
         plots["times"]["95 of 100 are faster"].append((x, quantile(0.95, grown) * 1000))
-        waited = [sum(each[place] for each in one.queue.values()) for one in (before, after) for place in (0, 1)]
+        queues = [[each for model, each in one.queue.items() if model != UNKNOWN] for one in (before, after)]
+        waited = [sum(each[place] for each in queue) for queue in queues for place in (0, 1)]
         waits = waited[3] - waited[1]
         mean = (waited[2] - waited[0]) / waits * 1000 if waits > 0 else math.nan
         plots["queue"]["mean wait in the proxy's queue"].append((x, mean))
@@ -226,7 +230,7 @@ def series(samples: Sequence[Sample]) -> dict[str, dict[str, list[tuple[float, f
 
 
 def _counted(sample: Sample, bound: float) -> float:
-    return sum(count for (_, upper), count in sample.buckets.items() if upper == bound)
+    return sum(count for (model, upper), count in sample.buckets.items() if upper == bound and model != UNKNOWN)
 
 
 def _grown(before: Mapping[_KeyT, float], after: Mapping[_KeyT, float], wanted: Callable[[_KeyT], bool]) -> float:

@@ -14,7 +14,7 @@ from starlette.responses import RedirectResponse, Response
 from mm_client.addresses import masked
 from mm_console.console import Console
 from mm_console.forms import Form
-from mm_console.metrics import ModelRow, Watch, model_rows, series
+from mm_console.metrics import UNKNOWN, ModelRow, Watch, model_rows, series
 from mm_console.plots import lines
 from mm_console.problems import Problem, problem_of
 
@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from mm_scale import Deployment, Pod, ScaleClient
 
 _MOST_REPLICAS = 1000
-# Of the metrics: lists of models, and requests that were refused unread.
-_UNKNOWN = "unknown"
 _NO_SCALE_URL = (
     "Pods and replicas are not shown: no address of the scale service is set.",
     "MM_SCALE_URL or --scale-url, such as http://triton-inference-server-admin.inference-dev:8000.",
@@ -126,7 +124,7 @@ def _metrics(watch: Watch | None) -> dict[str, Any]:
 
 
 def _cells(row: ModelRow) -> tuple[str, ...]:
-    name = ("no model, or none that is known", "") if row.model == _UNKNOWN else (row.model, row.version)
+    name = ("no model, or none that is known", "") if row.model == UNKNOWN else (row.model, row.version)
     times = ("–" if math.isnan(value) else f"{value:.1f}" for value in (row.p50_ms, row.p95_ms, row.queue_ms))
     return (*name, str(row.requests), str(row.failures), *times)
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import math
+import shlex
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import quote
 
 from mm_client.chat_model import makes_text
 from mm_client.sample_inputs import sample_shape
@@ -66,25 +68,21 @@ def _python(model: ModelDescription, needed: list[TensorSpec], addr: str) -> str
 
 def _curl(model: ModelDescription, needed: list[TensorSpec], http_url: str) -> str:
     head = 'curl --fail-with-body -H "x-domino-api-key: $DOMINO_USER_API_KEY"'
-    path = f"{http_url}/v2/models/{model.name}/versions/{model.version}"
-    if makes_text(model):
-        body = json.dumps({spec.name: _TEXT for spec in needed})
-        return f"{head} -N \\\n  \"{path}/generate{'_stream' if model.decoupled else ''}\" \\\n  -d '{body}'\n"
-    if model.decoupled:
-        fields = ", ".join(f'"{spec.name}": 1' for spec in needed)
-        return f"{head} -N \\\n  \"{path}/generate_stream\" \\\n  -d '{{{fields}}}'\n"
+    path = f"{http_url}/v2/models/{quote(model.name)}/versions/{model.version}"
+    if makes_text(model) or model.decoupled:
+        body = json.dumps({spec.name: _TEXT if spec.datatype == "BYTES" else 1 for spec in needed})
+        way = "generate_stream" if model.decoupled else "generate"
+        return f'{head} -N \\\n  "{path}/{way}" \\\n  -d {shlex.quote(body)}\n'
     if all(math.prod(_dims(spec, model)) <= _MOST_SHOWN for spec in needed):
         body = json.dumps({"inputs": [_json_input(spec, model) for spec in needed]})
-        return f"{head} \\\n  \"{path}/infer\" \\\n  -d '{body}'\n"
-    made = ", ".join(
-        f'{{"name": "{spec.name}", "datatype": "{spec.datatype}", "shape": {list(_dims(spec, model))}, '
-        f'"data": [0] * {math.prod(_dims(spec, model))}}}'
-        for spec in needed
-    )
-    return (
-        f"python3 -c 'import json; print(json.dumps({{\"inputs\": [{made}]}}))' |\n"
-        f'{head} \\\n  "{path}/infer" \\\n  -d @-\n'
-    )
+        return f'{head} \\\n  "{path}/infer" \\\n  -d {shlex.quote(body)}\n'
+    inputs = []
+    for spec in needed:
+        dims = list(_dims(spec, model))
+        named = f'"name": {spec.name!r}, "datatype": "{spec.datatype}", "shape": {dims}'
+        inputs.append(f'{{{named}, "data": [{_element(spec)!r}] * {math.prod(dims)}}}')
+    program = f'import json; print(json.dumps({{"inputs": [{", ".join(inputs)}]}}))'
+    return f'python3 -c {shlex.quote(program)} |\n{head} \\\n  "{path}/infer" \\\n  -d @-\n'
 
 
 def _tritonclient(model: ModelDescription, needed: list[TensorSpec], addr: str) -> str:
@@ -140,5 +138,9 @@ def _value(spec: TensorSpec, model: ModelDescription, use: str) -> str:
 
 def _json_input(spec: TensorSpec, model: ModelDescription) -> dict[str, Any]:
     dims = _dims(spec, model)
-    element: Any = _TEXT if spec.datatype == "BYTES" else True if spec.datatype == "BOOL" else 1
-    return {"name": spec.name, "datatype": spec.datatype, "shape": list(dims), "data": [element] * math.prod(dims)}
+    data = [_element(spec)] * math.prod(dims)
+    return {"name": spec.name, "datatype": spec.datatype, "shape": list(dims), "data": data}
+
+
+def _element(spec: TensorSpec) -> Any:
+    return _TEXT if spec.datatype == "BYTES" else True if spec.datatype == "BOOL" else 1

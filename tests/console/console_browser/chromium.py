@@ -45,7 +45,7 @@ def running(folder: Path) -> Iterator[str]:
         "FONTCONFIG_FILE": str(fonts),
     }
     words = [
-        root / _PROGRAM,
+        str(root / _PROGRAM),
         "--remote-debugging-port=0",
         f"--user-data-dir={folder / 'profile'}",
         # The sandboxes of tests give no second sandbox; all pages are ours.

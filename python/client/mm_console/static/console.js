@@ -73,7 +73,7 @@ class TryForm {
       } else {
         await this.follow(response);
       }
-      this.status.textContent = "Done.";
+      this.status.textContent = this.answer.querySelector(".problem") ? "It did not work." : "Done.";
     } catch (error) {
       if (error.name === "AbortError") this.status.textContent = "Stopped.";
       else this.show(problemBox(UNREACHABLE));
