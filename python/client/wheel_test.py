@@ -251,6 +251,7 @@ def test_the_wheel_installs_nothing_else() -> None:
     assert {name.split("/")[0] for name in names} == {
         "mm_client",
         "mm_client_api",
+        "mm_console",
         "multimodal_contract",
         "multimodal_pb2.py",
         "domino_triton_client-0.1.0.dist-info",
@@ -259,8 +260,18 @@ def test_the_wheel_installs_nothing_else() -> None:
     assert len(names) == len(set(names))
     for layer in ("_core/retry", "_sync/client", "_aio/client", "streamer"):
         assert f"mm_client_api/{layer}.py" in names
-    for package in PACKAGES:
+    for package in (*PACKAGES, "mm_console"):
         assert f"{package}/py.typed" in names
+    for name in ("static/console.css", "static/console.js", "static/icon.svg", "templates/base.html"):
+        assert f"mm_console/{name}" in names
+
+
+def test_the_console_says_what_it_lacks(environment: Environment) -> None:
+    words = (environment.bin / "mm-client", "console")
+    done = subprocess.run(words, env={}, capture_output=True, text=True, check=False)
+    lacking = "prometheus_client, python_multipart, starlette, uvicorn"
+    said = f"mm-client: the console needs {lacking}: pip install 'domino-triton-client[console]'\n"
+    assert (done.returncode, done.stderr) == (2, said)
 
 
 def test_the_library_infers_and_streams(environment: Environment, addr: str) -> None:

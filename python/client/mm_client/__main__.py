@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import importlib.util
-import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from mm_client import chat_command, doctor_command, models_command, try_command
-from mm_client.command_line import FAILED, INTERRUPTED, OK, REFUSED, WRONG_USE, connected, parsed, parser, say
+from mm_client import chat_command, console_command, doctor_command, models_command, try_command
+from mm_client.command_line import (
+    FAILED,
+    INTERRUPTED,
+    OK,
+    REFUSED,
+    WRONG_USE,
+    connected,
+    parsed,
+    parser,
+    quiet_opencv,
+    say,
+)
 from mm_client.infer_inputs import read_inputs
 from mm_client.infer_report import as_json, as_text, save
 from mm_client.options import CONNECTION_OPTIONS, VIDEO_OPTIONS, UsageError
@@ -24,6 +34,7 @@ commands, each with --help:
   mm-client try MODEL        one inference with inputs made up for the model
   mm-client infer            one inference with inputs of your own
   mm-client chat MODEL       talk to a language model
+  mm-client console          a web page: models, each to be tried, and how they are doing
   mm-client doctor           what is wrong between here and the proxy, and what to do
 
 """
@@ -82,10 +93,7 @@ def _video(arguments: Sequence[str]) -> int:
     lacking = [name for name in ("cv2", "tqdm") if importlib.util.find_spec(name) is None]
     if lacking:
         raise UsageError(f"the video pipeline needs {' and '.join(lacking)}: pip install 'domino-triton-client[video]'")
-    # OpenCV and the FFmpeg in it read these when they are loaded. Between our lines they write complaints of their own,
-    # some with the address of a camera in them, password and all.
-    os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
-    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
+    quiet_opencv()
     # Imported here because they need the extra, which `infer` does without.
     from mm_client import video
     from mm_client.media import MediaError
@@ -142,6 +150,7 @@ _COMMANDS: Mapping[str, Callable[[Sequence[str]], int]] = {
     "try": try_command.run,
     "chat": chat_command.run,
     "doctor": doctor_command.run,
+    "console": console_command.run,
 }
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from mm_client.options import UsageError
-from mm_client_api import InvalidRequest, Model, TritonClient
+from mm_client_api import InvalidRequest, Model, ModelDescription, TritonClient
 
 _PROMPTS = ("text_input", "prompt")
 _TEXTS = ("text_output", "generated_text")
@@ -120,6 +120,14 @@ class ChatModel:
                 said = result.raise_for_status().outputs.get(self._text, ())
                 yield decoder.decode(b"".join(np.ravel(said)))
         yield decoder.decode(b"", final=True)
+
+
+def makes_text(description: ModelDescription) -> bool:
+    """Whether a model has a prompt and an answer by the names that a `ChatModel` knows."""
+    return all(
+        any(name in specs and specs[name].datatype == "BYTES" for name in names)
+        for names, specs in ((_PROMPTS, description.inputs), (_TEXTS, description.outputs))
+    )
 
 
 def _one_of(names: tuple[str, ...], there: Mapping[str, Any], model: Model) -> str:

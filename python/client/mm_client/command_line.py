@@ -82,3 +82,12 @@ def say(text: str, status: int = OK) -> int:
     for line in masked(text).splitlines():
         print(f"mm-client: {line}", file=sys.stderr)
     return status
+
+
+def quiet_opencv() -> None:
+    """Keep OpenCV, and the FFmpeg in it, from writing between our lines; before they are loaded.
+
+    Some of their complaints have the address of a camera in them, password and all.
+    """
+    os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
+    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")

@@ -104,6 +104,7 @@ _PATH = OptionType("PATH", "a path", str)
 _SIZE = OptionType("N", "a whole number of 32 or more", lambda text: _integer(text, 32))
 _COUNT = OptionType("N", "a whole number of 0 or more", lambda text: _integer(text, 0))
 _AT_LEAST_ONE = OptionType("N", "a whole number of 1 or more", lambda text: _integer(text, 1))
+_PORT = OptionType("N", "a port from 0 to 65535", lambda text: int(_number(text, 0, 65535)))
 _SHARE = OptionType("X", "a number from 0 to 1", lambda text: _number(text, 0, 1))
 _SECONDS = OptionType("SECS", "seconds, more than 0 and at most 86400", lambda text: _number(text, 1e-3, 86400))
 _SWITCH = OptionType("0|1", "0 or 1 (or false, true, no, yes)", _switch)
@@ -133,6 +134,30 @@ TIMEOUT = Option(
 )
 ADDRESS_OPTIONS = (ADDR, TLS, CA_BUNDLE)
 MODEL_OPTIONS = (*ADDRESS_OPTIONS, NEWEST_VERSION, TIMEOUT)
+CONSOLE_OPTIONS = (
+    *ADDRESS_OPTIONS,
+    TIMEOUT,
+    HTTP_URL,
+    Option("MM_METRICS_URL", "--metrics-url", OptionType("URL", "an address", str), "", "The proxy's metrics."),
+    Option("MM_SCALE_URL", "--scale-url", OptionType("URL", "an address", str), "", "The scale service."),
+    Option("MM_CONSOLE_HOST", "--host", _TEXT, "127.0.0.1", "Address to listen on; 0.0.0.0 for a Domino App."),
+    Option("MM_CONSOLE_PORT", "--port", _PORT, "8888", "Port to listen on; 0 takes a free one."),
+    Option(
+        "MM_CONSOLE_ROOT_PATH",
+        "--root-path",
+        _PATH,
+        "",
+        "Path prefix, where what stands before it does not take it off; Domino does.",
+    ),
+    Option(
+        "MM_CONSOLE_VIEWERS",
+        "--viewers",
+        OptionType("A,B", "names with commas between them", lambda text: _names(text) if text else ()),
+        "",
+        "Domino users that may open it, by the header domino-username, instead of a key. They act with your rights.",
+    ),
+    Option("MM_CONSOLE_MAX_UPLOAD_MB", "--max-upload-mb", _AT_LEAST_ONE, "256", "Largest upload, in MiB."),
+)
 CONNECTION_OPTIONS = (ADDR, TLS, CA_BUNDLE, MODEL_VERSION, TIMEOUT)
 VIDEO_OPTIONS = (
     ADDR,

@@ -31,7 +31,7 @@ def sample(spec: TensorSpec, random: np.random.Generator, *, batches: bool, shap
         batches: whether its first dimension counts a batch.
         shape: its dimensions; None makes a batch of one, and 64 of every other dimension that may have any size.
     """
-    dims = _dims(spec, batches=batches) if shape is None else tuple(shape)
+    dims = sample_shape(spec, batches=batches) if shape is None else tuple(shape)
     if spec.datatype == "BYTES":
         # What is named so is mostly parsed.
         structured = any(word in spec.name.lower() for word in ("json", "param"))
@@ -46,7 +46,8 @@ def sample(spec: TensorSpec, random: np.random.Generator, *, batches: bool, shap
     return random.integers(0, 256 if spec.datatype == "UINT8" else 10, dims, np.uint8)
 
 
-def _dims(spec: TensorSpec, *, batches: bool) -> tuple[int, ...]:
+def sample_shape(spec: TensorSpec, *, batches: bool) -> tuple[int, ...]:
+    """Return the dimensions of a made up input; `batches` says whether the first counts a batch."""
     counts_batch = batches or len(spec.shape) > 1
     other = 1 if spec.datatype == "BYTES" else _ANY
     return tuple(

@@ -51,16 +51,21 @@ def read_sound(path: Path, rate: int | None = None) -> Array:
         OSError: the file cannot be read.
         UsageError: it is no such file, or the extra is needed and not installed.
     """
+    return read_recording(path, rate)[0]
+
+
+def read_recording(path: Path, rate: int | None = None) -> tuple[Array, int]:
+    """As `read_sound`, with the rate of what it returns, in Hz."""
     data = path.read_bytes()
     recording = (_wav(path, data) if data[:4] == b"RIFF" and data[8:12] == b"WAVE" else None) or _by_library(path)
     waveform: Array = recording.samples.mean(axis=1, dtype=np.float64).astype(np.float32)
     if rate is None or rate == recording.rate:
-        return waveform
+        return waveform, recording.rate
     _need("soxr", f"{path} has {recording.rate} Hz; to resample it to {rate} Hz")
     import soxr
 
     resampled: Array = soxr.resample(waveform, recording.rate, rate)
-    return resampled
+    return resampled, rate
 
 
 def _wav(path: Path, data: bytes) -> _Recording | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections import Counter, deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -85,11 +85,12 @@ class _Sent:
     sent_at: float
 
 
-def run(settings: dict[str, Any]) -> Summary:
+def run(settings: dict[str, Any], on_row: Callable[[Mapping[str, Any]], None] = lambda _: None) -> Summary:
     """Take a video or pictures through the model.
 
     Args:
         settings: values of `VIDEO_OPTIONS` by lower-case environment name.
+        on_row: hears of each line of frame_counts.jsonl; what it raises ends the run.
 
     Raises:
         UsageError: no video is given, the labels cannot be read, or the results folder cannot be written.
@@ -101,7 +102,7 @@ def run(settings: dict[str, Any]) -> Summary:
         source = stack.enter_context(closing(_source(settings["video_path"])))
         client = stack.enter_context(connected(settings))
         outputs = stack.enter_context(Outputs(Path(settings["results_dir"]), settings["video_path"], source.fps))
-        return _Pipeline(settings, source, decoder, outputs).run(client)
+        return _Pipeline(settings, source, decoder, outputs, on_row).run(client)
 
 
 def _source(path: str) -> Source:
@@ -111,7 +112,15 @@ def _source(path: str) -> Source:
 
 
 class _Pipeline:
-    def __init__(self, settings: dict[str, Any], source: Source, decoder: Decoder, outputs: Outputs) -> None:
+    def __init__(
+        self,
+        settings: dict[str, Any],
+        source: Source,
+        decoder: Decoder,
+        outputs: Outputs,
+        on_row: Callable[[Mapping[str, Any]], None],
+    ) -> None:
+        self._on_row = on_row
         self._summary = Summary()
         self._settings = settings
         self._source = source
@@ -187,11 +196,13 @@ class _Pipeline:
         row["timing"] = {name: round(value, 3) for name, value in timing.items() if value}
         self._outputs.write_row(row)
         self._outputs.write_frame(frame)
+        self._on_row(row)
 
     def _write_unreadable(self, item: Unreadable) -> None:
         row = self._row(item)
         self._failed(row, _UNREADABLE, item.reason)
         self._outputs.write_row(row)
+        self._on_row(row)
 
     def _row(self, item: Frame | Unreadable) -> dict[str, Any]:
         row: dict[str, Any] = {"frame": self._summary.frames, "ts_ms": round(item.ts_ms)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from conformance.programs import Outcome, files, run, tool
@@ -14,18 +15,21 @@ class DebianPackages:
         root: where.
     """
 
-    def __init__(self, repository: str, folder: Path) -> None:
+    def __init__(self, repository: str, folder: Path, left_out: Sequence[str] = ()) -> None:
         """Unpacks them.
 
         Args:
             repository: Bazel's name for them.
             folder: where to.
+            left_out: patterns of files that are not unpacked.
 
         Raises:
             MissingError: there are no packages, or nothing to unpack them with.
         """
         dpkg = tool("dpkg-deb", f"dpkg-deb is not installed; {repository} comes as Debian's packages")
         for package in sorted(files(repository, "packages").glob("*.deb")):
+            if any(package.match(pattern) for pattern in left_out):
+                continue
             done = run(dpkg, "--extract", package, folder)
             if done.status:
                 raise RuntimeError(f"{package.name} can't be unpacked: {done.text}")
