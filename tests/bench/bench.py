@@ -113,7 +113,7 @@ def main() -> int:
     leave_on_signals()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=user_path, required=True, help="folder for the results")
-    parser.add_argument("--quick", action="store_true", help="the figures of interest only, in under 3 minutes")
+    parser.add_argument("--quick", action="store_true", help="the figures of interest only, in under 4 minutes")
     parser.add_argument(
         "--growth", action="store_true", help="instead: speed beside many idle streams, memory over 100,000 packets"
     )

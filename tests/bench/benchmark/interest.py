@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from benchmark.paths import DIRECT, ENVOY, NAIVE, NGINX, OURS, PATHS
+from benchmark.paths import DIRECT, ENVOY, HTTP, NAIVE, NGINX, OURS, PATHS
 from benchmark.payload import SIZES
 from benchmark.results import Key, Results, best_direct, compare
 from benchmark.stats import Figures, Ratio
@@ -34,7 +34,7 @@ class Interest:
 
 def interests(results: Results) -> list[Interest]:
     """Returns the figures, as far as their cells were measured."""
-    found = [_stream(results), _single(results), _small(results), _traced(results)]
+    found = [_stream(results), _single(results), _small(results), _http(results), _traced(results)]
     return [interest for interest in found if interest.rows]
 
 
@@ -67,6 +67,11 @@ def _small(results: Results) -> Interest:
     return Interest("1 KB, 64 in flight: answers per second over Envoy's with ext_authz", "ours ≥ 0.5", rows)
 
 
+def _http(results: Results) -> Interest:
+    rows = _rows(results, STREAM_CELL, ["ours_http", "nginx_http"], "direct_http", _per_second)
+    return Interest("5 MB over HTTP, 8 in flight: answers per second over those of direct HTTP", "ours ≥ 0.6", rows)
+
+
 def _traced(results: Results) -> Interest:
     rows = [
         row
@@ -91,7 +96,7 @@ def _rows(
 
 def _hops(*hops: str) -> list[str]:
     assert DIRECT not in hops
-    return [path.name for hop in hops for path in PATHS if path.hop == hop]
+    return [path.name for hop in hops for path in PATHS if path.hop == hop and path.way != HTTP]
 
 
 def _per_second(figures: Figures) -> float:

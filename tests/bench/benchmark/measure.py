@@ -102,7 +102,8 @@ class Bench:
 
     def _worker(self, path: Path) -> Worker:
         if path.name not in self._workers:
-            address = self._stand.hops[path.hop].address
+            hop = self._stand.hops[path.hop]
+            address = hop.http_address if path.way == paths.HTTP else hop.address
             log = self._folder / f"client-{path.name}.log"
             self._workers[path.name] = Worker(path.way, address, self._stand.key, log)
         return self._workers[path.name]

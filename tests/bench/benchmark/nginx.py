@@ -29,6 +29,11 @@ http {{
     keepalive 128;
     keepalive_requests 100000000;
   }}
+  upstream triton_http {{
+    server {triton_http};
+    keepalive 128;
+    keepalive_requests 100000000;
+  }}
   server {{
     listen 127.0.0.1:{port} http2;
     client_max_body_size 0;
@@ -40,6 +45,18 @@ http {{
     grpc_send_timeout 300s;
     location / {{ grpc_pass grpc://triton; }}
   }}
+  server {{
+    listen 127.0.0.1:{http_port};
+    client_max_body_size 0;
+    client_body_buffer_size 8m;
+    keepalive_requests 100000000;
+    proxy_buffers 64 64k;
+    location / {{
+      proxy_pass http://triton_http;
+      proxy_http_version 1.1;
+      proxy_set_header Connection "";
+    }}
+  }}
 }}
 """
 
@@ -50,7 +67,7 @@ def find() -> Path | None:
     return Path(found) if found else None
 
 
-def command(program: Path, folder: Path, port: int, triton: str) -> list[str]:
+def command(program: Path, folder: Path, port: int, triton: str, http_port: int, triton_http: str) -> list[str]:
     """Writes the configuration.
 
     Args:
@@ -58,6 +75,8 @@ def command(program: Path, folder: Path, port: int, triton: str) -> list[str]:
         folder: where it may write; made here.
         port: where it is to listen.
         triton: HOST:PORT of Triton's gRPC endpoint.
+        http_port: where it is to listen for HTTP/1.1.
+        triton_http: HOST:PORT of Triton's HTTP endpoint.
 
     Returns:
         The command that runs it in the foreground.
@@ -66,5 +85,6 @@ def command(program: Path, folder: Path, port: int, triton: str) -> list[str]:
     # Otherwise its worker gives root up for a user that may not write into the folder.
     user = "user root;" if os.geteuid() == 0 else ""
     config = folder / "nginx.conf"
-    config.write_text(_CONFIG.format(user=user, folder=folder, port=port, triton=triton))
+    words = {"port": port, "triton": triton, "http_port": http_port, "triton_http": triton_http}
+    config.write_text(_CONFIG.format(user=user, folder=folder, **words))
     return [str(program), "-p", str(folder), "-c", str(config)]

@@ -6,6 +6,9 @@ from dataclasses import dataclass
 
 DIRECT, NGINX, ENVOY, NAIVE, OURS, TRACED = "direct", "nginx", "envoy", "naive", "ours", "traced"
 
+# The one way that speaks HTTP/1.1, to a port of its own.
+HTTP = "triton_http"
+
 
 @dataclass(frozen=True)
 class Path:
@@ -33,6 +36,12 @@ _HOPS = {
     DIRECT: "tritonclient straight to Triton",
     NGINX: "tritonclient through nginx `grpc_pass`, which asks nobody who calls",
     ENVOY: "tritonclient through Envoy with ext_authz (once for each call or stream)",
+    OURS: "tritonclient through this proxy",
+}
+_HTTP_HOPS = {
+    DIRECT: "`tritonclient.http` straight to Triton",
+    NGINX: "`tritonclient.http` through nginx `proxy_pass`, which asks nobody who calls",
+    OURS: "`tritonclient.http` through this proxy",
 }
 
 PATHS = (
@@ -40,6 +49,10 @@ PATHS = (
         Path(f"{hop}_{way}", hop, f"triton_{way}", f"{through}: {how}")
         for hop, through in _HOPS.items()
         for way, how in _TRITON_WAYS.items()
+    ),
+    *(
+        Path(f"{hop}_http", hop, HTTP, f"{through}: `infer` with binary data, a connection for each request in flight")
+        for hop, through in _HTTP_HOPS.items()
     ),
     Path("naive", NAIVE, "published", "the published client, one stream, through a straightforward proxy"),
     Path("ours_old_client", OURS, "published", "the published client, one stream, through this proxy"),

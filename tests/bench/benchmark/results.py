@@ -7,10 +7,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from benchmark.paths import DIRECT, PATHS
+from benchmark.paths import DIRECT, HTTP, PATHS
 from benchmark.stats import Figures, Ratio, ratio
 
-_DIRECT_NAMES = [path.name for path in PATHS if path.hop == DIRECT]
+# Of gRPC: what HTTP costs is compared with HTTP.
+_DIRECT_NAMES = [path.name for path in PATHS if path.hop == DIRECT and path.way != HTTP]
 
 
 class Key(NamedTuple):

@@ -9,7 +9,7 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from benchmark import envoy_proxy, nginx, payload, processes
@@ -30,12 +30,14 @@ class Hop:
     """Something to call.
 
     Attributes:
-        address: HOST:PORT.
+        address: HOST:PORT of its gRPC.
         roots: process ids of what stands between the caller and Triton; their descendants belong to it.
+        http_address: HOST:PORT of its REST; "" where it has none.
     """
 
     address: str
     roots: frozenset[int]
+    http_address: str = ""
 
 
 @dataclass(frozen=True)
@@ -81,8 +83,8 @@ def running(folder: Path, wanted: Collection[str], settings: Mapping[str, str]) 
         domino.add_user(_USER, api_key=key)
         triton = stack.enter_context(Triton(folder / "models", triton_wheels(), log=folder / "triton.log"))
         triton.wait_ready()
-        hops = {DIRECT: Hop(triton.grpc_url, frozenset())}
-        servers = _Servers(stack, folder, triton.grpc_url, domino.url)
+        hops = {DIRECT: Hop(triton.grpc_url, frozenset(), _without_scheme(triton.http_url))}
+        servers = _Servers(stack, folder, triton, domino.url)
         if NGINX in wanted:
             if program := nginx.find():
                 hops[NGINX] = servers.nginx(program)
@@ -104,15 +106,24 @@ def running(folder: Path, wanted: Collection[str], settings: Mapping[str, str]) 
         yield Stand(triton, hops, absent, key)
 
 
+def _without_scheme(url: str) -> str:
+    return url.removeprefix("http://")
+
+
 class _Servers:
-    def __init__(self, stack: contextlib.ExitStack, folder: Path, triton: str, domino_host: str) -> None:
+    def __init__(self, stack: contextlib.ExitStack, folder: Path, triton: Triton, domino_host: str) -> None:
         self._stack = stack
         self._folder = folder
-        self._triton = triton
+        self._triton, self._triton_http = triton.grpc_url, _without_scheme(triton.http_url)
         self._domino_host = domino_host
 
     def nginx(self, program: Path) -> Hop:
-        return self._start(NGINX, lambda port: nginx.command(program, self._folder / NGINX, port, self._triton), {})
+        (http_port,) = free_ports([0])
+        folder = self._folder / NGINX
+        started = self._start(
+            NGINX, lambda port: nginx.command(program, folder, port, self._triton, http_port, self._triton_http), {}
+        )
+        return replace(started, http_address=f"{ADDRESS}:{http_port}")
 
     def envoy(self, program: Path) -> Hop:
         authorizer = self.python("authorizer", {})
@@ -134,7 +145,8 @@ class _Servers:
         log = self._folder / f"{name}.log"
         proxy = self._stack.enter_context(Proxy(self._triton, self._domino_host, log=log, settings=settings))
         supervisors = processes.children(os.getpid()) - before
-        return Hop(proxy.addr, frozenset(child for pid in supervisors for child in processes.children(pid)))
+        roots = frozenset(child for pid in supervisors for child in processes.children(pid))
+        return Hop(proxy.addr, roots, _without_scheme(proxy.http_url))
 
     def _start(self, name: str, command: Callable[[int], list[str]], environment: Mapping[str, str]) -> Hop:
         (port,) = free_ports([0])

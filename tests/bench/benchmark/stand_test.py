@@ -30,7 +30,7 @@ def test_every_path_answers_rightly_or_is_absent(monkeypatch: pytest.MonkeyPatch
             bench, paths.PATHS, [CELL], rounds=2, seconds=0.3, absent=running.absent, say=said.append
         )
         assert found.errors == {}
-        assert found.absent.keys() >= {"nginx_unary", "nginx_async", "nginx_stream"}
+        assert found.absent.keys() >= {"nginx_unary", "nginx_async", "nginx_stream", "nginx_http"}
         assert found.absent.keys() | {key.path for key in found.figures} == {path.name for path in paths.PATHS}
         for key, rounds in found.figures.items():
             assert [figures.requests > 0 and math.isfinite(figures.per_second) for figures in rounds] == [True] * 2

@@ -12,7 +12,8 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
-from benchmark import contract_ways, stream_ways, triton_ways
+from benchmark import contract_ways, http_way, stream_ways, triton_ways
+from benchmark.paths import HTTP
 from benchmark.tally import Load, Outcome
 
 
@@ -27,6 +28,7 @@ WAYS: Mapping[str, Callable[[str, str], Way]] = {
     "triton_unary": triton_ways.Unary,
     "triton_async": triton_ways.Async,
     "triton_stream": triton_ways.Stream,
+    HTTP: http_way.Http,
     "published": contract_ways.Published,
     "new_unary": contract_ways.NewUnary,
     "new_stream": contract_ways.NewStream,
