@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-# A busy machine gives a cell of a second a minute.
+# A busy machine gives what takes a second a minute.
 _CELL_SECS = 300
 
 
@@ -20,7 +20,10 @@ def main(out: Path, notebooks: list[Path]) -> None:
     """Executes each with a kernel and a working folder of its own, one after the other."""
     import nbformat  # type: ignore[import-not-found, unused-ignore]
     from nbclient import NotebookClient  # type: ignore[import-not-found, unused-ignore]
-    from nbclient.exceptions import CellExecutionError  # type: ignore[import-not-found, unused-ignore]
+    from nbclient.exceptions import (  # type: ignore[import-not-found, unused-ignore]
+        CellControlSignal,
+        DeadKernelError,
+    )
     from nbconvert import MarkdownExporter  # type: ignore[import-not-found, unused-ignore]
     from nbconvert.writers import FilesWriter  # type: ignore[import-not-found, unused-ignore]
 
@@ -31,6 +34,7 @@ def main(out: Path, notebooks: list[Path]) -> None:
         client = NotebookClient(
             notebook,
             timeout=_CELL_SECS,
+            startup_timeout=_CELL_SECS,
             kernel_name="python3",
             # Of a progress bar what a person sees in the end.
             coalesce_streams=True,
@@ -40,7 +44,7 @@ def main(out: Path, notebooks: list[Path]) -> None:
         )
         try:
             client.execute()
-        except CellExecutionError as error:
+        except (CellControlSignal, DeadKernelError) as error:
             print(f"{path.name}: {error}", file=sys.stderr)
         nbformat.write(notebook, out / path.name)
         body, resources = MarkdownExporter().from_notebook_node(

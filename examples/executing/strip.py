@@ -16,7 +16,7 @@ _METADATA = {
 
 
 def stripped(text: str) -> str:
-    """Returns a notebook's text as the repository holds it: the same, whoever ran it last.
+    """Returns a notebook's text as the repository holds it: the same from every machine.
 
     Args:
         text: of an .ipynb file.

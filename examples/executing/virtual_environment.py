@@ -1,4 +1,4 @@
-"""A virtual environment with the built wheels, as somebody makes it who was given them."""
+"""A virtual environment from the built wheels, as their users make it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pip
 
-# What is asked for; the rest is what these require. The notebooks' first cells say so, too.
+# What pip is asked for; the rest is what these require. The notebooks' first cells name the same.
 _WHEELS = {"domino_triton_client": "[sound,video]", "domino_triton_publisher": "[runtime]", "domino_triton_scale": ""}
 _OTHERS = ("ipykernel", "matplotlib", "nbclient", "nbconvert", "openai", "pandas", "scikit-learn", "skl2onnx")
 
