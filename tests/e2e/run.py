@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from boundary import evidence, guide, lifecycle, matrix, policies, scaling, serving
+from boundary import evidence, guide, lifecycle, matrix, policies, scaling, serving, starting
 from boundary.claims import Claim
 from boundary.installation import Installation
 from boundary.kube import Kube
@@ -89,6 +89,7 @@ class Suite:
                 self._step("eviction of the proxies", "half a minute", lambda: lifecycle.disruption(self._kube)),
                 self._step("rolling restart under traffic", "1 minute", lambda: lifecycle.rolling_restart(self._kube)),
                 self._step("Triton deleted under traffic", "20 seconds", lambda: lifecycle.triton_killed(self._kube)),
+                self._step(starting.GROUP, "4 minutes", lambda: starting.claims(self._kube, self.installation)),
                 self._step("secrets in logs", "", lambda: [evidence.no_key_in_logs(self._kube)]),
                 self._step(guide.GROUP, "3 minutes", self._guide),
             ]

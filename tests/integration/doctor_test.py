@@ -55,6 +55,17 @@ def test_all_is_well_where_all_is_well(
     assert all(each["milliseconds"] >= 0 for each in checks.values())
 
 
+def test_a_triton_that_sleeps_is_no_fault_and_is_not_woken(
+    examined: Callable[..., Checks], domino: DominoStandIn
+) -> None:
+    with proxy("tritons.test:8001", domino.url, lambda _: [], TRITON_WAIT_SECS="60") as served:
+        checks = examined(served.address)
+        assert served.server.statistics().triton.awaited.wanted == 0
+    assert checks["round trip"]["found"].endswith(
+        "nothing was inferred, since no Triton is running until somebody infers; --model NAME does"
+    )
+
+
 @pytest.mark.usefixtures("examined")
 def test_each_finding_is_one_line(without_triton: Proxy, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["doctor", "--addr", without_triton.address]) == command_line.FAILED

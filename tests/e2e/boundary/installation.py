@@ -9,7 +9,7 @@ from pathlib import Path
 import yaml
 
 from boundary import names, objects, scaling
-from boundary.kube import Kube
+from boundary.kube import Kube, Manifest
 from boundary.names import DOMINO, INFERENCE, NAMESPACES, PROXY, RELEASE, SCALER, TRITON
 from devstack import domino, models
 from kind_cluster import files
@@ -103,3 +103,12 @@ class Installation:
         for name in (TRITON, PROXY, SCALER):
             self._kube.kubectl(f"--namespace={INFERENCE}", "rollout", "status", f"deployment/{name}", _READY)
         return f"release {RELEASE} in {INFERENCE}"
+
+    def upgrade(self, values: Manifest) -> None:
+        """Installs the chart anew with these values beside those that it has."""
+        more = self._folder / "values-more.yaml"
+        more.write_text(yaml.safe_dump(values))
+        words = (f"--namespace={INFERENCE}", "--reuse-values", f"--values={more}", "--wait", "--timeout=5m")
+        self._kube.helm("upgrade", RELEASE, self.checkout / _CHART, *words)
+        for name in (PROXY, SCALER):
+            self._kube.kubectl(f"--namespace={INFERENCE}", "rollout", "status", f"deployment/{name}", _READY)

@@ -122,7 +122,7 @@ def caller(inside: Path, contract: Path) -> list[Manifest]:
         inside: the folder of those programs.
         contract: the folder of the scale service's generated modules.
     """
-    programs = {name: inside / name for name in ("calls.py", "scale.py", "traffic.py")}
+    programs = {name: inside / name for name in ("calls.py", "scale.py", "traffic.py", "wake.py")}
     generated = {name: contract / name for name in ("scaling_pb2.py", "scaling_pb2_grpc.py")}
     paths = {**{name: name for name in programs}, **{name: f"scale_service/_gen/{name}" for name in generated}}
     wait = "import signal; signal.sigwait({signal.SIGTERM})"

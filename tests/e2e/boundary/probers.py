@@ -73,6 +73,7 @@ TRITON_PORTS = {_HTTP: (8000, "http", "/v2", '200 {"name":"triton"'), _GRPC: (80
 CALLS, HEALTH, COUNTS = "the proxy's 50051 (calls)", "the proxy's 50052 (health)", "the proxy's 9090 (metrics)"
 REST = "the proxy's 8080 (REST)"
 SCALE_REST, SCALE_GRPC = "the scale service's 8000 (REST)", "the scale service's 50052 (gRPC)"
+SCALE_COUNTS = "the scale service's 9090 (metrics)"
 DOMINO, DOMINO_OTHER = "Domino's front end", "Domino's front end, another port"
 WORKSPACE, BEACON_POD = "a client's pod", "a pod in another namespace"
 API, KUBELET, DNS_POD = "the API server", "the node's kubelet", "a CoreDNS pod, not on 53"
@@ -145,6 +146,7 @@ def _scaler(at: Addresses) -> list[Target]:
     return [
         *(Target(SCALE_REST, way, f"http://{host}:8000/v1/deployments", "401 ") for way, host in hosts.items()),
         *(Target(SCALE_GRPC, way, f"grpc://{host}:50052", "grpc-status 16 ") for way, host in hosts.items()),
+        Target(SCALE_COUNTS, "pod IP", f"http://{at.scaler}:9090/metrics", "200 # HELP process_"),
     ]
 
 
@@ -190,13 +192,13 @@ def _lets_out(prober: Prober, target: Target) -> bool:
 
 
 def _lets_in(prober: Prober, target: Target) -> bool:
-    """Triton lets in the proxy on 8001, monitoring on 8002; the proxy it on 9090; proxy and scale service, users."""
+    """Triton lets in the proxy on 8001, monitoring on 8002; proxy and scale service it on 9090, and users."""
     monitoring = prober.namespace == MONITORING
     if target.name in TRITON_PORTS:
         proxy = prober.namespace == INFERENCE and prober.component == "proxy"
         return (proxy and target.name == _GRPC) or (monitoring and target.name == _METRICS)
     if target.name in (CALLS, REST, HEALTH, SCALE_REST, SCALE_GRPC):
         return prober.namespace == COMPUTE and target.name != HEALTH
-    if target.name == COUNTS:
+    if target.name in (COUNTS, SCALE_COUNTS):
         return monitoring
     return True

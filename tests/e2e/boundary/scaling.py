@@ -81,15 +81,12 @@ def values_of(addresses: Sequence[str], ports: Sequence[int]) -> Manifest:
 def rights(kube: Kube) -> list[Claim]:
     """What the scale service's account may do: as RBAC lists it, and by trying."""
     group = "the scale service's account"
-    account = f"--as=system:serviceaccount:{INFERENCE}:{SCALER}"
-    listed = kube.kubectl(_WHERE, account, "auth", "can-i", "--list", "--no-headers")
-    elsewhere = kube.kubectl("--namespace=default", account, "auth", "can-i", "--list", "--no-headers")
-    everybodys = set(map(_right, elsewhere.splitlines()))
-    own = sorted(right for right in map(_right, listed.splitlines()) if right not in everybodys)
+    account = _as(SCALER)
     # A word that says something of everybody's account is no right on the cluster's objects.
+    everybodys = _listed(kube, account, "default")
     general = [right for right in everybodys if not right.startswith(("selfsubject", "selfsubjectreviews", "/", "["))]
     claims = [
-        same(group, "what it may do in its namespace", "; ".join(_RIGHTS), "; ".join(own)),
+        same(group, "what it may do in its namespace", "; ".join(_RIGHTS), rights_of(kube, SCALER)),
         same(group, "what it may do in another", "nothing", "; ".join(sorted(general)) or "nothing"),
     ]
     for what, words in _TRIED.items():
@@ -101,6 +98,21 @@ def rights(kube: Kube) -> list[Claim]:
             answer = "forbidden" if "is forbidden: User" in str(error) else str(error).splitlines()[-1]
         claims.append(same(group, what, "forbidden", answer))
     return claims
+
+
+def rights_of(kube: Kube, account: str) -> str:
+    """What an account may do in its namespace, as RBAC lists it, and not everybody may."""
+    own = _listed(kube, _as(account), INFERENCE) - _listed(kube, _as(account), "default")
+    return "; ".join(sorted(own))
+
+
+def _as(account: str) -> str:
+    return f"--as=system:serviceaccount:{INFERENCE}:{account}"
+
+
+def _listed(kube: Kube, account: str, namespace: str) -> set[str]:
+    listed = kube.kubectl(f"--namespace={namespace}", account, "auth", "can-i", "--list", "--no-headers")
+    return set(map(_right, listed.splitlines()))
 
 
 def _right(line: str) -> str:

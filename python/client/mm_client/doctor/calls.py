@@ -25,6 +25,7 @@ from mm_client_api import (
     ProxyUnavailable,
     TritonClient,
     TritonClientError,
+    TritonStarting,
 )
 from mm_client_api._core.endpoint import Endpoint
 from mm_client_api._sync.connections import Connections
@@ -169,6 +170,8 @@ def check_round_trip(client: TritonClient, proxy: Proxy, metadata: Metadata, nam
         )
     except NotAProxy:
         return _smallest(proxy, metadata, "the proxy is of the published version, which lists no models")
+    except TritonStarting:
+        return _smallest(proxy, metadata, "no Triton is running until somebody infers; --model NAME does")
     except (AckError, CallError, ProtocolError) as error:
         return _failed(error)
 
