@@ -121,7 +121,7 @@ def main() -> int:
         "--only",
         type=_paths,
         metavar="PATH,…",
-        help="these paths, or all of a hop such as envoy; traced is measured only so",
+        help="these paths, or all of a hop such as envoy; traced, one and two are measured only so",
     )
     parser.add_argument("--sizes", type=_sizes, default=list(SIZES), metavar="SIZE,…", help="of 1kb, 100kb, 5mb [all]")
     parser.add_argument("--in-flight", type=_numbers, default=list(_IN_FLIGHT), metavar="N,…", help="[1,8,64]")

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import gc
-
+from mm_service.garbage import Collector
 from multimodal_contract.allocator import keep_freed_memory
 from triton_proxy.app import Server, authenticator_for
 from triton_proxy.server_metrics import ServerMetrics
@@ -41,9 +40,7 @@ class Process:
         asked = metrics.identity_asked if metrics else None
         self.server = Server(settings, authenticator_for(settings, asked), metrics, worker=worker)
         self.scraped = ServerMetrics(self.server, settings, metrics, listens=worker is None) if metrics else None
-        # What is there now stays: to look for garbage in it again and again took a tenth of a small request's time.
-        gc.collect()
-        gc.freeze()
+        self._garbage = Collector()
 
     def start(self) -> None:
         """Serves from now on."""
@@ -56,3 +53,4 @@ class Process:
         self.server.drain()
         if self.scraped is not None:
             self.scraped.close()
+        self._garbage.close()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 DIRECT, NGINX, ENVOY, NAIVE, OURS, TRACED = "direct", "nginx", "envoy", "naive", "ours", "traced"
+ONE, TWO = "one", "two"
 
 # The one way that speaks HTTP/1.1, to a port of its own.
 HTTP = "triton_http"
@@ -16,7 +17,7 @@ class Path:
 
     Attributes:
         name: as in the results.
-        hop: what stands between client and Triton: DIRECT (nothing), NGINX, ENVOY, NAIVE, OURS or TRACED.
+        hop: what stands between client and Triton: DIRECT (nothing), NGINX, ENVOY, NAIVE, OURS, TRACED, ONE or TWO.
         way: which client; a key of `worker.WAYS`.
         description: for readers of the results.
     """
@@ -60,9 +61,11 @@ PATHS = (
     Path("ours_new_stream", OURS, "new_stream", "`TritonClient.stream` through this proxy, one stream"),
     Path("traced_new_unary", TRACED, "new_unary", "as `ours_new_unary`; the proxy traces one call in a hundred"),
     Path("traced_new_stream", TRACED, "new_stream", "as `ours_new_stream`; the proxy traces one call in a hundred"),
+    Path("one_worker", ONE, "connections", "`TritonClient.infer` over eight connections; this proxy, one process"),
+    Path("two_workers", TWO, "connections", "as `one_worker`; the proxy has two processes"),
 )
-# TRACED is asked for by name: it is compared with OURS alone.
-USUAL = tuple(path for path in PATHS if path.hop != TRACED)
+# The others are asked for by name: they are compared with one another alone.
+USUAL = tuple(path for path in PATHS if path.hop not in (TRACED, ONE, TWO))
 
 
 def named(names: list[str]) -> list[Path]:

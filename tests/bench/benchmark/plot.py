@@ -9,10 +9,11 @@ from typing import Any
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from benchmark.paths import DIRECT, ENVOY, NAIVE, NGINX, OURS, PATHS, TRACED
+from benchmark.paths import DIRECT, ENVOY, NAIVE, NGINX, ONE, OURS, PATHS, TRACED, TWO
 from benchmark.report import size_name
 
-_COLOURS = {DIRECT: "#7f7f7f", NGINX: "#8fb9a8", ENVOY: "#b58fc9", NAIVE: "#d9a441", OURS: "#2a6fbb", TRACED: "#6fa8dc"}
+_COLOURS = {DIRECT: "#7f7f7f", NGINX: "#8fb9a8", ENVOY: "#b58fc9", NAIVE: "#d9a441"}
+_COLOURS |= {OURS: "#2a6fbb", TRACED: "#6fa8dc", ONE: "#2a6fbb", TWO: "#1c4a7d"}
 _HOPS = {path.name: path.hop for path in PATHS}
 _INCHES = 4.6
 

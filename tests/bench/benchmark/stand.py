@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from benchmark import envoy_proxy, nginx, payload, processes
-from benchmark.paths import DIRECT, ENVOY, NAIVE, NGINX, OURS, TRACED
+from benchmark.paths import DIRECT, ENVOY, NAIVE, NGINX, ONE, OURS, TRACED, TWO
 from devstack.child import Child
 from devstack.domino import DominoStandIn
 from devstack.ports import ADDRESS, free_ports
@@ -103,6 +103,9 @@ def running(folder: Path, wanted: Collection[str], settings: Mapping[str, str]) 
             collector = servers.python("collector", {})
             traced = {"OTEL_EXPORTER_OTLP_ENDPOINT": f"http://{collector.address}", "OTEL_TRACES_SAMPLER_ARG": "0.01"}
             hops[TRACED] = servers.ours(TRACED, {**settings, **traced})
+        for name, workers in ((ONE, "1"), (TWO, "2")):
+            if name in wanted:
+                hops[name] = servers.ours(name, {**settings, "WORKERS": workers})
         yield Stand(triton, hops, absent, key)
 
 

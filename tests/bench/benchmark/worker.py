@@ -32,6 +32,7 @@ WAYS: Mapping[str, Callable[[str, str], Way]] = {
     "published": contract_ways.Published,
     "new_unary": contract_ways.NewUnary,
     "new_stream": contract_ways.NewStream,
+    "connections": contract_ways.Connections,
     "busy_streams": stream_ways.Busy,
     "idle_streams": stream_ways.Idle,
 }
