@@ -11,6 +11,7 @@ import pytest
 
 from conformance.programs import MissingError, files
 from console_browser import chromium
+from console_browser.front import DominoFront
 from console_browser.page import Page
 from devstack import language_models, models
 from devstack.proxy import python_environment
@@ -53,11 +54,11 @@ def scaler(cluster: ApiServer, tmp_path_factory: pytest.TempPathFactory) -> Iter
 
 
 @pytest.fixture(scope="session")
-def console_of(stack: Stack, scaler: Service) -> Iterator[Callable[[str], str]]:
+def console_of(stack: Stack, scaler: Service) -> Iterator[Callable[..., str]]:
     """Starts `mm-client console` with somebody's key; returns the address that it prints."""
     with ExitStack() as consoles:
 
-        def start(api_key: str) -> str:
+        def start(api_key: str, *options: str) -> str:
             environment = {
                 **python_environment(),
                 "DOMINO_USER_API_KEY": api_key,
@@ -66,10 +67,9 @@ def console_of(stack: Stack, scaler: Service) -> Iterator[Callable[[str], str]]:
                 "MM_METRICS_URL": stack.proxy.metrics_url,
                 "MM_SCALE_URL": f"http://127.0.0.1:{scaler.port}",
             }
-            words = [sys.executable, "-P", "-m", "mm_client", "console", "--port", "0"]
-            process = consoles.enter_context(
-                subprocess.Popen(words, env=environment, stdout=subprocess.PIPE, text=True)
-            )
+            words = [sys.executable, "-P", "-m", "mm_client", "console", "--port", "0", *options]
+            process = subprocess.Popen(words, env=environment, stdout=subprocess.PIPE, text=True)
+            consoles.enter_context(process)
             consoles.callback(process.terminate)
             assert process.stdout is not None
             return process.stdout.readline().strip()
@@ -78,13 +78,31 @@ def console_of(stack: Stack, scaler: Service) -> Iterator[Callable[[str], str]]:
 
 
 @pytest.fixture(scope="session")
-def root_address(console_of: Callable[[str], str]) -> str:
+def root_address(console_of: Callable[..., str]) -> str:
+    """Of the console of an administrator, with its key."""
     return console_of(ADMIN_KEY)
 
 
 @pytest.fixture(scope="session")
-def ann_address(console_of: Callable[[str], str]) -> str:
-    return console_of(USER_KEY)
+def app_of_ann(console_of: Callable[..., str]) -> str:
+    """Of the console that ann, who may only look, has published as a Domino App for herself and bob."""
+    everywhere = "0.0.0.0"  # noqa: S104 - as in Domino; its viewers are named
+    printed = console_of(USER_KEY, "--host", everywhere, "--viewers", "ann,bob")
+    # The browser knows no names.
+    return printed.rstrip("/").replace("localhost", "127.0.0.1")
+
+
+@pytest.fixture
+def seen_by(app_of_ann: str) -> Iterator[Callable[[str], str]]:
+    """Returns the address at which a Domino user sees ann's App."""
+    with ExitStack() as fronts:
+
+        def front(viewer: str) -> str:
+            made = DominoFront(app_of_ann, viewer)
+            fronts.callback(made.close)
+            return made.url
+
+        yield front
 
 
 @pytest.fixture(scope="session")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -14,6 +15,7 @@ import cv2
 import numpy as np
 import pytest
 
+from console_browser.front import PREFIX
 from console_browser.page import Page, serious
 from devstack import language_models, models
 from devstack import video as devstack_video
@@ -236,9 +238,32 @@ def test_how_it_is_doing_and_scaling_by_an_administrator(
     assert "Nobody can use a model of this installation until somebody scales it up again." in page.text()
 
 
-def test_without_the_role_nothing_can_be_scaled(page: Page, looks: Looks, ann_address: str, cluster: ApiServer) -> None:
-    page.open(ann_address)
-    ann = ann_address.partition("?")[0]
+def test_below_the_path_of_a_domino_app_all_works(page: Page, seen_by: Callable[[str], str]) -> None:
+    app = seen_by("bob")
+    page.open(app)
+    assert page.run("location.href") == f"{app}models"
+    page.go(f"a[href^='try?model={models.TEXT}']")
+    page.click("button[name=go]")
+    page.until(ANSWERED)
+    page.open(f"{app}try?model={models.DETECTOR}&kind=video")
+    page.fill("#frames", "3")
+    page.click("button[name=sample]")
+    page.until(ANSWERED)
+    assert page.until("document.querySelector('video').readyState === 4")
+    assert {urlsplit(address).path.startswith(PREFIX) for address in page.requested if "http" in address} == {True}
+
+
+def test_a_domino_app_shows_nothing_to_other_users(page: Page, seen_by: Callable[[str], str], app_of_ann: str) -> None:
+    for address in (seen_by("eve"), seen_by("Anonymous"), f"{app_of_ann}/"):
+        page.open(f"{address}models")
+        assert "You may not open this console." in page.text()
+        assert models.DETECTOR not in page.text("body")
+
+
+def test_without_the_role_nothing_can_be_scaled(
+    page: Page, looks: Looks, seen_by: Callable[[str], str], cluster: ApiServer
+) -> None:
+    ann = seen_by("ann")
     page.open(f"{ann}operations")
     assert "Your role does not allow to scale or restart it." in page.text()
     assert page.run("document.querySelectorAll('.deployment button').length") == 0

@@ -39,7 +39,7 @@ def refused(visit: Visit, model: str, kind: str, files: Any = None, **fields: st
 
 def downloaded(visit: Visit, page: str, name: str) -> bytes:
     (address,) = re.findall(rf'href="(file\?[^"]*name={name})"', page)
-    return visit.http.get("/" + address.replace("&amp;", "&")).content
+    return bytes(visit.http.get("/" + address.replace("&amp;", "&")).content)
 
 
 def npy(array: Any) -> bytes:
