@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import logging
 import os
 import sys
 from collections.abc import Callable
 from typing import Protocol, TypeVar
 
-from mm_service import settings, supervisor
+from mm_service import logs, settings, supervisor
 from mm_service.policy_yaml import PolicyError
 
 
@@ -19,6 +18,10 @@ class ServerSettings(Protocol):
     @property
     def log_level(self) -> str:
         """The least level that is logged."""
+
+    @property
+    def log_format(self) -> str:
+        """How, as `logs.start` takes it."""
 
     @property
     def drain_secs(self) -> float:
@@ -72,7 +75,7 @@ def run(
     except settings.SettingsError as error:
         sys.stderr.write(f"{name}: cannot start; --help lists the settings\n{error}\n")
         return 2
-    logging.basicConfig(level=loaded.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logs.start(loaded.log_level, loaded.log_format)
     supervisor.end_with_any_thread()
     # Before the server: a signal during the start must not be lost.
     terminated = supervisor.TerminationSignal()
