@@ -43,13 +43,13 @@ PROVOKED: Mapping[str, str] = {**BEGUN_WITH, **AT_ONCE, **WITHOUT_TRITON, **WITH
 
 def scraped(kube: Kube, prometheus: Prometheus, rendered: Sequence[Manifest]) -> list[Claim]:
     """Every pod that a PodMonitor of the chart chooses is scraped."""
-    wanted = {}
+    wanted: dict[str, set[str]] = {}
     for monitor in rendered:
-        if monitor["kind"] != "PodMonitor":
-            continue
-        for component, template in pods(rendered):
-            if selects(monitor["spec"]["selector"], template["metadata"]["labels"]):
-                wanted[component] = [endpoint["port"] for endpoint in monitor["spec"]["podMetricsEndpoints"]]
+        if monitor["kind"] == "PodMonitor":
+            endpoints = {endpoint["port"] for endpoint in monitor["spec"]["podMetricsEndpoints"]}
+            for component, template in pods(rendered):
+                if selects(monitor["spec"]["selector"], template["metadata"]["labels"]):
+                    wanted.setdefault(component, set()).update(endpoints & _ports(template))
 
     def missing() -> dict[str, list[str]]:
         found = prometheus.targets()
@@ -57,7 +57,7 @@ def scraped(kube: Kube, prometheus: Prometheus, rendered: Sequence[Manifest]) ->
             component: [
                 f"{name} {port}: {found.get(f'{name} {port}', 'not a target')}"
                 for name in _pods(kube, component)
-                for port in ports
+                for port in sorted(ports)
                 if found.get(f"{name} {port}") != "up"
             ]
             for component, ports in wanted.items()
@@ -67,8 +67,12 @@ def scraped(kube: Kube, prometheus: Prometheus, rendered: Sequence[Manifest]) ->
     group = "Prometheus, by the chart's PodMonitors"
     left = missing()
     claims = [same(group, f"pods of {each}", "all up", ", ".join(left[each]) or "all up") for each in sorted(left)]
-    nobody = sorted(each for each in wanted if not _pods(kube, each))
-    return [*claims, same(group, "components without a pod", "none", ", ".join(nobody) or "none")]
+    nobody = sorted(each for each, ports in wanted.items() if not (ports and _pods(kube, each)))
+    return [*claims, same(group, "components without a pod or a port", "none", ", ".join(nobody) or "none")]
+
+
+def _ports(template: Manifest) -> set[str]:
+    return {port["name"] for container in template["spec"]["containers"] for port in container.get("ports", ())}
 
 
 def _pods(kube: Kube, component: str) -> list[str]:

@@ -39,7 +39,7 @@ def test_a_podmonitor_is_read_as_the_operator_reads_it() -> None:
 
 def test_a_rules_times_are_shorter_and_nothing_else_of_it_is_different() -> None:
     alert = {"alert": "A", "expr": "increase(a[10m]) > 0 and min_over_time(b[5m]) > 3600", "for": "1m", "labels": {}}
-    record = {"record": "r:rate5m", "expr": "rate(a[5m])"}
+    record = {"record": "r:rate5m", "expr": "max_over_time(rate(a[5m])[1h:30s])"}
     (group,) = faster([{"name": "g", "rules": [alert, record]}])
     changed, recorded = group["rules"]
     assert changed == {
@@ -47,4 +47,4 @@ def test_a_rules_times_are_shorter_and_nothing_else_of_it_is_different() -> None
         "expr": "increase(a[20000ms]) > 0 and min_over_time(b[10000ms]) > 3600",
         "for": "2000ms",
     }
-    assert recorded == {"record": "r:rate5m", "expr": "rate(a[10000ms])"}
+    assert recorded == {"record": "r:rate5m", "expr": "max_over_time(rate(a[10000ms])[120000ms:1000ms])"}
