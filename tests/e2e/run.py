@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from boundary import evidence, guide, lifecycle, matrix, policies, scaling, serving, starting
+from boundary import evidence, guide, lifecycle, matrix, monitoring, policies, scaling, serving, starting
 from boundary.claims import Claim
 from boundary.installation import Installation
 from boundary.kube import Kube
@@ -31,8 +31,8 @@ examples:
   ./bazelw run //tests/e2e -- --mutants --out results             with deliberate mistakes in the chart's policies
   ./bazelw run //deploy/kind:up && ./bazelw run //tests/e2e -- --cluster multimodal     a cluster that runs already
 
-The folder gets matrix.md, matrix.json and junit.xml, and on failure what the cluster says about itself.
-docs/e2e.md says what is claimed and how to read the matrix.
+The folder gets matrix.md, matrix.json, junit.xml and a picture of each dashboard, and on failure what the cluster says
+about itself. docs/e2e.md says what is claimed and how to read the matrix.
 
 exit status: 0 when all claims hold; 1 otherwise; 2 for wrong arguments
 """
@@ -59,14 +59,16 @@ class Suite:
     Args:
         kube: the cluster.
         folder: for files on the way.
+        out: for pictures.
         mutants: whether to make mistakes, too.
     """
 
-    def __init__(self, kube: Kube, folder: Path, *, mutants: bool) -> None:
+    def __init__(self, kube: Kube, folder: Path, out: Path, *, mutants: bool) -> None:
         self.claims: list[Claim] = []
         self.installation = Installation(kube, folder)
         self._kube = kube
         self._network = Network(kube)
+        self._out = out
         self._mutants = mutants
 
     def run(self) -> None:
@@ -90,6 +92,8 @@ class Suite:
                 self._step("rolling restart under traffic", "1 minute", lambda: lifecycle.rolling_restart(self._kube)),
                 self._step("Triton deleted under traffic", "20 seconds", lambda: lifecycle.triton_killed(self._kube)),
                 self._step(starting.GROUP, "4 minutes", lambda: starting.claims(self._kube, self.installation)),
+                Step("image prometheus on the nodes", "", lambda: monitoring.load_image(self._kube)),
+                self._step("alerts under faults", "2 minutes", self._monitoring),
                 self._step("secrets in logs", "", lambda: [evidence.no_key_in_logs(self._kube)]),
                 self._step(guide.GROUP, "3 minutes", self._guide),
             ]
@@ -132,6 +136,9 @@ class Suite:
 
     def _mistakes(self) -> list[Claim]:
         return policies.mutate_all(Policies(self._kube), self._network, policies.MISTAKES, say)
+
+    def _monitoring(self) -> list[Claim]:
+        return monitoring.watch(self._kube, self.installation, self._out)
 
     def _guide(self) -> list[Claim]:
         try:
@@ -182,7 +189,7 @@ def _kube(name: str) -> Kube:
 def _on(name: str, words: argparse.Namespace, out: Path, claims: list[Claim]) -> None:
     with scratch_folder("multimodal-e2e-") as folder:
         kube = _kube(name)
-        suite = Suite(kube, folder, mutants=words.mutants)
+        suite = Suite(kube, folder, out, mutants=words.mutants)
         suite.claims = claims
         with _theirs(suite, keep=words.keep) if words.cluster else contextlib.nullcontext():
             try:

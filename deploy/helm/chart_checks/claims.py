@@ -146,6 +146,14 @@ def triton_accepts(release: Release, source: End, port: int, protocol: str) -> b
     return port == TRITON_METRICS and reads_metrics(release, source)
 
 
+def triton_may_call(release: Release, destination: End, port: int, protocol: str) -> bool:
+    """Nobody; with its own traces the collector, and DNS to find it."""
+    if not release.values["triton"]["traces"]["enabled"]:
+        return False
+    collector = protocol == "TCP" and _is_destination(destination, port, release.policy["traces"])
+    return collector or _asks_dns(release, destination, port, protocol)
+
+
 def calls_the_proxy(release: Release, source: End) -> bool:
     """Clients' namespaces, and the publisher where there is one."""
     publisher = release.values["publisher"]["enabled"] and release.is_component(source, "publisher")
@@ -265,6 +273,8 @@ def accepts(release: Release, destination: Pod, source: End, port: int, protocol
 
 def may_call(release: Release, source: Pod, destination: End, port: int, protocol: str) -> bool:
     """Whether a pod of the release may go out to another end; True for all other pods."""
+    if release.is_component(source, "triton"):
+        return triton_may_call(release, destination, port, protocol)
     if release.is_component(source, "proxy"):
         return proxy_may_call(release, destination, port, protocol)
     if release.values["publisher"]["enabled"] and release.is_component(source, "publisher"):

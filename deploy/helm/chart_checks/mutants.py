@@ -167,6 +167,11 @@ MUTANTS_OF: dict[str, dict[str, Mutation]] = {
         "the collector on any port": _edited(_PROXY, lambda spec: _collector(spec).pop("ports")),
         "all of the collector's namespace": _edited(_PROXY, lambda spec: _collector(spec)["to"][0].pop("podSelector")),
         "the collector forgotten": _edited(_PROXY, lambda spec: spec["egress"].remove(_collector(spec))),
+        "Triton's collector on any port": _edited(_TRITON, lambda spec: _collector(spec).pop("ports")),
+        "Triton's collector forgotten": _edited(_TRITON, lambda spec: spec["egress"].remove(_collector(spec))),
+        "Triton may call Domino, too": _edited(
+            _TRITON, lambda spec: spec["egress"].append({"to": [{"ipBlock": {"cidr": "10.20.30.0/24"}}]})
+        ),
         "REST forgotten": _edited(_PROXY, lambda spec: spec["ingress"].pop(1)),
         "the proxies' metrics forgotten that say when Triton sleeps": _edited(
             _SCALER, lambda spec: spec["egress"].remove(_metrics(spec))

@@ -150,6 +150,8 @@ def _allowed(release: Release) -> Iterable[Probe]:
     if release.mesh == "ambient":
         yield from (Probe(Host(ip), proxy, PROXY_HEALTH, "TCP") for ip in PROBE_ADDRESSES)
     callers = [(proxy, [policy["dns"], policy["domino"], policy["keycloak"], policy["traces"], policy["istiod"]])]
+    if release.values["triton"]["traces"]["enabled"]:
+        callers.append((triton, [policy["dns"], policy["traces"]]))
     if release.values["publisher"]["enabled"]:
         publisher = release.pod("publisher")
         yield Probe(publisher, proxy, release.callers_port, "TCP")

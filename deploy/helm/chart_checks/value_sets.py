@@ -21,6 +21,7 @@ imagePullSecrets: [registry, {name: registry-2}]
 triton:
   image: {digest: "sha256:0000000000000000000000000000000000000000000000000000000000000000"}
   extraArgs: ["--backend-config=onnxruntime,default-max-batch-size=8"]
+  traces: {enabled: true}
   tls: {secretName: triton-tls, clientSecretName: proxy-to-triton-tls}
   serviceAccountAnnotations: {eks.amazonaws.com/role-arn: "arn:aws:iam::111122223333:role/models-read"}
   podLabels: {example.com/cost-center: "4711"}

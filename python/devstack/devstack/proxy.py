@@ -89,6 +89,8 @@ class Proxy:
                 [sys.executable, "-P", "-m", "triton_proxy"],
                 env={
                     **python_environment(),
+                    # Its file is read by people.
+                    "LOG_FORMAT": "text",
                     **self._settings,
                     "LISTEN_ADDR": self.addr,
                     "HEALTH_LISTEN_ADDR": f"{ADDRESS}:{self._health_port}",

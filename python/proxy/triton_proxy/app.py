@@ -266,6 +266,12 @@ class Server:
         if self._rest is not None:
             _LOG.info("REST on port %d, likewise", self._rest.port)
 
+    def look_at_files(self) -> None:
+        """Looks whether the listener's certificate and the access policy have changed, as each call does."""
+        if self._certificates is not None:
+            self._certificates.look()
+        self._admission.access.look()
+
     def statistics(self) -> ServerStatistics:
         """What the proxy is at work on at this moment."""
         authenticator = self._authenticator

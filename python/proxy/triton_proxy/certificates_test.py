@@ -16,6 +16,7 @@ import pytest
 from cryptography import x509
 
 from mm_service.tls import CertificateError
+from mm_service.watched_file import WatchedFileStatistics
 from multimodal_contract import pb, pb_grpc
 from proxy_testing.both_servers import grpc_server  # noqa: F401 - a fixture of all tests here
 from proxy_testing.in_process import Everybody, in_process
@@ -76,12 +77,12 @@ def gets_in(server: Server, credentials: grpc.ChannelCredentials | None, name: s
         return bool(ack.correlation_id == "note")
 
 
-def shown_by(server: Server) -> int:
+def shown_by(server: Server, port: int | None = None, speaks: str = "h2") -> int:
     """Serial number of the certificate that a new connection gets."""
     context = ssl.create_default_context(cadata=OURS.pem.decode())
-    context.set_alpn_protocols(["h2"])
+    context.set_alpn_protocols([speaks])
     with (
-        socket.create_connection((HOST, server.port), TIMEOUT) as plain,
+        socket.create_connection((HOST, port or server.port), TIMEOUT) as plain,
         context.wrap_socket(plain, server_hostname=HOST) as connection,
     ):
         der = connection.getpeercert(binary_form=True)
@@ -173,6 +174,21 @@ def test_new_connections_get_the_new_certificate_and_open_streams_go_on(volume: 
         assert gets_in(server, trusting(OTHERS))
         assert answers(stream, "long after")
         assert ends_well(stream)
+
+
+@pytest.mark.parametrize("first", ["gRPC", "REST", "metrics"])
+def test_all_listeners_show_the_new_certificate_whichever_was_asked_first(volume: SecretVolume, first: str) -> None:
+    before, after = OURS.issue(HOST), OURS.issue(HOST)
+    volume.put(before)
+    with serving(volume) as server:
+        listeners = {"gRPC": (server.port, "h2"), "REST": (server.http_port, "http/1.1")}
+        assert {shown_by(server, *each) for each in listeners.values()} == {before.serial_number}
+        volume.put(after)
+        if first == "metrics":
+            server.look_at_files()
+            assert server.statistics().certificates == WatchedFileStatistics(1, 0, stale=False)
+        for name in sorted(listeners, key=lambda name: name != first):
+            assert shown_by(server, *listeners[name]) == after.serial_number
 
 
 def test_new_authorities_hold_for_new_connections(volume: SecretVolume) -> None:

@@ -83,6 +83,8 @@ class ServerMetrics:
         return bytes(write(self._registry))
 
     def _series(self) -> Iterator[tuple[Metric, _Series]]:
+        # A broken file is to be seen also where nobody calls, and a renewed one.
+        self._server.look_at_files()
         statistics = self._server.statistics()
         yield from _settings(self._settings)
         yield from _callers(statistics)

@@ -187,6 +187,11 @@ class Settings(IdentitySettings, TlsSettings, TritonSettings):
         "After SIGTERM, longest time for answering the packets already accepted.",
     )
     log_level: str = setting("INFO", parse.log_level, "DEBUG, INFO, WARNING or ERROR.")
+    log_format: str = setting(
+        "auto",
+        parse.one_of("auto", "json", "text"),
+        "json (a line for each), text, or auto: text where standard error is a terminal, else json.",
+    )
 
     @property
     def max_message_bytes(self) -> int:

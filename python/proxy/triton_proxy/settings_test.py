@@ -58,6 +58,7 @@ def test_defaults() -> None:
         max_mb_in_flight=320,
         drain_secs=20,
         log_level="INFO",
+        log_format="auto",
     )
 
 

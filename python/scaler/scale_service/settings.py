@@ -82,3 +82,8 @@ class Settings(IdentitySettings, TlsSettings):
     )
     drain_secs: float = setting("10", parse.seconds(0, 600), "After SIGTERM, longest time for requests under way.")
     log_level: str = setting("INFO", parse.log_level, "DEBUG, INFO, WARNING or ERROR.")
+    log_format: str = setting(
+        "auto",
+        parse.one_of("auto", "json", "text"),
+        "json (a line for each), text, or auto: text where standard error is a terminal, else json.",
+    )

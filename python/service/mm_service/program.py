@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import logging
 import os
 import sys
 from collections.abc import Callable
 from typing import Protocol, TypeVar
 
-from mm_service import settings, supervisor
+from mm_service import logs, settings, supervisor
+from mm_service.file_lock import FileLock
 from mm_service.policy_yaml import PolicyError
 
 
@@ -19,6 +19,10 @@ class ServerSettings(Protocol):
     @property
     def log_level(self) -> str:
         """The least level that is logged."""
+
+    @property
+    def log_format(self) -> str:
+        """How, as `logs.start` takes it."""
 
     @property
     def drain_secs(self) -> float:
@@ -77,6 +81,7 @@ def run_with(
     *,
     drain_hangs_secs: float,
     log_as: str = "",
+    log_lock: FileLock | None = None,
 ) -> int:
     """As `run`, whatever the command line says.
 
@@ -85,14 +90,15 @@ def run_with(
         settings_type: see `run`.
         make: see `run`.
         drain_hangs_secs: see `run`.
-        log_as: what lines of the log name before the logger, for one of several processes; "" for nothing.
+        log_as: of several processes, which one lines of the log name; "" for none.
+        log_lock: see `logs.start`.
     """
     try:
         loaded = settings.load(settings_type, os.environ)
     except settings.SettingsError as error:
         sys.stderr.write(f"{name}: cannot start; --help lists the settings\n{error}\n")
         return 2
-    logging.basicConfig(level=loaded.log_level, format=f"%(asctime)s %(levelname)s {log_as}%(name)s: %(message)s")
+    logs.start(loaded.log_level, loaded.log_format, process=log_as, shared=log_lock)
     supervisor.end_with_any_thread()
     # Before the server: a signal during the start must not be lost.
     terminated = supervisor.TerminationSignal()

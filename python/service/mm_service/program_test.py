@@ -21,6 +21,7 @@ class Settings:
     port: int = setting(None, parse.integer(0, 65535), "Where it listens.")
     drain_secs: float = setting("1", parse.seconds(0, 600), "Longest time for what is under way.")
     log_level: str = setting("INFO", parse.log_level, "The least level that is logged.")
+    log_format: str = setting("auto", parse.one_of("auto", "json", "text"), "How it is written.")
 
 class Server:
     def __init__(self, settings):

@@ -141,8 +141,13 @@ class Certificates:
         certificate = self.current.certificate
         return x509.load_pem_x509_certificates(certificate)[0].not_valid_after_utc.timestamp() if certificate else None
 
+    def look(self) -> Pem:
+        """Looks at the files again; what `current` holds by now, another object where it is new."""
+        self._file.look()
+        return self.current
+
     def renewed(self) -> Pem | None:
-        """Looks at the files again.
+        """Looks at the files again; for the only one that does so.
 
         Returns:
             Their contents where they changed and can be used, once; from then on `current` holds them too. None where

@@ -11,6 +11,7 @@ import yaml
 from boundary import names, objects, scaling
 from boundary.kube import Kube, Manifest
 from boundary.names import DOMINO, INFERENCE, NAMESPACES, PROXY, RELEASE, SCALER, TRITON
+from chart_checks.helm import KUBERNETES, merged
 from devstack import domino, models
 from kind_cluster import files
 from kind_cluster.command import KindError, run
@@ -20,7 +21,7 @@ from scale_service import _gen
 _INSIDE = Path(__file__).with_name("inside")
 _IMAGES = ("proxy", "scaler", "triton_cpu", "client")
 _CHART = Path("deploy/helm/domino-triton")
-_MODELS = (models.identity_name("FP32"), models.IMAGE_MEAN, models.DETECTOR, models.TEXT)
+_MODELS = (models.identity_name("FP32"), models.IMAGE_MEAN, models.DETECTOR, models.TEXT, models.SLOW)
 _READY = "--timeout=240s"
 
 
@@ -95,20 +96,22 @@ class Installation:
         return copy
 
     def _install(self) -> str:
-        chart = self.checkout / _CHART
-        scaler = self._folder / "values-scaler.yaml"
-        scaler.write_text(yaml.safe_dump(scaling.values(self._kube)))
-        where = (f"--namespace={INFERENCE}", f"--values={chart / 'values-kind.yaml'}", f"--values={scaler}")
-        self._kube.helm("upgrade", "--install", RELEASE, chart, *where, "--wait", "--timeout=5m")
-        for name in (TRITON, PROXY, SCALER):
-            self._kube.kubectl(f"--namespace={INFERENCE}", "rollout", "status", f"deployment/{name}", _READY)
+        self.upgrade({})
         return f"release {RELEASE} in {INFERENCE}"
 
     def upgrade(self, values: Manifest) -> None:
-        """Installs the chart anew with these values beside those that it has."""
-        more = self._folder / "values-more.yaml"
-        more.write_text(yaml.safe_dump(values))
-        words = (f"--namespace={INFERENCE}", "--reuse-values", f"--values={more}", "--wait", "--timeout=5m")
-        self._kube.helm("upgrade", RELEASE, self.checkout / _CHART, *words)
-        for name in (PROXY, SCALER):
+        """Installs the chart, or changes what is installed; with these values on top of the suite's."""
+        self._kube.helm("upgrade", "--install", RELEASE, *self._chart(values), "--wait", "--timeout=5m")
+        for name in (TRITON, PROXY, SCALER):
             self._kube.kubectl(f"--namespace={INFERENCE}", "rollout", "status", f"deployment/{name}", _READY)
+
+    def rendered(self, values: Manifest) -> list[Manifest]:
+        """The chart's objects with such values."""
+        text = self._kube.helm("template", RELEASE, *self._chart(values), f"--kube-version={KUBERNETES}")
+        return [manifest for manifest in yaml.safe_load_all(text) if manifest]
+
+    def _chart(self, values: Manifest) -> list[str | Path]:
+        chart = self.checkout / _CHART
+        more = self._folder / "values.yaml"
+        more.write_text(yaml.safe_dump(merged(scaling.values(self._kube), values)))
+        return [chart, f"--namespace={INFERENCE}", f"--values={chart / 'values-kind.yaml'}", f"--values={more}"]

@@ -12,7 +12,7 @@ from kind_cluster.enforcement import probe_image
 
 Manifest = dict[str, Any]
 _CLIENT_IMAGE = "domino-triton-client:0.1.0"
-_CONTAINER_SECURITY = {
+CONTAINER_SECURITY = {
     "allowPrivilegeEscalation": False,
     "capabilities": {"drop": ["ALL"]},
     "readOnlyRootFilesystem": True,
@@ -34,7 +34,7 @@ def probe_container(*words: str) -> Manifest:
         "image": probe_image(),
         "imagePullPolicy": "Never",
         "args": list(words),
-        "securityContext": _CONTAINER_SECURITY,
+        "securityContext": CONTAINER_SECURITY,
     }
 
 
@@ -101,7 +101,7 @@ def _python(name: str, namespace: str, words: Sequence[str], key_variable: str, 
         "imagePullPolicy": "Never",
         "command": ["/usr/bin/python3", *words],
         "env": [{"name": key_variable, "valueFrom": key}, {"name": "PYTHONPATH", "value": "/e2e"}],
-        "securityContext": _CONTAINER_SECURITY,
+        "securityContext": CONTAINER_SECURITY,
         "volumeMounts": [{"name": "files", "mountPath": "/e2e"}, {"name": "tmp", "mountPath": "/tmp"}],  # noqa: S108
     }
     items = [{"key": item, "path": path} for item, path in paths.items()]
@@ -122,7 +122,7 @@ def caller(inside: Path, contract: Path) -> list[Manifest]:
         inside: the folder of those programs.
         contract: the folder of the scale service's generated modules.
     """
-    programs = {name: inside / name for name in ("calls.py", "scale.py", "traffic.py", "wake.py")}
+    programs = {name: inside / name for name in ("calls.py", "load.py", "scale.py", "traffic.py", "wake.py")}
     generated = {name: contract / name for name in ("scaling_pb2.py", "scaling_pb2_grpc.py")}
     paths = {**{name: name for name in programs}, **{name: f"scale_service/_gen/{name}" for name in generated}}
     wait = "import signal; signal.sigwait({signal.SIGTERM})"

@@ -45,6 +45,11 @@ class Access:
         """Whether the next check looks at the file, which may take its time."""
         return self._file is not None and self._file.due
 
+    def look(self) -> None:
+        """Looks at the policy's file where that is due."""
+        if self._file is not None:
+            self._file.look()
+
     def statistics(self) -> AccessStatistics:
         """What became of the policy's file so far."""
         return AccessStatistics(self.due, None if self._file is None else self._file.statistics())

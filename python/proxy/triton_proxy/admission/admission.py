@@ -164,7 +164,11 @@ class Admission:
 
 
 class AdmittedCall:
-    """What one call may do. Close it when the call has ended."""
+    """What one call may do. Close it when the call has ended.
+
+    Attributes:
+        trace_id: of the trace that its caller or the proxy began; "" for none.
+    """
 
     def __init__(self, admission: Admission, caller: Caller, quota: Quota, info: CallInfo) -> None:
         """Made by `Admission.admit`."""
@@ -172,6 +176,7 @@ class AdmittedCall:
         self._caller = caller
         self._quota = quota
         self._share = admission.budget.share(caller.principal.name)
+        self.trace_id = info.trace_id
         self._trace = info.trace
         self._observer = admission.observer.call_started(info)
 

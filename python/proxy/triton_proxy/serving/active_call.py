@@ -345,7 +345,8 @@ class ActiveCall:
 
     def _fail(self, *, at_once: bool) -> None:
         """Ends the call after a mistake of ours; on a stream, what was accepted before is answered still."""
-        _LOG.exception("a call failed")
+        correlation_id = self._current.info.correlation_id if self._current else ""
+        _LOG.exception("a call failed", extra={"trace_id": self.admitted.trace_id, "correlation_id": correlation_id})
         self._failure = FAILED
         self.end(FAILED)
         if at_once:

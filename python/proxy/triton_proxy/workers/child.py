@@ -23,7 +23,7 @@ HEALTH, METRICS = b"health", b"metrics"
 class _Served:
     """The process that serves, and answers its supervisor."""
 
-    def __init__(self, settings: Settings, given: dict[str, Any], connection: Connection) -> None:
+    def __init__(self, settings: Settings, given: dict[str, Any], connection: Connection, output: FileLock) -> None:
         sockets = {name: socket.socket(fileno=fd) for name, fd in given["sockets"].items()}
         count, index = settings.workers, given["index"]
         worker = Worker(
@@ -32,7 +32,7 @@ class _Served:
             sequence_key=bytes.fromhex(given["sequence_key"]),
             tally=SharedTally(given["tally"], calls=settings.max_calls, workers=count, worker=index),
             listen=lambda _, setting: sockets[setting],
-            output=FileLock(given["output"]),
+            output=output,
         )
         self._process = Process(share(settings), worker)
         self._answering = Answering(connection, {HEALTH: self._health, METRICS: self._metrics})
@@ -60,10 +60,13 @@ def main(fd: int, drain_hangs_secs: float) -> int:
     """
     connection = Connection(fd)
     given = json.loads(connection.recv_bytes())
+    # One object for both: the kernel's lock excludes other processes only.
+    output = FileLock(given["output"])
     return program.run_with(
         "triton_proxy",
         Settings,
-        lambda settings: _Served(settings, given, connection),
+        lambda settings: _Served(settings, given, connection, output),
         drain_hangs_secs=drain_hangs_secs,
-        log_as=f"worker {given['index']} ",
+        log_as=f"worker {given['index']}",
+        log_lock=output,
     )

@@ -133,12 +133,18 @@ def _credentials(certificates: Certificates) -> grpc.ServerCredentials:
     def configuration(pem: Pem) -> grpc.ServerCertificateConfiguration:
         return grpc.ssl_server_certificate_configuration([(pem.key, pem.certificate)], pem.authorities or None)
 
+    in_use = certificates.current
+
     def renewed() -> grpc.ServerCertificateConfiguration | None:
-        pem = certificates.renewed()
-        return None if pem is None else configuration(pem)
+        nonlocal in_use
+        pem = certificates.look()
+        if pem is in_use:
+            return None
+        in_use = pem
+        return configuration(pem)
 
     return grpc.dynamic_ssl_server_credentials(
-        configuration(certificates.current),
+        configuration(in_use),
         renewed,  # type: ignore[arg-type]  # grpc's text allows None, for no change
         require_client_authentication=certificates.mutual,
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ssl
 
-from mm_service.tls import Certificates, server_context
+from mm_service.tls import Certificates, Pem, server_context
 
 
 class ListenerTls:
@@ -19,16 +19,19 @@ class ListenerTls:
         """
         self._certificates = certificates
         self._speaks = speaks
-        self._context = self._made()
+        self._pem = certificates.current
+        self._context = self._made(self._pem)
 
     def context(self) -> ssl.SSLContext:
         """For the next connection. Looks whether the files have changed: three calls of stat(2), files of a Secret."""
-        if self._certificates.renewed() is not None:
-            self._context = self._made()
+        # Another listener may have looked first: what counts is which certificate this one shows.
+        pem = self._certificates.look()
+        if pem is not self._pem:
+            self._pem, self._context = pem, self._made(pem)
         return self._context
 
-    def _made(self) -> ssl.SSLContext:
-        context = server_context(self._certificates.current)
+    def _made(self, pem: Pem) -> ssl.SSLContext:
+        context = server_context(pem)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         context.set_alpn_protocols([self._speaks])
         return context
