@@ -17,23 +17,23 @@ from mm_service.logs import JsonFormatter, SinkHandler
 PROGRAM = """
 import logging, sys
 from mm_service import logs
-logs.start("INFO", sys.argv[1])
+logs.start("INFO", sys.argv[1], process="".join(sys.argv[2:]))
 logging.getLogger("a.b").warning("one %s", "two\\nthree")
 logging.getLogger("a.b").debug("nobody reads this")
 """
 TEXT = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} WARNING a\.b: one two\r?\nthree\r?\n")
 
 
-def words(form: str) -> list[str]:
-    return [sys.executable, "-P", "-c", PROGRAM, form]
+def words(*more: str) -> list[str]:
+    return [sys.executable, "-P", "-c", PROGRAM, *more]
 
 
 def environment() -> dict[str, str]:
     return {"PYTHONPATH": os.pathsep.join(sys.path)}
 
 
-def written(form: str) -> str:
-    return subprocess.run(words(form), env=environment(), capture_output=True, text=True, check=True).stderr
+def written(*more: str) -> str:
+    return subprocess.run(words(*more), env=environment(), capture_output=True, text=True, check=True).stderr
 
 
 @pytest.mark.parametrize("form", ["json", "auto"])
@@ -46,6 +46,11 @@ def test_a_line_is_one_json_object(form: str) -> None:
 
 def test_text_is_for_people() -> None:
     assert TEXT.fullmatch(written("text"))
+
+
+def test_one_of_several_processes_is_named() -> None:
+    assert json.loads(written("json", "worker 1"))["process"] == "worker 1"
+    assert " WARNING worker 1 a.b: one two\n" in written("text", "worker 1")
 
 
 def test_a_terminal_gets_text() -> None:
