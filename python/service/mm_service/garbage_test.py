@@ -27,7 +27,7 @@ def test_objects_by_the_hundred_are_no_reason_to_look() -> None:
     collector = Collector(3600)
     try:
         circle = weakref.ref(Circle())
-        kept = [[] for _ in range(50_000)]
+        kept: list[list[int]] = [[] for _ in range(50_000)]
         assert circle() is not None
         kept += [[] for _ in range(100_000)]
         assert circle() is None

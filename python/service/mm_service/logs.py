@@ -28,7 +28,7 @@ class JsonFormatter(logging.Formatter):
         self._process = process
 
     def format(self, record: logging.LogRecord) -> str:
-        """The object: time, level, logger, message; process, trace_id, correlation_id, exception where there are such."""
+        """The object: time, level, logger, message; process, trace_id, correlation_id, exception where they exist."""
         at = datetime.fromtimestamp(record.created, timezone.utc).isoformat(timespec="milliseconds")
         line = {
             "time": at.removesuffix("+00:00") + "Z",
