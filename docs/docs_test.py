@@ -22,7 +22,7 @@ SITE = Path("docs/site")
 ROOT = Path()
 PAGES = sorted(
     path
-    for folder in ("*.md", "docs/**/*.md", "deploy/**/*.md", "proto/*.md", "python/*/*.md")
+    for folder in ("*.md", "docs/**/*.md", "deploy/**/*.md", "examples/*.md", "proto/*.md", "python/*/*.md")
     for path in ROOT.glob(folder)
 )
 # What a page loads by itself; a link that a person follows is none of it.

@@ -1,4 +1,4 @@
-"""Builds the documentation: `python -m site_builder --reference FOLDER --out FOLDER`."""
+"""Builds the documentation: `python -m site_builder --reference FOLDER --notebooks FOLDER --out FOLDER`."""
 
 from __future__ import annotations
 
@@ -20,12 +20,13 @@ def main() -> int:
     """Builds it; exit status 1 where a page has a mistake."""
     parser = argparse.ArgumentParser(description="Builds the documentation.", allow_abbrev=False)
     parser.add_argument("--reference", type=Path, required=True, help="Folder of the reference's pages.")
-    parser.add_argument("--notebook", type=Path, action="append", default=[], help="A notebook that becomes a page.")
+    parser.add_argument("--notebooks", type=Path, required=True, help="Folder of notebooks with their outputs.")
     parser.add_argument("--npm", type=Path, help="A file of the node_modules that may hold the script for diagrams.")
     parser.add_argument("--out", type=Path, required=True, help="Where HTML goes.")
     flags = parser.parse_args()
     script = flags.npm.resolve().parent / _DIAGRAMS if flags.npm else None
-    given = Given(ROOT, flags.reference, tuple(flags.notebook), script if script and script.is_file() else None)
+    found = tuple(sorted(flags.notebooks.glob("*.ipynb")))
+    given = Given(ROOT, flags.reference, found, script if script and script.is_file() else None)
     with tempfile.TemporaryDirectory() as pages:
         try:
             lay_out(given, Path(pages))

@@ -49,7 +49,7 @@ def lay_out(given: Given, into: Path) -> None:
         LinkError: a link leads to what the documentation lacks.
     """
     own = sorted(path.relative_to(given.root).as_posix() for path in (given.root / "docs").rglob("*.md"))
-    where = layout.places(own)
+    where = layout.places(own, [path.name for path in given.notebooks])
     for path in [*own, *layout.PAGES]:
         text = (given.root / path).read_text(encoding="utf-8")
         _write(into, where[path], layout.placed(path, text, where, where[path]), given)

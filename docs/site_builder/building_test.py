@@ -60,20 +60,19 @@ def test_a_folder_in_the_nav_is_its_pages_with_their_titles_and_nothing_where_th
 
 
 def test_notebooks_diagrams_and_files_are_laid_out(tmp_path: Path) -> None:
-    notebook = tmp_path / "first.ipynb"
-    notebook.write_text('{"cells": [{"cell_type": "markdown", "source": "# First"}]}')
+    notebooks = tuple(Path("examples/notebooks").glob("*.ipynb"))
     script = tmp_path / "mermaid.js"
     script.write_text("draws()")
     root = tmp_path / "root"
     shutil.copytree("docs", root / "docs", ignore=shutil.ignore_patterns("site", "generated_reference"))
-    for name in ("proto", "go", "python", "deploy"):
+    for name in ("proto", "go", "python", "deploy", "examples"):
         (root / name).symlink_to(Path(name).absolute())
     for page in Path().glob("*.md"):
         shutil.copyfile(page, root / page)
     (tmp_path / "reference").mkdir()
-    lay_out(Given(root, tmp_path / "reference", (notebook,), script), tmp_path / "pages")
-    assert (tmp_path / "pages/notebooks/first.md").read_text().startswith("# First\n")
-    assert (tmp_path / "pages/notebooks/first.ipynb").exists()
+    lay_out(Given(root, tmp_path / "reference", notebooks, script), tmp_path / "pages")
+    assert (tmp_path / "pages/notebooks/video.md").read_text().startswith("# A video")
+    assert (tmp_path / "pages/notebooks/video.ipynb").exists()
     assert '<script src="javascripts/mermaid.tiny.js">' in (tmp_path / "pages/architecture.md").read_text()
     assert "<script" not in (tmp_path / "pages/tls.md").read_text()
     assert (tmp_path / "pages/files/proto/multimodal.proto").exists()

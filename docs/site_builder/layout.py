@@ -14,6 +14,7 @@ PAGES = {
     "CONTRIBUTING.md": "contributing.md",
     "README_HELM_INSTALL.md": "install.md",
     "SECURITY.md": "security.md",
+    "examples/README.md": "notebooks/README.md",
     "proto/README.md": "contract.md",
     "python/client/README.md": "client.md",
     "python/publisher/README.md": "mm-publish.md",
@@ -49,14 +50,16 @@ def place_of_file(path: str) -> str:
     return f"{_FILES_BELOW}/{path}"
 
 
-def places(docs: Iterable[str]) -> Mapping[str, str]:
+def places(docs: Iterable[str], notebooks: Iterable[str]) -> Mapping[str, str]:
     """Where each page and file of the repository is in the documentation, by its path from the root.
 
     Args:
         docs: paths of the pages below docs/.
+        notebooks: names of the notebooks, such as `video.ipynb`.
     """
+    shown = {f"examples/notebooks/{name}": f"notebooks/{name.removesuffix('.ipynb')}.md" for name in notebooks}
     own = {path: path.removeprefix(DOCS) for path in docs}
-    return {**_OTHERWISE, **SOURCES, **PAGES, **{path: place_of_file(path) for path in FILES}, **own}
+    return {**_OTHERWISE, **SOURCES, **PAGES, **{path: place_of_file(path) for path in FILES}, **shown, **own}
 
 
 def placed(path: str, text: str, where: Mapping[str, str], place: str) -> str:

@@ -66,18 +66,19 @@ def test_anchors_of_equal_headings_are_numbered_and_given_ones_are_kept() -> Non
 
 
 def test_a_page_that_moves_keeps_its_links() -> None:
-    where = places(["docs/tls.md", "docs/adr/0001.md"])
+    where = places(["docs/tls.md", "docs/adr/0001.md"], ["a.ipynb"])
     assert placed("SECURITY.md", "[a](docs/tls.md#x) [b](#c)", where, "security.md") == "[a](tls.md#x) [b](#c)"
     assert placed("docs/adr/0001.md", "[a](../../SECURITY.md)", where, "adr/0001.md") == "[a](../security.md)"
+    assert placed("docs/tls.md", "[a](../examples/notebooks/a.ipynb)", where, "tls.md") == "[a](notebooks/a.md)"
 
 
 def test_a_link_to_a_table_of_the_code_leads_to_its_page() -> None:
     source = "../python/proxy/triton_proxy/settings.py"
-    assert placed("docs/tls.md", f"[a]({source})", places([]), "tls.md") == "[a](reference/proxy-settings.md)"
+    assert placed("docs/tls.md", f"[a]({source})", places([], []), "tls.md") == "[a](reference/proxy-settings.md)"
 
 
 def test_a_link_that_leads_nowhere_is_an_error() -> None:
     with pytest.raises(
         LinkError, match=r"docs/tls\.md has a link to gone\.md, and the documentation has no docs/gone\.md"
     ):
-        placed("docs/tls.md", "[a](gone.md)", places([]), "tls.md")
+        placed("docs/tls.md", "[a](gone.md)", places([], []), "tls.md")
