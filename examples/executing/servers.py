@@ -6,12 +6,15 @@ import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
+from devstack import models
 from devstack.model_registry import ModelRegistry
 from devstack.stack import USER, running_stack
 from executing.controller import running_controller
 from scaler_testing.api_server import ApiServer
 from scaler_testing.service import Service
 
+# Those that the notebooks ask: each of `//:up`'s would cost a process.
+_SAMPLES = (models.AUDIO, models.DETECTOR, models.IMAGE_MEAN, models.TEXT)
 # The notebooks' caller may scale Triton, within bounds, and nothing else.
 _POLICY = f"""
 rules:
@@ -44,7 +47,7 @@ def running_servers(folder: Path) -> Iterator[dict[str, str]]:
     for name in ("stack", "registry", "scale"):
         (folder / name).mkdir()
     with contextlib.ExitStack() as stack:
-        served = stack.enter_context(running_stack(folder / "stack", None, lambda _: None))
+        served = stack.enter_context(running_stack(folder / "stack", None, lambda _: None, _SAMPLES))
         if served.missing:
             raise ServersError("; ".join(f"no {name}: {reason}" for name, reason in served.missing.items()))
         registry = stack.enter_context(ModelRegistry(folder / "registry"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import secrets
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -60,13 +60,19 @@ class Stack:
 
 
 @contextlib.contextmanager
-def running_stack(folder: Path, repository: Path | None, say: Callable[[str], None]) -> Iterator[Stack]:
+def running_stack(
+    folder: Path,
+    repository: Path | None,
+    say: Callable[[str], None],
+    samples: Collection[str] = tuple(models.MODELS),
+) -> Iterator[Stack]:
     """Brings the stack up on free ports of this machine, and down again.
 
     Args:
         folder: an empty folder for logs and the model repository.
         repository: a model repository to serve as it is; None makes one by code.
         say: takes a line about what is being done.
+        samples: which of `models.MODELS` are made, beside the language models.
 
     Yields:
         The stack, with every model ready.
@@ -78,8 +84,8 @@ def running_stack(folder: Path, repository: Path | None, say: Callable[[str], No
     """
     missing: Mapping[str, str] = {}
     if repository is None:
-        say(f"making a model repository with {len(models.MODELS)} sample models")
-        models.write_repository(folder / "models")
+        say(f"making a model repository with {len(samples)} sample models")
+        models.write_repository(folder / "models", samples)
         missing = language_models.write_language_models(folder / "models", folder / "language")
         for name, reason in missing.items():
             say(f"without {name}: {reason}")
