@@ -20,12 +20,13 @@ def main() -> int:
     """Builds it; exit status 1 where a page has a mistake."""
     parser = argparse.ArgumentParser(description="Builds the documentation.", allow_abbrev=False)
     parser.add_argument("--reference", type=Path, required=True, help="Folder of the reference's pages.")
-    parser.add_argument("--notebook", type=Path, action="append", default=[], help="A notebook that becomes a page.")
+    parser.add_argument("--notebooks", default="", help="Notebooks that become pages, with spaces between them.")
     parser.add_argument("--npm", type=Path, help="A file of the node_modules that may hold the script for diagrams.")
     parser.add_argument("--out", type=Path, required=True, help="Where HTML goes.")
     flags = parser.parse_args()
     script = flags.npm.resolve().parent / _DIAGRAMS if flags.npm else None
-    given = Given(ROOT, flags.reference, tuple(flags.notebook), script if script and script.is_file() else None)
+    mermaid = script if script and script.is_file() else None
+    given = Given(ROOT, flags.reference, tuple(map(Path, flags.notebooks.split())), mermaid)
     with tempfile.TemporaryDirectory() as pages:
         try:
             lay_out(given, Path(pages))
