@@ -48,7 +48,7 @@ def sections(page: str, heading: str) -> dict[str, Section]:
     _, *parts = re.split(rf"^{heading}(.*)$", Path("docs", page).read_text(), flags=re.MULTILINE)
     return {
         title: Section([text for _, text in _BLOCK.findall(below)], " ".join(_BLOCK.sub("", below).split()))
-        for title, below in zip(parts[::2], (re.split("(?m)^#{1,3} ", each)[0] for each in parts[1::2]), strict=True)
+        for title, below in zip(parts[::2], (re.split("(?m)^#{2,3} ", each)[0] for each in parts[1::2]), strict=True)
     }
 
 
