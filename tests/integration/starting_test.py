@@ -202,7 +202,7 @@ def test_everybody_gets_an_answer_after_the_cold_start_and_triton_goes_again(
     messages = [event["message"] for event in cluster.api.state.events]
     assert messages[:3] == [
         "autoscaler scaled from 0 to 1 replicas: a request waits",
-        "autoscaler scaled from 1 to 0 replicas: nobody asked for anything for 0 minutes",
+        "autoscaler scaled from 1 to 0 replicas: nobody asked for anything for 0 min",
         "autoscaler scaled from 0 to 1 replicas: a request waits",
     ]
 
