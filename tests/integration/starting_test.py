@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import threading
 from collections.abc import Callable, Iterator
@@ -22,7 +23,7 @@ from devstack.domino import DominoStandIn
 from devstack.triton import Triton
 from devstack.triton_wheels import triton_wheels
 from mm_client.starting import announcing_start
-from mm_client_api import ApiKey, TritonClient
+from mm_client_api import ApiKey, AsyncTritonClient, InferenceRequest, TritonClient
 from multimodal_contract import pb, pb_grpc
 from proxy_testing.in_process import Proxy, in_process
 from scale_service.autoscaler import Pace
@@ -170,6 +171,15 @@ def ours(proxy: Proxy) -> bool:
     return np.array_equal(found.OUTPUT0, VALUES)
 
 
+def ours_awaited(proxy: Proxy) -> bool:
+    async def ask() -> bool:
+        async with AsyncTritonClient(f"127.0.0.1:{proxy.server.port}", credentials=ApiKey(KEY)) as client:
+            found = await (await client.model(MODEL))(VALUES)
+            return np.array_equal(found.OUTPUT0, VALUES)
+
+    return asyncio.run(ask())
+
+
 def answered(proxy: Proxy, *clients: Callable[[Proxy], bool]) -> list[bool]:
     """Asks by all these at once."""
     with ThreadPoolExecutor(len(clients)) as threads:
@@ -184,7 +194,7 @@ def test_everybody_gets_an_answer_after_the_cold_start_and_triton_goes_again(
         with pytest.raises(grpc.RpcError, match="UNAUTHENTICATED"):
             stranger(packet(MODEL, VALUES.tobytes()), timeout=LONG)
         assert not cluster.api.changes()
-        assert answered(proxy, published, stock_grpc, stock_http, ours) == [True] * 4
+        assert answered(proxy, published, stock_grpc, stock_http, ours, ours_awaited) == [True] * 5
         until(lambda: not cluster.replicas and not cluster.urls, within=LONG)
         until(lambda: not proxy.server.statistics().triton.tritons)
         # And once more.
@@ -192,7 +202,7 @@ def test_everybody_gets_an_answer_after_the_cold_start_and_triton_goes_again(
     messages = [event["message"] for event in cluster.api.state.events]
     assert messages[:3] == [
         "autoscaler scaled from 0 to 1 replicas: a request waits",
-        "autoscaler scaled from 1 to 0 replicas: nobody asked for anything for 0 minutes",
+        "autoscaler scaled from 1 to 0 replicas: nobody asked for anything for 0 min",
         "autoscaler scaled from 0 to 1 replicas: a request waits",
     ]
 
@@ -221,6 +231,15 @@ def ours_again(proxy: Proxy) -> bool:
         return np.array_equal(result.outputs["OUTPUT0"], VALUES)
 
 
+def ours_awaited_again(proxy: Proxy) -> bool:
+    async def ask() -> bool:
+        async with AsyncTritonClient(f"127.0.0.1:{proxy.server.port}", credentials=ApiKey(KEY)) as client:
+            results = client.stream([InferenceRequest(MODEL, {"INPUT0": VALUES}, ["OUTPUT0"], "1")] * 2)
+            return all([np.array_equal(result.outputs["OUTPUT0"], VALUES) async for result in results])
+
+    return asyncio.run(ask())
+
+
 def test_a_hint_brings_those_back_that_were_held_too_short(
     cluster: Cluster, domino: DominoStandIn, tmp_path: Path
 ) -> None:
@@ -230,9 +249,10 @@ def test_a_hint_brings_those_back_that_were_held_too_short(
         cluster.api.state.deployments[TRITON]["spec"]["replicas"] = 1
     assert cluster.ready.wait(LONG)
     cluster.urls.clear()
-    with asleep(cluster, domino, tmp_path, 1.5, cooldown="3600") as proxy, ThreadPoolExecutor(3) as threads:
-        calls = [threads.submit(client, proxy) for client in (retrying_grpc, retrying_http, ours_again)]
+    with asleep(cluster, domino, tmp_path, 1.5, cooldown="3600") as proxy, ThreadPoolExecutor(4) as threads:
+        clients = (retrying_grpc, retrying_http, ours_again, ours_awaited_again)
+        calls = [threads.submit(client, proxy) for client in clients]
         # Those that were refused ask again.
-        until(lambda: proxy.server.statistics().triton.awaited.wanted > 3, within=LONG)
+        until(lambda: proxy.server.statistics().triton.awaited.wanted > 4, within=LONG)
         cluster.shown.set()
-        assert [call.result(LONG) for call in calls] == [True] * 3
+        assert [call.result(LONG) for call in calls] == [True] * 4

@@ -70,10 +70,8 @@ def parsed(
 @contextmanager
 def connected(settings: Mapping[str, Any]) -> Iterator[TritonClient]:
     """A client of the proxy that the options name; while it waits for a Triton that starts, standard error says so."""
-    with (
-        TritonClient(settings["mm_addr"], tls=settings["mm_tls"], ca_bundle=settings["mm_ca_bundle"] or None) as client,
-        announcing_start(client, say),
-    ):
+    made = TritonClient(settings["mm_addr"], tls=settings["mm_tls"], ca_bundle=settings["mm_ca_bundle"] or None)
+    with made as client, announcing_start(client, say):
         yield client
 
 

@@ -156,6 +156,23 @@ def test_nobody_wakes_it_who_may_not_use_the_model(tmp_path: Path) -> None:
         asked.result(TIMEOUT)
 
 
+def test_a_right_that_is_taken_away_meanwhile_holds_no_more(tmp_path: Path) -> None:
+    policy = tmp_path / "policy.yaml"
+    policy.write_text(POLICY)
+    with asleep(ACCESS_POLICY_FILE=policy) as proxy:
+        call = proxy.infer()
+        until(lambda: proxy.awaited.waiting)
+        policy.write_text(POLICY.replace("ann", "carol"))
+        # The file is looked at once a second.
+        ready = service_pb2.ModelReadyRequest(name="m").SerializeToString()
+        denied = grpc.StatusCode.PERMISSION_DENIED
+        until(lambda: failure(proxy.ask("ModelReady", ready, CAROL)).code() is not denied)
+        proxy.wake()
+        refused = failure(call)
+        assert refused.code() is denied
+        assert (refused.details() or "").startswith("ann may not use m")
+
+
 def test_questions_that_are_asked_again_and_again_wake_nothing_and_wait_for_nothing() -> None:
     with asleep() as proxy:
         for method in ("RepositoryIndex", "ServerMetadata", "ModelStatistics"):

@@ -170,7 +170,7 @@ class Autoscaler:
             if self._idleness.secs < self._cooldown_secs:
                 return self._pace.awake_secs
             minutes = f"{self._idleness.secs / 60:.0f}"
-            return self._scale("down", 0, f"nobody asked for anything for {minutes} minutes")
+            return self._scale("down", 0, f"nobody asked for anything for {minutes} min")
         # The time that counts begins once there is one.
         self._idleness.interrupt()
         return self._scale("up", self._replicas, "a request waits") if wanted else self._pace.asleep_secs

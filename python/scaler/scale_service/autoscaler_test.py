@@ -62,7 +62,7 @@ def test_a_triton_that_nobody_wants_is_scaled_to_zero_and_it_is_written_down(api
         (event,) = api.state.events
         assert (event["reason"], event["message"]) == (
             "Scaled",
-            "autoscaler scaled from 1 to 0 replicas: nobody asked for anything for 0 minutes",
+            "autoscaler scaled from 1 to 0 replicas: nobody asked for anything for 0 min",
         )
         until(lambda: service.autoscaler().done == {("down", "OK"): 1})
         (line,) = service.audited()

@@ -55,7 +55,7 @@ def claims(kube: Kube, installation: Installation) -> list[Claim]:
     made.append(same(GROUP, "REST, after the schedule", _ANSWERS["REST"], answers["REST"]))
     texts = [
         "autoscaler scaled from 0 to 1 replicas: a request waits",
-        "autoscaler scaled from 1 to 0 replicas: nobody asked for anything for 1 minutes",
+        "autoscaler scaled from 1 to 0 replicas: nobody asked for anything for 1 min",
         "schedule scaled to 0 replicas: schedule 0 0 1 1 *, Etc/UTC",
     ]
     events = kube.get(_WHERE, "events", f"--field-selector=involvedObject.name={TRITON},reason=Scaled")

@@ -116,9 +116,8 @@ class Pipeline:
             CallRejected: it is not let through, and the call ends for it; the observer heard of it.
             ShareFinished: the call was ended meanwhile.
         """
-        deadline = time.monotonic() + self._backend.limits.auth_timeout_secs
         return self._admit(
-            raw, arrived, lambda: self._admitted.confirm(deadline), self._admitted.reserve, self._admitted.use
+            raw, arrived, self._confirm, self._admitted.reserve, self._admitted.use, self._wait_for_triton
         )
 
     def admit_nowait(self, raw: bytes, arrived: float) -> Exchange:
@@ -132,7 +131,10 @@ class Pipeline:
         admitted, awaited = self._admitted, self._backend.awaited
         if awaited is not None and awaited.missing:
             raise WouldBlock
-        return self._admit(raw, arrived, admitted.confirm_nowait, admitted.reserve_nowait, admitted.use_nowait)
+        # A Triton that goes in this moment is one that the request does not find: nothing waits for it here.
+        return self._admit(
+            raw, arrived, admitted.confirm_nowait, admitted.reserve_nowait, admitted.use_nowait, lambda message: None
+        )
 
     def _admit(
         self,
@@ -141,6 +143,7 @@ class Pipeline:
         confirm: Callable[[], None],
         reserve: Callable[[int], Reservation],
         use: Callable[[str, str], None],
+        wait_for_triton: Callable[[Message], None],
     ) -> Exchange:
         began, size = time.perf_counter(), len(raw)
         # One that is refused before it is read is known by its size alone.
@@ -161,38 +164,46 @@ class Pipeline:
             if message.inferable or (message.query is not None and info.model):
                 use(info.model, info.model_version)
             used = time.perf_counter()
-            self._want_triton(message)
+            self._count_wanted(message)
+            wait_for_triton(message)
         except CallRejected as rejection:
             self._admitted.packet_rejected(info, rejection.status, time.perf_counter() - arrived)
             raise
         waited_secs = began - arrived + reserved - confirmed + time.perf_counter() - used
         return Exchange(message, info, reservation, arrived, auth_secs=confirmed - began, queue_secs=waited_secs)
 
-    def _want_triton(self, message: Message) -> None:
-        """Waits where there is no Triton. Nobody gets as far as this that may not use the model: this is what wakes it.
+    def _confirm(self) -> None:
+        self._admitted.confirm(time.monotonic() + self._backend.limits.auth_timeout_secs)
+
+    def _count_wanted(self, message: Message) -> None:
+        # Nobody gets as far as this that may not use the model: this is what Triton is woken for.
+        if self._backend.awaited is not None and _wants_triton(message):
+            self._backend.awaited.want()
+
+    def _wait_for_triton(self, message: Message) -> None:
+        """Waits where there is no Triton.
 
         Raises:
-            CallRejected: there is none for longer than a request waits, or the caller asks for what wakes none.
+            CallRejected: there is none for longer than a request waits, or the caller asks for what wakes none, or the
+                caller's rights have ended meanwhile.
             ShareFinished: the call was ended meanwhile.
         """
         awaited, query = self._backend.awaited, message.query
-        if awaited is None or not (message.inferable or (query is not None and query.method not in _HEALTH)):
+        asks = message.inferable or (query is not None and query.method not in _HEALTH)
+        if awaited is None or not asks or not awaited.missing:
             return
-        wanted = query is None or (query.method in _WANT_TRITON and bool(message.info.model))
-        if wanted:
-            awaited.want()
-        if not awaited.missing:
-            return
-        if wanted:
+        text = "no Triton is running; an inference, or a question about one model, starts one: ask that first"
+        if _wants_triton(message):
             # A call whose deadline passes has ended. A packet's own limit is for its inference, which begins later.
-            if awaited.wait(lambda: self._admitted.finished):
-                return
+            came = awaited.wait(lambda: self._admitted.finished)
             if self._admitted.finished:
                 raise ShareFinished
+            if came:
+                self._confirm()
+                self._admitted.use(message.info.model, message.info.model_version)
+                return
             waited = f"{awaited.waited_secs:.0f} s"
             text = f"Triton is starting, for {waited} by now; try again in {_STARTING_AGAIN_SECS:g} s"
-        else:
-            text = "no Triton is running; an inference, or a question about one model, starts one: ask that first"
         raise CallRejected(Status(Code.UNAVAILABLE, text, _STARTING_AGAIN_SECS, starting=True))
 
     def begin(self, exchange: Exchange) -> None:
@@ -290,3 +301,9 @@ class Pipeline:
         if left is None or left > limit.secs:
             return limit
         return TimeLimit(max(left, 0) + _AFTER_CALL_SECS, "the call's deadline")
+
+
+def _wants_triton(message: Message) -> bool:
+    """Whether it is an inference, or a question about one model."""
+    query = message.query
+    return message.inferable or (query is not None and query.method in _WANT_TRITON and bool(message.info.model))
