@@ -18,6 +18,24 @@ _UNSENT = "not sent: "
 _REFUSED_STATUS, _MISSING_STATUS, _FAILED_STATUS = 422, 404, 502
 
 
+# Errors of mm_client and mm_scale, whose texts are for people; by name, since each needs an extra or another wheel.
+_SPEAKING = frozenset(
+    {
+        "ConflictError",
+        "DecodeError",
+        "DeniedError",
+        "MediaError",
+        "NotAuthenticatedError",
+        "RejectedError",
+        "ScaleError",
+        "StuckError",
+        "UnavailableError",
+        "UsageError",
+        "WaitTimeoutError",
+    }
+)
+
+
 class Problem(Exception):  # noqa: N818 - it is shown as a value as often as it is raised
     """Something that did not work.
 
@@ -61,24 +79,6 @@ def problem_of(error: Exception) -> Problem:
         "Try again; if it stays, report it with what the console printed where it runs.",
         500,
     )
-
-
-# Errors of mm_client and mm_scale, whose texts are for people; by name, since each needs an extra or another wheel.
-_SPEAKING = frozenset(
-    {
-        "ConflictError",
-        "DecodeError",
-        "DeniedError",
-        "MediaError",
-        "NotAuthenticatedError",
-        "RejectedError",
-        "ScaleError",
-        "StuckError",
-        "UnavailableError",
-        "UsageError",
-        "WaitTimeoutError",
-    }
-)
 
 
 def _in_parts(text: str, error: TritonClientError | None = None, mark: str = "") -> Problem:

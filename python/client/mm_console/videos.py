@@ -24,7 +24,7 @@ from mm_console.results import Result
 
 _PREVIEW = "preview.webm"
 _PREVIEW_WIDTH = 640
-# More lines in a plot cannot be told apart.
+# Nobody can tell more lines in a plot from each other.
 _MOST_SERIES = 6
 
 
