@@ -10,7 +10,7 @@ from mm_client_api import InvalidRequest, ModelNotFound, TritonClientError
 
 _SECRETS = ("DOMINO_USER_TOKEN", "DOMINO_USER_API_KEY", "Authorization")
 _SHORTEST_SECRET = 6
-_PARTS = re.compile(r"\s*[;.]\s+(?=expected\b)", re.IGNORECASE)
+_PARTS = re.compile(r"\s*[;.]\s+(?=(?:expected|needed)\b)", re.IGNORECASE)
 _ADVICE = re.compile(r"\s*;\s+")
 # What to do, where nobody says.
 _OTHER = "Correct the input and try again."
@@ -82,14 +82,14 @@ def problem_of(error: Exception) -> Problem:
 
 
 def _in_parts(text: str, error: TritonClientError | None = None, mark: str = "") -> Problem:
-    """Take a text apart that is written as "what was wrong; expected …; what to do"; the error has what it lacks."""
+    """Take a text apart that is written as "what was wrong; expected …; what to do"; the error has what lacks there."""
     wrong, *rest = _PARTS.split(text, maxsplit=1)
     expected, advice = ("", "") if error is None else (error.expected, error.advice)
     if rest:
         expected, *more = _ADVICE.split(rest[0].split(None, 1)[-1], maxsplit=1)
         advice = more[0] if more else advice
     elif not advice:
-        wrong, _, advice = wrong.partition(". ")
+        wrong, _, advice = wrong.partition("; " if "; " in wrong else ". ")
     status = _REFUSED_STATUS if error is None else _status_of(error)
     return Problem(_sentence(f"{wrong.rstrip('.')}{mark}"), _sentence(expected), _sentence(advice or _OTHER), status)
 
