@@ -98,8 +98,7 @@ def _steps(settings: dict[str, Any]) -> Generator[Mapping[str, Any] | video.Summ
         except Exception as error:  # noqa: BLE001 - raised where somebody sees it
             steps.put(error)
 
-    worker = threading.Thread(target=work, name="video", daemon=True)
-    worker.start()
+    threading.Thread(target=work, name="video", daemon=True).start()
     try:
         while True:
             step = steps.get()
@@ -109,8 +108,8 @@ def _steps(settings: dict[str, Any]) -> Generator[Mapping[str, Any] | video.Summ
             if isinstance(step, video.Summary):
                 return
     finally:
+        # It ends at its next frame; to wait for that would hold up all pages.
         stopped.set()
-        worker.join()
 
 
 def _answer(summary: video.Summary, rows: list[Mapping[str, Any]], model: Model, result: Result) -> Answer:
