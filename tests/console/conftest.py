@@ -20,7 +20,7 @@ from scaler_testing.api_server import ApiServer
 from scaler_testing.service import ADMIN_KEY, USER_KEY, Service
 
 MODELS = (models.DETECTOR, models.TEXT, models.AUDIO, models.ADD_SUB, models.IMAGE_MEAN, models.SQUARE)
-# People who may see it, and nothing else.
+# Administrators may do all; ann may look.
 POLICY = """
 rules:
   - {allow: {admins: true}, deployments: [inference-server, proxy], verbs: [view, scale, restart], replicas: {max: "4"}}
@@ -85,7 +85,7 @@ def root_address(console_of: Callable[..., str]) -> str:
 
 @pytest.fixture(scope="session")
 def app_of_ann(console_of: Callable[..., str]) -> str:
-    """Of the console that ann, who may only look, has published as a Domino App for herself and bob."""
+    """Of the console that ann, with the right to look alone, has published as a Domino App for herself and bob."""
     everywhere = "0.0.0.0"  # noqa: S104 - as in Domino; its viewers are named
     printed = console_of(USER_KEY, "--host", everywhere, "--viewers", "ann,bob")
     # The browser knows no names.

@@ -278,5 +278,5 @@ def test_without_the_role_nothing_can_be_scaled(
         " form.set('what', 'inference-server'); form.set('replicas', '2');"
         " return fetch('scale', { method: 'POST', body: form }).then((answer) => answer.text()); })()"
     )
-    assert "may not scale" in said, said
+    assert "nn may not scale inference-server: the scale policy does not allow it." in said
     assert len(cluster.changes()) == before

@@ -16,8 +16,8 @@ mm-client console --addr proxy.inference.svc.cluster.local:50051 --port 8899
 mm-client console --host 0.0.0.0 --port 8888 --viewers "$DOMINO_STARTING_USERNAME"    # app.sh of a Domino App
 """
 _NOTE = """\
-It acts with your credentials. Who may open it: everybody that has the key in the address which it prints; or, where
-Domino's proxy stands before it, the people whom --viewers names.
+It acts with your credentials. Everybody that has the key in the address which it prints may open it; or, where Domino's
+proxy stands before it, the users that --viewers names.
 
 """
 _MOST_PIXELS = 1 << 27

@@ -1,6 +1,6 @@
-"""Who is let in: people who have the key that the console printed, or whom Domino's proxy names.
+"""Decides which callers get in: those with the key that the console printed, or those that Domino's proxy names.
 
-A console acts with somebody's credentials, so a stranger who reaches its port must get nothing: no page, no answer.
+A console acts with somebody's credentials, so a stranger that reaches its port must get nothing: no page, no answer.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ class Access:
 
     Attributes:
         key: opens the console once; empty where Domino names the viewers.
-        form_token: has to come with whatever changes something; another site cannot read it.
+        form_token: has to come with whatever changes something; pages of other origins cannot read it.
     """
 
     def __init__(self, viewers: Sequence[str] = (), port: int = 0) -> None:
         """Make new secrets; they end with the process.
 
         Args:
-            viewers: Domino's names of the people who may open it, as the header says; empty for the key.
+            viewers: Domino's names of the users that may open it, as in the header; empty for the key.
             port: tells the cookies of several consoles on one machine apart.
         """
         self._viewers = frozenset(viewers) - {_ANONYMOUS}
@@ -75,7 +75,7 @@ class Access:
         if len(named) != 1 or named[0] not in self._viewers:
             raise Problem(
                 "You may not open this console.",
-                "One of the people whom --viewers (MM_CONSOLE_VIEWERS) names, by way of Domino.",
+                "A Domino user that --viewers (MM_CONSOLE_VIEWERS) names.",
                 "Ask the person that runs it, or run your own: it acts with the credentials of that person.",
                 403,
             )

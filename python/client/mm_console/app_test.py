@@ -1,4 +1,4 @@
-"""Who gets in, what they may send, and that pages work below a prefix."""
+"""Which callers get in, what they may send, and that pages work below a prefix."""
 
 from __future__ import annotations
 

@@ -59,8 +59,8 @@ class Console:
 
         Args:
             settings: see there.
-            client: of the proxy; it asks for the credentials of whoever started the console for each call.
-            access: decides who may open it.
+            client: of the proxy; for each call it asks for the credentials of the person that started the console.
+            access: decides which callers get in.
             folder: an empty folder, which goes with the process.
         """
         self.settings = settings

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import shutil
 import tempfile
+import weakref
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -33,6 +34,8 @@ class Form:
         """
         self.from_script = from_script
         self._folder = Path(tempfile.mkdtemp(dir=folder))
+        # Also where nobody closes it: an answer that is not begun, since the browser went away.
+        self._delete = weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
         self._texts = {name: value for name, value in data.multi_items() if isinstance(value, str)}
         self._files: Mapping[str, Path] = {
             name: self._kept(number, value)
@@ -101,4 +104,4 @@ class Form:
 
     def close(self) -> None:
         """Delete the files."""
-        shutil.rmtree(self._folder, ignore_errors=True)
+        self._delete()

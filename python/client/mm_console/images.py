@@ -71,7 +71,8 @@ def _detections(
     try:
         return Decoder(threshold).detections(list(arrays.values()), letterbox)
     except DecodeError as error:
-        answer.notes.append(f"No boxes are drawn: {error}.")
+        # The rest is about flags of the command.
+        answer.notes.append(f"No boxes are drawn: {str(error).partition('. ')[0]}.")
         return None
 
 

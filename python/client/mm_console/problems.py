@@ -10,12 +10,30 @@ from mm_client_api import InvalidRequest, ModelNotFound, TritonClientError
 
 _SECRETS = ("DOMINO_USER_TOKEN", "DOMINO_USER_API_KEY", "Authorization")
 _SHORTEST_SECRET = 6
-_PARTS = re.compile(r"\s*[;.]\s+(?=expected\b)", re.IGNORECASE)
+_PARTS = re.compile(r"\s*[;.]\s+(?=(?:expected|needed)\b)", re.IGNORECASE)
 _ADVICE = re.compile(r"\s*;\s+")
 # What to do, where nobody says.
 _OTHER = "Correct the input and try again."
 _UNSENT = "not sent: "
 _REFUSED_STATUS, _MISSING_STATUS, _FAILED_STATUS = 422, 404, 502
+
+
+# Errors of mm_client and mm_scale, whose texts are for people; by name, since each needs an extra or another wheel.
+_SPEAKING = frozenset(
+    {
+        "ConflictError",
+        "DecodeError",
+        "DeniedError",
+        "MediaError",
+        "NotAuthenticatedError",
+        "RejectedError",
+        "ScaleError",
+        "StuckError",
+        "UnavailableError",
+        "UsageError",
+        "WaitTimeoutError",
+    }
+)
 
 
 class Problem(Exception):  # noqa: N818 - it is shown as a value as often as it is raised
@@ -63,33 +81,15 @@ def problem_of(error: Exception) -> Problem:
     )
 
 
-# Errors of mm_client and mm_scale, whose texts are for people; by name, since each needs an extra or another wheel.
-_SPEAKING = frozenset(
-    {
-        "ConflictError",
-        "DecodeError",
-        "DeniedError",
-        "MediaError",
-        "NotAuthenticatedError",
-        "RejectedError",
-        "ScaleError",
-        "StuckError",
-        "UnavailableError",
-        "UsageError",
-        "WaitTimeoutError",
-    }
-)
-
-
 def _in_parts(text: str, error: TritonClientError | None = None, mark: str = "") -> Problem:
-    """Take a text apart that is written as "what was wrong; expected …; what to do"; the error has what it lacks."""
+    """Take a text apart that is written as "what was wrong; expected …; what to do"; the error has what lacks there."""
     wrong, *rest = _PARTS.split(text, maxsplit=1)
     expected, advice = ("", "") if error is None else (error.expected, error.advice)
     if rest:
         expected, *more = _ADVICE.split(rest[0].split(None, 1)[-1], maxsplit=1)
         advice = more[0] if more else advice
     elif not advice:
-        wrong, _, advice = wrong.partition(". ")
+        wrong, _, advice = wrong.partition("; " if "; " in wrong else ". ")
     status = _REFUSED_STATUS if error is None else _status_of(error)
     return Problem(_sentence(f"{wrong.rstrip('.')}{mark}"), _sentence(expected), _sentence(advice or _OTHER), status)
 

@@ -13,6 +13,14 @@ PARTS = [
         UsageError("x.wav has 3 channels; expected 1 or 2; convert it"),
         ("x.wav has 3 channels.", "1 or 2.", "Convert it."),
     ),
+    (
+        UsageError("ann may not scale it; needed: a rule with the verb scale; this credential brings no groups"),
+        ("Ann may not scale it.", "A rule with the verb scale.", "This credential brings no groups."),
+    ),
+    (
+        UsageError("ann may not scale it to 9; ask for fewer"),
+        ("Ann may not scale it to 9.", "", "Ask for fewer."),
+    ),
     (UsageError("the text is empty"), ("The text is empty.", "", "Correct the input and try again.")),
     (
         CredentialsError("no credentials found. Set one of them, or pass credentials"),

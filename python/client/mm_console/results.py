@@ -49,7 +49,7 @@ class Results:
         self._lock = threading.Lock()
 
     def new(self) -> Result:
-        """Make room for the files of another run."""
+        """Begin the result of another run; the oldest goes where there are too many."""
         name = secrets.token_urlsafe(16)
         result = Result(name, self._folder / name)
         result.folder.mkdir()

@@ -62,7 +62,7 @@ def serve(options: Mapping[str, Any]) -> int:
             limit_concurrency=_MOST_CONNECTIONS,
             timeout_graceful_shutdown=_SHUTDOWN_SECS,
             server_header=False,
-            # It would believe anybody about who asks; nothing here asks for that.
+            # Headers that name the client's address decide nothing here.
             proxy_headers=False,
             lifespan="on",
         )

@@ -55,7 +55,7 @@ def stream(console: Console, form: Form) -> Response:
 
 def _lines(console: Console, form: Form) -> Iterator[str]:
     try:
-        with console.one_run(), closing(form):
+        with closing(form), console.one_run():
             model = console.model(form.text("model"), form.text("version"))
             if _kind(model, form.text("kind")) == CHAT:
                 for piece in _chat_pieces(console, model, form):

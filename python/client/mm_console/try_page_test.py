@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import re
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,11 @@ import numpy as np
 import pytest
 from client_testing.echo import API_KEY
 from client_testing.media import grey_frames, write
-from client_testing.pages import Visit, shown
+from client_testing.pages import ModelsServer, Visit, shown
+from starlette.datastructures import FormData, UploadFile
 
+from mm_console import videos
+from mm_console.forms import Form
 from mm_console.samples import MAKERS
 
 SCRIPT = {"x-requested-with": "console"}
@@ -188,6 +192,32 @@ def test_a_video_is_counted_drawn_and_plotted(visit: Visit, tmp_path: Path) -> N
     shown_video = visit.http.get("/" + preview.replace("&amp;", "&"), headers={"range": "bytes=0-3"})
     assert (shown_video.status_code, shown_video.content) == (206, b"\x1aE\xdf\xa3")
     assert shown_video.headers["content-type"] == "video/webm"
+
+
+def test_a_run_that_nobody_waits_for_ends(visit: Visit, models_server: ModelsServer, tmp_path: Path) -> None:
+    sample = visit.console.samples.path("sample.mp4")
+    result = visit.console.results.new()
+    # Without this frame's answer it cannot end by itself.
+    models_server.held.add("cam-001-00000020")
+    settings = {"mm_addr": models_server.addr}
+    steps = videos.run(visit.console.model("detects", ""), sample, 0.25, 0, settings, result)
+    assert next(steps) == 1
+    steps.close()
+    models_server.held.clear()
+    for thread in threading.enumerate():
+        if thread.name == "video":
+            thread.join()
+    assert len((result.folder / "frame_counts.jsonl").read_text().splitlines()) < 60
+
+
+def test_files_of_a_form_go_with_it(tmp_path: Path) -> None:
+    upload = UploadFile(io.BytesIO(b"a"), filename="a.txt")
+    form = Form(FormData({"file": upload}), tmp_path, from_script=True)
+    path, name = form.upload("file")
+    assert path is not None
+    assert (path.read_bytes(), name) == (b"a", "a.txt")
+    del form
+    assert not list(tmp_path.iterdir())
 
 
 def test_what_is_no_video_is_refused_by_its_own_name(visit: Visit) -> None:

@@ -24,7 +24,7 @@ from mm_console.results import Result
 
 _PREVIEW = "preview.webm"
 _PREVIEW_WIDTH = 640
-# More lines in a plot cannot be told apart.
+# Nobody can tell more lines in a plot from each other.
 _MOST_SERIES = 6
 
 
@@ -98,8 +98,7 @@ def _steps(settings: dict[str, Any]) -> Generator[Mapping[str, Any] | video.Summ
         except Exception as error:  # noqa: BLE001 - raised where somebody sees it
             steps.put(error)
 
-    worker = threading.Thread(target=work, name="video", daemon=True)
-    worker.start()
+    threading.Thread(target=work, name="video", daemon=True).start()
     try:
         while True:
             step = steps.get()
@@ -109,8 +108,8 @@ def _steps(settings: dict[str, Any]) -> Generator[Mapping[str, Any] | video.Summ
             if isinstance(step, video.Summary):
                 return
     finally:
+        # It ends at its next frame; to wait for that would hold up all pages.
         stopped.set()
-        worker.join()
 
 
 def _answer(summary: video.Summary, rows: list[Mapping[str, Any]], model: Model, result: Result) -> Answer:

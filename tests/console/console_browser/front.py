@@ -1,4 +1,4 @@
-"""What stands before an App in Domino: serves it below a path, which it takes off, and says who looks."""
+"""What stands before an App in Domino: serves it below a path, which it takes off, and names the viewer."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class DominoFront:
         await self._http.close()
 
     async def _forward(self, request: web.Request) -> web.StreamResponse:
-        # Whatever a browser says of who it is does not get through.
+        # What a browser says of its user does not get through.
         headers = {
             name: value for name, value in request.headers.items() if name.lower() not in (*_HOPS, "domino-username")
         }

@@ -105,6 +105,7 @@ class TryForm {
 
   async converse(prompt, response) {
     if (!this.history.length) this.answer.replaceChildren();
+    this.answer.querySelectorAll(".problem").forEach((box) => box.remove());
     const said = element("p", "", "said-by-me");
     said.append(element("span", "You", "who"), element("span", prompt));
     const words = element("span");
