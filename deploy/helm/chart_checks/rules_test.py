@@ -51,6 +51,7 @@ HEALTHY = {
     SLOW: f"0+601x{MINUTES}",
     ALL: f"0+601x{MINUTES}",
     counter("memory_waiting_requests"): "0 5 " * (MINUTES // 2),
+    counter("memory_held_back_calls"): "0 2 " * (MINUTES // 2),
     counter("calls_open"): f"200x{MINUTES}",
     counter("calls_limit"): f"256x{MINUTES}",
     counter("breaker_open", 'circuit="known"'): f"0x{MINUTES}",
@@ -143,6 +144,12 @@ def test_an_ejected_triton_whose_address_is_soon_gone_is_an_alert_too(tmp_path: 
     alert = "TritonProxyTritonEjected"
     ejected = {counter("triton_ejections_total"): f"3x9 4x{MINUTES - 10}"}
     assert said_of(tmp_path, {**HEALTHY, **ejected}, [firing(alert, 12, 1), firing(alert, 25, 0)]) == ""
+
+
+def test_large_requests_that_are_held_back_wait_too(tmp_path: Path) -> None:
+    alert = "TritonProxyQueueGrows"
+    held_back = {counter("memory_held_back_calls"): for_20_minutes("0", "13")}
+    assert said_of(tmp_path, {**HEALTHY, **held_back}, [firing(alert, 19, 1), firing(alert, 55, 0)]) == ""
 
 
 def test_no_alert_fires_where_all_is_well_or_callers_make_mistakes(tmp_path: Path) -> None:
