@@ -57,6 +57,7 @@ HEALTHY = {
     SLOW: f"0+601x{MINUTES}",
     ALL: f"0+601x{MINUTES}",
     counter("memory_waiting_requests"): "0 5 " * (MINUTES // 2),
+    counter("memory_held_back_calls"): "0 2 " * (MINUTES // 2),
     counter("calls_open"): f"200x{MINUTES}",
     counter("calls_limit"): f"256x{MINUTES}",
     counter("breaker_open", 'circuit="known"'): f"0x{MINUTES}",
@@ -184,6 +185,12 @@ def test_a_triton_that_sleeps_is_no_alert_but_one_that_cannot_sleep_is(tmp_path:
     values["scaler"]["idle"]["enabled"] = False
     spec = render(yaml.safe_dump(values)).one("PrometheusRule", NAME)["spec"]
     assert said_of(tmp_path, {**HEALTHY, **asleep}, [firing(alert, 19, 1)], spec) == ""
+
+
+def test_large_requests_that_are_held_back_wait_too(tmp_path: Path) -> None:
+    alert = "TritonProxyQueueGrows"
+    held_back = {counter("memory_held_back_calls"): for_20_minutes("0", "13")}
+    assert said_of(tmp_path, {**HEALTHY, **held_back}, [firing(alert, 19, 1), firing(alert, 55, 0)]) == ""
 
 
 def test_no_alert_fires_where_all_is_well_or_callers_make_mistakes(tmp_path: Path) -> None:

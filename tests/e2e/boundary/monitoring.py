@@ -57,6 +57,7 @@ def watch(kube: Kube, installation: Installation, out: Path) -> list[Claim]:
             claims = alerting.scraped(kube, asked, rendered)
             claims += alerting.fire_and_clear(asked, made)
         boards = dashboards.look(asked, begin, time.time())
+    out.mkdir(parents=True, exist_ok=True)
     for board in boards:
         pictures.draw(board, out / f"{board.name}.png")
     return [*claims, *dashboards.claims(boards)]

@@ -25,6 +25,8 @@ FASTER = 30
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _DURATION = re.compile(rf"(\d+)([{''.join(_SECONDS)}])")
 _FOLDER = "/etc/prometheus"
+# Fields of a PodMonitor that are read.
+_OF_MONITOR, _OF_ENDPOINT = {"selector", "podMetricsEndpoints"}, {"port", "path", "scheme", "interval"}
 
 
 def image() -> str:
@@ -33,7 +35,11 @@ def image() -> str:
 
 
 def scrape_configs(monitors: Iterable[Manifest]) -> list[Manifest]:
-    """What Prometheus' operator makes of PodMonitors that choose by labels, in their own namespaces."""
+    """What Prometheus' operator makes of PodMonitors that choose by labels, in their own namespaces.
+
+    Raises:
+        ValueError: one has a field that is not read here.
+    """
     return [
         _scrape_config(monitor, number, endpoint)
         for monitor in monitors
@@ -43,6 +49,8 @@ def scrape_configs(monitors: Iterable[Manifest]) -> list[Manifest]:
 
 def _scrape_config(monitor: Manifest, number: int, endpoint: Manifest) -> Manifest:
     namespace, name = monitor["metadata"]["namespace"], monitor["metadata"]["name"]
+    if unread := sorted((set(monitor["spec"]) - _OF_MONITOR) | (set(endpoint) - _OF_ENDPOINT)):
+        raise ValueError(f"PodMonitor {name} has {', '.join(unread)}, which scrape_configs does not read: extend it")
     chosen = [(key, [value]) for key, value in monitor["spec"]["selector"].get("matchLabels", {}).items()]
     for expression in monitor["spec"]["selector"].get("matchExpressions", ()):
         assert expression["operator"] == "In", expression

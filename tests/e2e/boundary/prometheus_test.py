@@ -2,6 +2,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from boundary.prometheus import faster, scrape_configs
 
 MONITOR = {
@@ -35,6 +37,13 @@ def test_a_podmonitor_is_read_as_the_operator_reads_it() -> None:
     assert (first["metrics_path"], first["scrape_interval"]) == ("/m", "3s")
     assert (second["metrics_path"], second["job_name"]) == ("/metrics", "podMonitor/ns/m/1")
     assert first["kubernetes_sd_configs"] == [{"role": "pod", "namespaces": {"names": ["ns"]}}]
+
+
+def test_a_field_that_is_not_read_is_not_passed_over() -> None:
+    endpoint = {"port": "metrics", "interval": "3s", "honorLabels": True}
+    monitor = {**MONITOR, "spec": {"selector": {}, "podMetricsEndpoints": [endpoint], "sampleLimit": 5}}
+    with pytest.raises(ValueError, match="PodMonitor m has honorLabels, sampleLimit, which"):
+        scrape_configs([monitor])
 
 
 def test_a_rules_times_are_shorter_and_nothing_else_of_it_is_different() -> None:

@@ -118,7 +118,9 @@ def test_an_answer_that_can_not_be_made_ends_the_call(caplog: pytest.LogCaptureF
     assert ending(serving) == (FAILED, True)
     serving.close()
     assert serving.observer.ended == [FAILED]
-    assert "of the test" in caplog.text
+    (line,) = [vars(record) for record in caplog.records if record.message == "a call failed"]
+    assert "of the test" in line["exc_text"]
+    assert (line["correlation_id"], line["trace_id"]) == ("a", "")
 
 
 def test_the_answer_of_a_unary_call_that_can_not_be_made_is_not_asked_for_again() -> None:

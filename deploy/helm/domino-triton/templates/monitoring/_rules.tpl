@@ -64,7 +64,7 @@ outcome="failed",reason=~"aborted|data_loss|deadline_exceeded|internal|model_err
     (printf "namespace:triton_proxy_request_duration_seconds:p99_5m{namespace=%q,release=%q} > %v" $namespace $.Release.Name $rule.latencySecs)
     "1 of 100 requests for {{ $labels.model }} takes longer than {{ $value | humanizeDuration }}")
   (list "TritonProxyQueueGrows" "warning" "5m"
-    (printf "min_over_time(triton_proxy_memory_waiting_requests{%s}[5m]) > 0" $of)
+    (printf "min_over_time((triton_proxy_memory_waiting_requests{%s} + triton_proxy_memory_held_back_calls{%s})[5m:30s]) > 0" $of $of)
     "{{ $value }} or more requests wait for memory in {{ $labels.pod }} at all times")
   (list "TritonProxyCallsFull" "warning" "5m"
     (printf "triton_proxy_calls_open{%s} > 0.9 * triton_proxy_calls_limit{%s}" $of $of)
