@@ -35,9 +35,15 @@ WITHOUT_TRITON = {
     "TritonProxyFailures": "no Triton",
     "TritonProxyTritonNotReady": "no Triton",
 }
-WITHOUT_PROXY = {"TritonProxyDown": "no proxy"}
+WITHOUT_PROXY = {"ScaleServiceDown": "no scale service", "TritonProxyDown": "no proxy"}
 # What takes too long on kind, or too much of it: promtool's tests hold these alone.
-NOT_PROVOKED = ("TritonProxyAuditLinesDropped", "TritonProxyMemoryHigh")
+NOT_PROVOKED = (
+    "ScaleServiceAuditLinesDropped",
+    "ScaleServiceNoApiServer",
+    "ScaleServicePolicyBroken",
+    "TritonProxyAuditLinesDropped",
+    "TritonProxyMemoryHigh",
+)
 PROVOKED: Mapping[str, str] = {**BEGUN_WITH, **AT_ONCE, **WITHOUT_TRITON, **WITHOUT_PROXY}
 
 
@@ -98,7 +104,7 @@ def fire_and_clear(prometheus: Prometheus, faults: Faults) -> list[Claim]:
 
     faults.stop_tritons()
     claims += _fire(prometheus, WITHOUT_TRITON)
-    faults.stop_proxies()
+    faults.stop_servers()
     claims += _fire(prometheus, WITHOUT_PROXY)
     faults.start_all()
     claims.append(_only(prometheus, "after all", set()))

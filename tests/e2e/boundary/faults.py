@@ -12,7 +12,7 @@ from typing import Any
 
 from boundary import names, objects
 from boundary.kube import Kube
-from boundary.names import CALLER, COMPUTE, DOMINO, FRONT_END, INFERENCE, PROXY, TRITON
+from boundary.names import CALLER, COMPUTE, DOMINO, FRONT_END, INFERENCE, PROXY, SCALER, TRITON
 from devstack import domino
 from kind_cluster.command import KindError, run
 from service_testing.authority import Authority
@@ -107,16 +107,17 @@ class Faults:
         self._scale(TRITON, 0)
         self._kube.kubectl(_WHERE, "delete", "pods", f"--selector={names.selector('triton')}", "--now")
 
-    def stop_proxies(self) -> None:
-        """No proxy is left."""
-        self._scale(PROXY, 0)
-        self._kube.kubectl(_WHERE, "delete", "pods", f"--selector={names.selector('proxy')}", "--now")
+    def stop_servers(self) -> None:
+        """No proxy and no scale service is left."""
+        for name, component in ((PROXY, "proxy"), (SCALER, "scaler")):
+            self._scale(name, 0)
+            self._kube.kubectl(_WHERE, "delete", "pods", f"--selector={names.selector(component)}", "--now")
 
     def start_all(self) -> None:
-        """Tritons and proxies are back."""
-        for name, replicas in ((TRITON, _TRITONS), (PROXY, 1)):
+        """Tritons, proxy and scale service are back."""
+        for name, replicas in ((TRITON, _TRITONS), (PROXY, 1), (SCALER, 1)):
             self._scale(name, replicas)
-        for name in (TRITON, PROXY):
+        for name in (TRITON, PROXY, SCALER):
             self._kube.kubectl(_WHERE, "rollout", "status", f"deployment/{name}", "--timeout=120s")
 
     def _scale(self, name: str, replicas: int) -> None:
