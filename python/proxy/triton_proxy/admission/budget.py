@@ -212,6 +212,8 @@ class Budget:
 
     def _grant(self) -> None:
         arrivals = self._arrivals
+        if not self._waiters and not arrivals.held_back:
+            return
         arrivals.resume()
         passed_over = set()
         full = False

@@ -32,6 +32,11 @@ class Endpoint(asyncio.BufferedProtocol):
     """Half of `server` and `client`: subclasses say what events mean.
 
     Everything happens in the loop's thread.
+
+    Attributes:
+        last_heard: when bytes came last.
+        incomplete_since: since when a frame or header list may be incomplete; None where none is.
+        guarded: calls what is not the engine's; False if it raised.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, buffer: memoryview, callbacks: Callbacks) -> None:
@@ -59,6 +64,7 @@ class Endpoint(asyncio.BufferedProtocol):
         self._unsent = Unsent()
         self._writers: set[Writer] = set()
         self._after_flush: list[int] = []  # streams to be reset when what they were sent is out
+        self.guarded = callbacks.guarded
         self.last_heard = loop.time()
         # Since then bytes came, and no event: a frame or header list may be incomplete, or was none that we look at.
         self.incomplete_since: float | None = None
@@ -231,10 +237,6 @@ class Endpoint(asyncio.BufferedProtocol):
         """Ask `writer.tell_writable` when bytes may have left, until it says that nobody waits any more."""
         self._writers.add(writer)
         self.schedule_flush()
-
-    def guarded(self, callback: Callable[..., object], *args: object) -> bool:
-        """Call what is not the engine's; False if it raised."""
-        return self._callbacks.guarded(callback, *args)
 
     def expand_elsewhere(self, inbox: Inbox, raw: RawMessage) -> None:
         """Expand a message in another thread."""

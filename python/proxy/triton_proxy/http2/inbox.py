@@ -171,7 +171,8 @@ class Inbox:
         if self._held_back:
             self._held_back = False
             self.since = self._host.loop.time()  # the time we made the peer wait does not count
-            self._settle()
+            if self._owed:
+                self._settle()
 
     def arriving(self) -> bool:
         """Whether it is the peer's turn to complete a message that it began."""
@@ -196,7 +197,8 @@ class Inbox:
         size = len(data)
         self._owed += size
         if self._closed:
-            self._settle()
+            if self._owed:
+                self._settle()
             return True
         if size:
             self._arrived(size)
@@ -230,7 +232,7 @@ class Inbox:
             self._raw.extend(messages)
         if messages or half_closed:
             self._deliver()
-        else:
+        elif self._owed:
             self._settle()
         return bool(messages) or half_closed
 
@@ -251,7 +253,8 @@ class Inbox:
             # What refers to the call goes now: a call that is its own circle stays until Python looks for it.
             self._message_cb = self._half_closed_cb = self._next_cb = self._count = None
             self._broken = _heard_no_more
-        self._settle()
+        if self._owed:
+            self._settle()
         self._wake()
 
     def expanded(self, raw: RawMessage, result: bytes | BrokenMessage) -> None:
@@ -286,11 +289,12 @@ class Inbox:
             else:
                 self._expanding = True
                 self._host.expand_elsewhere(self, raw)
-        if self._half_closed_cb is not None and self._exhausted():
+        if self.half_closed and self._half_closed_cb is not None and self._exhausted():
             callback, self._half_closed_cb = self._half_closed_cb, None
             self._host.guarded(callback)
-        self._settle()
-        if self._waiting or self._exhausted():
+        if self._owed:
+            self._settle()
+        if self._waiting or self.half_closed:
             self._wake()
 
     def _hand_over(self, message: bytes, cost: int) -> None:
@@ -315,9 +319,9 @@ class Inbox:
             self._host.account(amount)
 
     def _settle(self) -> None:
-        """Give the window back, unless messages wait or the budget said so."""
+        """Give back the window that is owed, unless messages wait or the budget said so."""
         held = self._held_back or self._waiting or self._raw or self._expanding or self._unread is not None
-        if self._owed and (self._closed or not held):
+        if self._closed or not held:
             owed, self._owed = self._owed, 0
             self._host.acknowledge(self._stream_id, owed)
 
@@ -328,7 +332,8 @@ class Inbox:
             self._host.guarded(callback)
 
     def _wake(self) -> None:
-        self._tell_next()
+        if self._next_cb is not None:
+            self._tell_next()
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 

@@ -42,6 +42,8 @@ class ServerConnection(Endpoint):
         peer: its address as gRPC writes it.
         peer_certificate: the caller's, with mutual TLS.
         gives_way: whether another connection needs its place.
+        limits: the server's.
+        counters: the server's.
     """
 
     def __init__(self, server: Http2Server, peer: str, released: Callable[[], None]) -> None:
@@ -58,6 +60,8 @@ class ServerConnection(Endpoint):
         self.peer = peer
         self.peer_certificate: dict[str, object] | None = None
         self.gives_way = False
+        self.limits: ConnectionLimits = server.limits
+        self.counters: Counters = server.counters
         self._accepted_at = self.last_heard
         self._idle_since = self.last_heard
         self._greeted = False  # the peer's first SETTINGS came
@@ -69,7 +73,7 @@ class ServerConnection(Endpoint):
         self._reset_ahead: set[int] = set()  # by a frame that is still to be looked at
         self._draining = False
         self._sends = self._sends_at_ping = self._written_at_ping = 0
-        limits, now = server.limits, self.last_heard
+        limits, now = self.limits, self.last_heard
         self._pings = Allowance(limits.pings, now)
         self._settings = Allowance(limits.settings, now)
         self._resets = Allowance(limits.resets, now)
@@ -90,16 +94,6 @@ class ServerConnection(Endpoint):
             http2.PingAcknowledged: self._ping_acknowledged,
             http2.ConnectionEnded: self._ended,
         }
-
-    @property
-    def limits(self) -> ConnectionLimits:
-        """The server's."""
-        return self._server.limits
-
-    @property
-    def counters(self) -> Counters:
-        """The server's."""
-        return self._server.counters
 
     # Sockets.
 

@@ -18,6 +18,8 @@ from triton_proxy.http2.limits import Allowance, Counters, Rate
 
 # Sockets that are accepted in one turn of the loop, so that a flood does not hold up the callers that are served.
 _ACCEPTED_AT_ONCE = 64
+# As many times, when it listens no more: what a backlog has, and no flood without an end.
+_ACCEPTED_LAST = 64
 # Until the next try, when the process has no descriptors left.
 _ACCEPT_AGAIN = 0.5
 _SWEEP = 1.0
@@ -141,7 +143,9 @@ class SocketServer(ABC, Generic[_Connection]):
         # A connection that waits to be accepted would be reset with its listener, and its caller's first call fail. One
         # that is told to go away opens another elsewhere, and repeats what it sent.
         for listener in self._listening:
-            self._accept(listener)
+            for _ in range(_ACCEPTED_LAST):
+                if not self._accept(listener):
+                    break
         self.draining = True
         self._stop_listening()
         for connection in self.connections():
@@ -182,18 +186,19 @@ class SocketServer(ABC, Generic[_Connection]):
             listener.close()
         self._listening.clear()
 
-    def _accept(self, listener: socket.socket) -> None:
+    def _accept(self, listener: socket.socket) -> bool:
+        """Whether there may be more."""
         for _ in range(_ACCEPTED_AT_ONCE):
             try:
                 accepted, address = listener.accept()
             except (BlockingIOError, InterruptedError, ConnectionAbortedError):
-                return
+                return False
             except OSError as e:
                 if e.errno in _EXHAUSTED and listener in self._listening:
                     self.counters.passed("connections")
                     self.loop.remove_reader(listener)
                     self.loop.call_later(_ACCEPT_AGAIN, self._accept_again, listener)
-                return
+                return False
             if _is_gone(accepted):
                 # To set up a connection costs 50 times as much: a flood of these would fill the backlog, and the kernel
                 # drop the first packet of a good caller, who sends it again after a second.
@@ -201,6 +206,7 @@ class SocketServer(ABC, Generic[_Connection]):
                 accepted.close()
             else:
                 self._take(accepted, address)
+        return True
 
     def _accept_again(self, listener: socket.socket) -> None:
         if listener in self._listening:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 from multiprocessing.connection import Connection
 from typing import Any
@@ -24,6 +25,9 @@ class _Served:
     """The process that serves, and answers its supervisor."""
 
     def __init__(self, settings: Settings, given: dict[str, Any], connection: Connection, output: FileLock) -> None:
+        # Handed down, they would go on to the processes that this one starts.
+        for fd in (*given["sockets"].values(), given["tally"], given["output"]):
+            os.set_inheritable(fd, False)
         sockets = {name: socket.socket(fileno=fd) for name, fd in given["sockets"].items()}
         count, index = settings.workers, given["index"]
         worker = Worker(
@@ -58,6 +62,7 @@ def main(fd: int, drain_hangs_secs: float) -> int:
         fd: the socket to its supervisor, which says first what the worker has.
         drain_hangs_secs: see `program.run`.
     """
+    os.set_inheritable(fd, False)
     connection = Connection(fd)
     given = json.loads(connection.recv_bytes())
     # One object for both: the kernel's lock excludes other processes only.

@@ -8,7 +8,6 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
@@ -48,6 +47,7 @@ class Life:
     Where it does not come to serve they are closed, and other workers get what comes.
 
     Attributes:
+        away: whether it does not serve.
         restarts: how often it was started again.
         failed: whether it did not come to serve at the very start, and is not started again.
         began: is set once it serves, or has ended without.
@@ -67,19 +67,13 @@ class Life:
         self._sockets: dict[str, socket.socket] = {}
         self._process: subprocess.Popen[bytes] | None = None
         self._asking: Asking | None = None
-        self._away_since: float | None = time.monotonic()
+        self.away = True
         self.restarts = 0
         self._status = 0
         self.failed = False
         self.began = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"worker-{handed.index}", daemon=True)
         self._thread.start()
-
-    @property
-    def away_secs(self) -> float:
-        """For how long it has not served; 0 where it does."""
-        since = self._away_since
-        return 0.0 if since is None else time.monotonic() - since
 
     def ask(self, word: bytes, timeout_secs: float) -> bytes | None:
         """Asks it; see `Asking.ask`.
@@ -89,7 +83,7 @@ class Life:
             timeout_secs: longest time to wait.
         """
         asking = self._asking
-        return asking.ask(word, timeout_secs) if asking is not None and self._away_since is None else None
+        return asking.ask(word, timeout_secs) if asking is not None and not self.away else None
 
     def end(self) -> None:
         """Has it drain, and starts no other."""
@@ -115,13 +109,13 @@ class Life:
             if served:
                 _LOG.info("worker %d serves, process %d", self._handed.index, process.pid)
                 pause = _FIRST_PAUSE_SECS
-                self._away_since = None
+                self.away = False
                 self.began.set()
             status = process.wait()
             with self._lock:
                 self._status = status
                 self._process = None
-            self._away_since = self._away_since or time.monotonic()
+            self.away = True
             asking.close()
             self.failed = not self.began.is_set()
             if self.failed or self._ending.is_set():

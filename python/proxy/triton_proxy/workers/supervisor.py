@@ -6,6 +6,7 @@ import json
 import logging
 import socket
 import threading
+import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 
@@ -34,19 +35,12 @@ _HEALTH_EVERY_SECS = 1.0
 _HEALTH_SECS = 5.0
 # A scrape has five in all.
 _METRICS_SECS = 3.0
-# A worker that is away for longer is a matter for whatever supervises the whole proxy.
-_AWAY_SECS = 60.0
+# A worker that is away, or does not answer, for longer is a matter for whatever supervises the whole proxy.
+_SILENT_SECS = 60.0
 
 
 class Supervisor:
-    """A proxy of several processes.
-
-    Attributes:
-        port: where gRPC is served.
-        http_port: where REST is served; None where it is off.
-        health_port: where probes are answered; None where there is no such port.
-        metrics_port: where metrics are; None for nowhere.
-    """
+    """A proxy of several processes."""
 
     def __init__(self, settings: Settings) -> None:
         """Binds the ports and starts the workers, which serve at once.
@@ -62,17 +56,12 @@ class Supervisor:
         self._count = settings.workers
         addresses = {"LISTEN_ADDR": settings.listen_addr, "HTTP_LISTEN_ADDR": settings.http_listen_addr}
         self._ports = {name: _free(address, name) for name, address in addresses.items() if address}
-        self.port = int(self._ports["LISTEN_ADDR"].rpartition(":")[2])
-        http = self._ports.get("HTTP_LISTEN_ADDR")
-        self.http_port = int(http.rpartition(":")[2]) if http else None
         self._loop = LoopThread("probes")
         self._ending = threading.Event()
         self._serving: frozenset[str] = frozenset()
         probed, scraped = settings.health_listen_addr, settings.metrics_listen_addr
         self._health = HealthListener(self, probed, self._loop) if probed else None
-        self.health_port = self._health.port if self._health else None
         self._scraped = MetricsListener(scraped, self._render) if scraped else None
-        self.metrics_port = self._scraped.port if self._scraped else None
         # What each worker counted: when it last said so, and those before it until they ended.
         self._last: dict[int, Series] = {}
         self._ended = Series()
@@ -89,6 +78,8 @@ class Supervisor:
             if life.failed:
                 self._end_workers()
                 raise SystemExit(max(life.wait(), 1))
+        # When each last answered.
+        self._heard = [time.monotonic()] * self._count
         self._watcher = threading.Thread(target=self._watch, name="health", daemon=True)
 
     def start(self) -> None:
@@ -98,7 +89,7 @@ class Supervisor:
             self._health.start()
         if self._scraped is not None:
             self._scraped.start()
-        _LOG.info("serving on port %d by %d workers", self.port, self._count)
+        _LOG.info("%d workers serve at %s", self._count, ", ".join(self._ports.values()))
 
     def drain(self) -> None:
         """Has all workers drain, and waits for their ends.
@@ -128,8 +119,8 @@ class Supervisor:
         if service not in SERVICES:
             return None
         if service == LIVENESS_SERVICE:
-            return self._ending.is_set() or all(life.away_secs < _AWAY_SECS for life in self._lives)
-        return service in self._serving and not any(life.away_secs for life in self._lives)
+            return self._ending.is_set() or time.monotonic() - min(self._heard) < _SILENT_SECS
+        return service in self._serving and not any(life.away for life in self._lives)
 
     def _end_workers(self) -> bool:
         for life in self._lives:
@@ -151,6 +142,8 @@ class Supervisor:
     def _watch(self) -> None:
         while not self._ending.is_set():
             answers = list(self._askers.map(lambda life: life.ask(HEALTH, _HEALTH_SECS), self._lives))
+            now = time.monotonic()
+            self._heard = [now if answer else at for answer, at in zip(answers, self._heard, strict=True)]
             said = [frozenset(json.loads(answer)) if answer else frozenset() for answer in answers]
             self._serving = frozenset.intersection(*said)
             self._ending.wait(_HEALTH_EVERY_SECS)
