@@ -10,6 +10,9 @@ ONE, TWO = "one", "two"
 # The one way that speaks HTTP/1.1, to a port of its own.
 HTTP = "triton_http"
 
+# The one way that speaks HTTP/1.1, to a port of its own.
+HTTP = "triton_http"
+
 
 @dataclass(frozen=True)
 class Path:
