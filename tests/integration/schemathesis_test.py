@@ -58,7 +58,7 @@ def program() -> tuple[list[str], dict[str, str]]:
     """What runs schemathesis: its words, and its environment."""
     if site := os.environ.get(_SITE):
         return [sys.executable, "-P", "-m", "schemathesis.cli"], {"PYTHONPATH": site}
-    return [_PROGRAM], {}
+    return [str(Path(_PROGRAM).absolute())], {}
 
 
 def test_the_server_keeps_to_its_document(serving: Proxy, tmp_path: Path) -> None:
@@ -85,6 +85,8 @@ def test_the_server_keeps_to_its_document(serving: Proxy, tmp_path: Path) -> Non
             "--no-color",
         ],
         env={**os.environ, **environment},
+        # It keeps what it found beside it.
+        cwd=tmp_path,
         capture_output=True,
         text=True,
         check=False,

@@ -64,7 +64,7 @@ def test_what_is_absent_has_a_row_for_each_cell_with_the_reason() -> None:
 
 def test_a_prefix_names_paths() -> None:
     assert [path.name for path in paths.named(["ours_new_stream", "direct"])] == [
-        *("direct_unary", "direct_async", "direct_stream", "ours_new_stream")
+        *("direct_unary", "direct_async", "direct_stream", "direct_http", "ours_new_stream")
     ]
     with pytest.raises(ValueError, match="no path typo; expected some of direct, direct_async"):
         paths.named(["typo"])

@@ -219,6 +219,16 @@ def test_nan_and_infinity_are_read_and_written_as_triton_does() -> None:
     assert written({"name": "null", "data": ["null"]}) == b'{"name":"null","data":["null"]}'
 
 
+@pytest.mark.parametrize("name", [rb"\ud800", rb"\udfff\ud800", rb"\udc00x"])
+def test_half_a_character_is_no_text_beside_nan_either(name: bytes) -> None:
+    for data in (b"1.5", b"NaN"):
+        with pytest.raises(BodyRefused, match="failed to parse the request JSON"):
+            infer(b'{"inputs":[{"name":"%b","datatype":"FP32","shape":[1],"data":[%b]}]}' % (name, data))
+    whole = rb"\ud83d\ude00"
+    body = infer(b'{"inputs":[{"name":"%b NaN","datatype":"FP32","shape":[1],"data":[-Infinity]}]}' % whole)
+    assert body.request.inputs[0].name == "\U0001f600 NaN"
+
+
 def reply(body: InferBody, outputs: dict[str, OutputTensor], writer: Writer | None = None) -> tuple[Any, bytes, Any]:
     writer = writer or Writer()
     message = InferProtocol(MODEL, "", writer, JsonHere()).read(

@@ -1,0 +1,1 @@
+"""Inputs of all kinds for a proxy that runs, and what it must do with each."""
