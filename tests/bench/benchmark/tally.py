@@ -66,11 +66,15 @@ class Tally:
         """Whether another request may begin."""
         return self._error is None and time.perf_counter() < self._until
 
-    def answered(self, began: float, output: Array | None) -> None:
-        """Notes an answer to the request that began then, by `time.perf_counter`."""
+    def done(self, began: float) -> None:
+        """Notes that the request which began then, by `time.perf_counter`, was answered, whatever with."""
         now = time.perf_counter()
         self._latencies_ms.append((now - began) * 1000)
         self._last = now
+
+    def answered(self, began: float, output: Array | None) -> None:
+        """Notes an answer to the request that began then, by `time.perf_counter`."""
+        self.done(began)
         if output is None:
             self.failed("the answer lacks the output")
         elif output.shape != self._expected.shape:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from functools import partial
@@ -13,6 +14,8 @@ from benchmark.payload import INPUT, MODEL, OUTPUT, VERSION, Array
 from benchmark.tally import TIMEOUT_SECS, Load, Outcome, Tally, Window, in_threads
 
 API_KEY_HEADER = "x-domino-api-key"
+# The file of the authority that the other end's certificate comes from; without it, the connection is plaintext.
+AUTHORITY = "BENCH_AUTHORITY"
 
 
 def _inputs(array: Array) -> list[Any]:
@@ -23,7 +26,8 @@ def _inputs(array: Array) -> list[Any]:
 
 class _TritonWay:
     def __init__(self, address: str, key: str) -> None:
-        self._client = grpcclient.InferenceServerClient(address)
+        authority = os.environ.get(AUTHORITY)
+        self._client = grpcclient.InferenceServerClient(address, ssl=authority is not None, root_certificates=authority)
         self._headers = {API_KEY_HEADER: key}
         self._outputs = [grpcclient.InferRequestedOutput(OUTPUT)]
 

@@ -29,6 +29,7 @@ WAYS: Mapping[str, Callable[[str, str], Way]] = {
     "triton_async": triton_ways.Async,
     "triton_stream": triton_ways.Stream,
     HTTP: http_way.Http,
+    "post_json": http_way.Json,
     "published": contract_ways.Published,
     "new_unary": contract_ways.NewUnary,
     "new_stream": contract_ways.NewStream,

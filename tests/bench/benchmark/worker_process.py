@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 from benchmark.tally import TIMEOUT_SECS, Load, Outcome
+from benchmark.triton_ways import AUTHORITY
 from devstack.proxy import python_environment
 
 _PATIENCE_SECS = 3 * TIMEOUT_SECS
@@ -27,14 +28,16 @@ class Worker:
         address: HOST:PORT that it calls.
         key: the API key that it shows.
         log: file that gets what it says on standard error.
+        authority: the file of the authority that the other end's certificate comes from; None for plaintext.
     """
 
-    def __init__(self, way: str, address: str, key: str, log: Path) -> None:
+    def __init__(self, way: str, address: str, key: str, log: Path, authority: Path | None = None) -> None:
         self._log = log
+        tls = {} if authority is None else {AUTHORITY: str(authority)}
         with log.open("ab") as errors:
             self._process = subprocess.Popen(
                 [sys.executable, "-P", "-m", "benchmark.worker", way, address],
-                env={**python_environment(), "DOMINO_USER_API_KEY": key},
+                env={**python_environment(), "DOMINO_USER_API_KEY": key, **tls},
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=errors,
