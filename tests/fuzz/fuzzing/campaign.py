@@ -28,6 +28,8 @@ _SETTLE_SECS, _LOOK_SECS = 90.0, 0.1
 _SLACK_KIB = 48 << 10
 # What a corpus has: so many inputs, each of so many bytes.
 _MOST_KEPT, _LONGEST_KEPT = 120, 1500
+# What another time may be answered otherwise.
+_PASSING = {"408", "429", "503", "504"}
 # Of the inputs, so many are made of what was found: most of that is refused, and its children are as well.
 _OLD = 0.5
 _GOOD = Input(request("POST", f"/v2/models/{MODEL}/generate", b'{"INPUT0": 1.5}'))
@@ -227,7 +229,8 @@ class Campaign:
 def reduced(kept: dict[str, Kept]) -> list[Kept]:
     """What a corpus is to have of it: the shortest inputs of each outcome in turn, up to a bound."""
     by_outcome: dict[str, list[Kept]] = {}
-    short = [each for each in kept.values() if len(each.input.raw) <= _LONGEST_KEPT]
+    lasting = [each for each in kept.values() if each.outcome not in _PASSING]
+    short = [each for each in lasting if len(each.input.raw) <= _LONGEST_KEPT]
     for each in sorted(short, key=lambda each: len(each.input.raw)):
         by_outcome.setdefault(each.outcome, []).append(each)
     taken: list[Kept] = []
