@@ -89,7 +89,7 @@ def _split(raw: bytes) -> tuple[list[bytes], bytes]:
     return head.split(b"\r\n"), body
 
 
-def _whole(lines: Sequence[bytes], body: bytes) -> bytes:
+def _framed(lines: Sequence[bytes], body: bytes) -> bytes:
     """A request whose Content-Length is true: it is what is within that is fuzzed."""
     kept = [line for line in lines if not line.lower().startswith(b"content-length:")]
     return b"\r\n".join([*kept, b"Content-Length: %d" % len(body), b"", b""]) + body
@@ -102,7 +102,7 @@ def _mutated_json(chance: random.Random, sent: Input) -> Input:
         body = body[: place.start()] + chance.choice((*_WORDS, *_NUMBERS)) + body[place.end() :]
     else:
         body = mutated_bytes(chance, body, (*_WORDS, *_NUMBERS, b",", b"]", b"}", b"[" * 200, b'{"a":' * 200))
-    return Input(_whole(lines, body))
+    return Input(_framed(lines, body))
 
 
 def _mutated_binary(chance: random.Random, sent: Input) -> Input:
@@ -127,7 +127,7 @@ def _mutated_binary(chance: random.Random, sent: Input) -> Input:
     else:
         field = chance.choice((b"Content-Encoding: gzip", b"Content-Encoding: deflate", b"Accept-Encoding: gzip"))
         others = [*others, field]
-    return Input(_whole([*others, *said], body))
+    return Input(_framed([*others, *said], body))
 
 
 def _mutated_head(chance: random.Random, sent: Input) -> Input:

@@ -129,9 +129,9 @@ class Sampling:
                 raise _lacks(roles, name, name)
         if self.stops and "stop" in roles.inputs:
             yield roles.tensor("stop", list(self.stops), "stop")
-        told = {name for role, name in roles.inputs.items() if self.response_format or role not in GUIDES}
+        taken = {name for role, name in roles.inputs.items() if self.response_format or role not in GUIDES}
         for name, value in self.others.items():
-            if name not in roles.signature.inputs or name in told:
+            if name not in roles.signature.inputs or name in taken:
                 raise _lacks(roles, name, name)
             yield roles.named_tensor(name, value if isinstance(value, list) else [value], name)
         given = {name for name, value in values.items() if value is not None} | ({"stop"} if self.stops else set())

@@ -189,7 +189,7 @@ class InferMessage(RestMessage):
 
 
 class RawMessage(InferMessage):
-    """One body of /infer that is the model's only input, without JSON: told what it is once the model is known."""
+    """One body of /infer that is the model's only input, without JSON: the model says what it is."""
 
     def __init__(self, target: Target, raw: Buffer, writer: Writer, work: JsonWork) -> None:
         """Made by `InferProtocol.read`."""
