@@ -10,9 +10,6 @@ ONE, TWO = "one", "two"
 # The one way that speaks HTTP/1.1, to a port of its own.
 HTTP = "triton_http"
 
-# The one way that speaks HTTP/1.1, to a port of its own.
-HTTP = "triton_http"
-
 
 @dataclass(frozen=True)
 class Path:
