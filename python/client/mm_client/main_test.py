@@ -127,7 +127,7 @@ def test_a_declared_shape_is_sent_as_it_is(server: EchoServer, tmp_path: Path) -
             ["clip.mp4"],
             {},
             command_line.WRONG_USE,
-            "no command clip.mp4; expected infer, models, try, chat, doctor, or flags",
+            "no command clip.mp4; expected infer, models, try, chat, doctor, console, or flags",
         ),
         (["--video", "VIDEO", "--model", echo.SWAPS], {}, command_line.REFUSED, "of-another-packet"),
         (
