@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import re
+import subprocess
+import sys
 import time
 from collections.abc import Mapping, Sequence
 
@@ -29,6 +32,8 @@ _REPLICAS = 3
 _IN_USE_SECS = 120.0
 _ASKED_EVERY_SECS = 0.5
 _SHARE_SLACK = 8
+# What inside/traffic.py asks: by models, since Triton counts by these.
+_SIZES = {"identity_fp32": "small", "slow_identity": "large"}
 _EVEN_SHARES = f"{100 // _REPLICAS} ± {_SHARE_SLACK} % each"
 _LONGEST_SECS = 240.0
 _UNKNOWN = "Domino does not accept these credentials; check that the API key or token is current"
@@ -161,15 +166,18 @@ def under_traffic(kube: Kube) -> list[Claim]:
         Traffic(kube) as traffic,
     ):
         traffic.more(_FLOWING, 60)
-        client.scale(_REPLICAS, reason="the suite asks for more")
+        # As published, by REST; by gRPC; and back by the command.
+        client.scale(2, reason="the suite asks for more")
+        client.wait(timeout_secs=_LONGEST_SECS)
+        kube.execute(COMPUTE, CALLER, "python3", "/e2e/scale.py", _SERVICE, str(_REPLICAS), "the suite asks for more")
         more = client.wait(timeout_secs=_LONGEST_SECS)
         in_use = _in_use(kube)
         traffic.more(_TURNS, 60)
         before = _requests(kube)
         traffic.more(_COUNTED, 120)
-        shares = _shares(before, _requests(kube))
-        client.scale(1, reason="the suite asks for less")
-        less = client.wait(timeout_secs=_LONGEST_SECS)
+        after = _requests(kube)
+        said = _mm_scale(url, "scale", "1", "--wait", "--reason", "the suite asks for less")
+        less = client.status()
         traffic.more(_FLOWING, 60)
         accounts = traffic.finish()
     failures = [failure for account in accounts for failure in account.failures.values()]
@@ -179,18 +187,23 @@ def under_traffic(kube: Kube) -> list[Claim]:
     lines = [json.loads(line) for line in log.splitlines() if line.startswith("{")]
     changes = [line for line in lines if line.get("reason", "").startswith("the suite")]
     texts = [
-        f"ann scaled from 1 to {_REPLICAS} replicas: the suite asks for more",
+        "ann scaled from 1 to 2 replicas: the suite asks for more",
+        f"ann scaled from 2 to {_REPLICAS} replicas: the suite asks for more",
         f"ann scaled from {_REPLICAS} to 1 replicas: the suite asks for less",
     ]
     return [
         same(group, "available then", str(_REPLICAS), str(more.available)),
         same(group, "Tritons that each proxy uses", str(_REPLICAS), in_use),
-        same(group, "shares of the requests meanwhile", _EVEN_SHARES, shares),
+        *(
+            same(group, f"shares of the {size} requests meanwhile", _EVEN_SHARES, _shares(before[model], after[model]))
+            for model, size in _SIZES.items()
+        ),
+        same(group, "mm-scale scale 1 --wait", "exit status 0", said),
         same(group, "available after", "1", str(less.available)),
         same(group, f"packets of {len(accounts)} streams", EVEN, balance(accounts)),
         same(group, "packets answered with an error", "0", str(len(failures)), str(failures[:3])),
         same(group, "Events on the Deployment", "; ".join(texts), "; ".join(messages)),
-        same(group, "audit lines, of whom", "ann, ann", ", ".join(str(line["principal"]) for line in changes)),
+        same(group, "audit lines, of whom", "ann, ann, ann", ", ".join(str(line["principal"]) for line in changes)),
     ]
 
 
@@ -207,15 +220,29 @@ def _in_use(kube: Kube) -> str:
             time.sleep(_ASKED_EVERY_SECS)
 
 
-def _requests(kube: Kube) -> dict[str, int]:
-    """What each Triton has answered so far, as its own metrics say."""
-    found = {}
+def _mm_scale(url: str, *words: str) -> str:
+    """Runs the command, and says how it ended."""
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(sys.path),
+        "MM_SCALE_URL": url,
+        "DOMINO_USER_API_KEY": API_KEY,
+    }
+    command = [sys.executable, "-P", "-m", "mm_scale", *words]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    return f"exit status {done.returncode}{done.stderr if done.returncode else ''}"
+
+
+def _requests(kube: Kube) -> dict[str, dict[str, int]]:
+    """How many requests for each model each Triton has answered so far, as its own metrics say."""
+    found: dict[str, dict[str, int]] = {model: {} for model in _SIZES}
     for pod in kube.pods(INFERENCE, names.selector("triton")):
         name = pod["metadata"]["name"]
         with forwarded(kube, INFERENCE, f"pod/{name}", 8002) as url:
             page = metrics(url)
-        counts = re.findall(r'^nv_inference_request_success{model="identity_fp32".*} (\d+)$', page, re.MULTILINE)
-        found[name] = sum(map(int, counts))
+        for model, counts in found.items():
+            named = rf'^nv_inference_request_success{{model="{model}".*}} (\d+)$'
+            counts[name] = sum(map(int, re.findall(named, page, re.MULTILINE)))
     return found
 
 

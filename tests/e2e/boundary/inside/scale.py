@@ -1,6 +1,7 @@
 """Runs in a client's pod: calls the scale service over HTTP and gRPC, and prints what came of each call as JSON.
 
-Argument: the service's host. The good API key is in the environment; bob's, who has no right here, is made of it.
+Arguments: the service's host; and, to scale by gRPC and do nothing else, replicas and a reason. The good API key is in
+the environment; bob's, who has no right here, is made of it.
 """
 
 from __future__ import annotations
@@ -46,9 +47,21 @@ def over_grpc(host: str, key: str | None) -> str:
     return "OK"
 
 
+def scaled(host: str, replicas: int, reason: str) -> None:
+    """Scales by gRPC."""
+    request = scaling_pb2.ScaleRequest(
+        deployment="inference-server", replicas=replicas, change=scaling_pb2.Change(reason=reason)
+    )
+    with grpc.insecure_channel(f"{host}:50052") as channel:
+        stub = scaling_pb2_grpc.ScalingServiceStub(channel)
+        stub.Scale(request, metadata=(("x-domino-api-key", _ANN),), timeout=_TIMEOUT)
+
+
 def main() -> None:
     """Makes all calls."""
-    [host] = sys.argv[1:]
+    host, *change = sys.argv[1:]
+    if change:
+        return scaled(host, int(change[0]), change[1])
     scale = "/v1/deployments/inference-server/scale"
     found = {
         "status over REST": {
@@ -61,6 +74,7 @@ def main() -> None:
         "over the bound": rest(host, _ANN, "POST", scale, {"replicas": 9, "dry_run": True}),
     }
     print(json.dumps(found))
+    return None
 
 
 main()

@@ -1,5 +1,7 @@
 """Runs in a client's pod: streams numbered packets through the proxy from several threads until /tmp/stop is there.
 
+Every other stream's packets are large, those of the others small: they reach Triton on different ways.
+
 Prints a JSON object twice a second with what was answered so far, and at the end one with every packet's fate.
 Arguments: the proxy's address and the number of streams. The API key is in the environment.
 """
@@ -19,8 +21,9 @@ import numpy as np
 from mm_client_api import InferenceRequest, TritonClient, TritonClientError
 
 _STOP = Path("/tmp/stop")  # noqa: S108  its pod's own
-# Packets of each stream come at this pace, as frames of a camera do.
-_SECONDS_BETWEEN = 0.01
+# Model, elements and the pace at which packets of a stream come, as frames of a camera do.
+_SMALL = ("identity_fp32", 256, 0.01)
+_LARGE = ("slow_identity", 80_000, 0.05)
 _TELL_SECONDS = 0.5
 
 
@@ -30,6 +33,7 @@ class Stream:
     def __init__(self, address: str, number: int) -> None:
         self._address = address
         self._number = number
+        self._model, self._elements, self._seconds_between = _LARGE if number % 2 else _SMALL
         self._taken: dict[int, float] = {}
         self.report: dict[str, Any] = {
             "sent": 0, "answered": [], "wrong": [], "failures": [], "ended": "", "longest_wait_secs": 0.0
@@ -41,11 +45,14 @@ class Stream:
             number = self.report["sent"]
             self._taken[number] = time.monotonic()
             self.report["sent"] += 1
-            data = np.full(256, number, dtype=np.float32)
-            yield InferenceRequest(
-                "identity_fp32", {"INPUT0": data}, ["OUTPUT0"], "1", correlation_id=f"{self._number}-{number}"
-            )
-            time.sleep(_SECONDS_BETWEEN)
+            inputs = {"INPUT0": self._data(number)}
+            if self._model == _LARGE[0]:
+                inputs["DELAY"] = np.zeros(1, dtype=np.float32)
+            yield InferenceRequest(self._model, inputs, ["OUTPUT0"], "1", correlation_id=f"{self._number}-{number}")
+            time.sleep(self._seconds_between)
+
+    def _data(self, number: int) -> Any:
+        return np.full(self._elements, number, dtype=np.float32)
 
     def _run(self) -> None:
         report = self.report
@@ -57,7 +64,7 @@ class Stream:
                     report["longest_wait_secs"] = max(report["longest_wait_secs"], waited)
                     if result.error:
                         report["failures"].append((number, result.status, result.error.detail))
-                    elif not np.array_equal(result.outputs["OUTPUT0"], np.full(256, number, dtype=np.float32)):
+                    elif not np.array_equal(result.outputs["OUTPUT0"], self._data(number)):
                         report["wrong"].append(number)
                     report["answered"].append(number)
         except TritonClientError as error:
