@@ -197,7 +197,7 @@ def write_model(folder: Path, config: str, code: str) -> None:
 class ProxyProcess:
     """The proxy as a deployment runs it: a process of its own."""
 
-    def __init__(self, stdout: IO[bytes] | None = None, **environment: str) -> None:
+    def __init__(self, stdout: IO[bytes] | None = None, /, **environment: str) -> None:
         self.process = subprocess.Popen(
             [PROXY_BINARY],
             env={
