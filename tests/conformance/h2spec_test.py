@@ -87,20 +87,32 @@ def serve(stream: Stream) -> None:
     stream.on_half_closed(later)
 
 
-def run_h2spec(engine: EngineType, report: Path, tls: TlsFiles | None) -> set[str]:
-    """The cases that failed, by section and title."""
+def run_h2spec(
+    engine: EngineType, report: Path, tls: TlsFiles | None, sections: Iterable[str] = (), wait: int = WAIT
+) -> set[str]:
+    """The cases that failed, by section and title; of these sections, or of all."""
     words = ("--tls", "--insecure") if tls else ()
     with serving(serve, engine=engine, ssl_context=tls.contexts() if tls else None) as running:
-        place = (f"--port={running.port}", f"--timeout={WAIT}", f"--junit-report={report}")
-        outcome = run(go_program("h2spec"), *place, *words)
+        place = (f"--port={running.port}", f"--timeout={wait}", f"--junit-report={report}")
+        outcome = run(go_program("h2spec"), *place, *words, *sections)
         assert running.errors == []
-    assert f"{CASES} tests, " in outcome.text
+    assert sections or f"{CASES} tests, " in outcome.text
     # h2spec 2.2.1 puts what it got into its reasons as it came, unescaped: no XML.
     xml = _REASON.sub(rb"<\1/>", report.read_bytes())
     # The rest is h2spec's own: nobody else's XML is read here.
     cases = list(ElementTree.fromstring(xml).iter("testcase"))  # noqa: S314
-    assert len(cases) == CASES
+    assert sections or len(cases) == CASES
     return {f"{case.get('package')}: {case.get('classname')}" for case in cases if len(case)}
+
+
+def run_twice(engine: EngineType, folder: Path, tls: TlsFiles | None) -> set[str]:
+    """The same; what nobody expects to fail has its section run again, with time for a machine that is busy."""
+    found = run_h2spec(engine, folder / "report.xml", tls)
+    strange = found - {*EXPLAINED, *EITHER} if engine is Ngh2Calls else found
+    if not strange:
+        return found
+    sections = sorted({case.partition(":")[0] for case in strange})
+    return (found - strange) | (strange & run_h2spec(engine, folder / "again.xml", tls, sections, 10 * WAIT))
 
 
 @pytest.fixture(scope="module")
@@ -112,7 +124,7 @@ def failed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mapping[tuple[E
         for engine, tls in itertools.product(engines, (False, True)):
             folder = tmp_path_factory.mktemp("h2spec")
             files = tls_files(folder) if tls else None
-            runs[engine, tls] = threads.submit(run_h2spec, engine, folder / "report.xml", files)
+            runs[engine, tls] = threads.submit(run_twice, engine, folder, files)
         yield runs
 
 

@@ -61,18 +61,19 @@ class TemplateProcess:
             self._check_rests(template)
             return orjson.dumps({"template": template, "words": words})
 
+        def died(error: WorkerDied) -> None:
+            _LOG.warning("while it rendered a chat template, %s; the next one starts another", error)
+            with self._lock:
+                self._ended.put(template, (self._clock(), _why(error)))
+
         try:
-            raw = self._process.ask(over, question)
+            raw = self._process.ask(over, question, died)
         except NobodyWaits:
             raise TemplateRefused("the caller went away") from None
         except orjson.JSONEncodeError as error:
             raise TemplateRefused(f"messages or tools can't be given to it: {error}", of_messages=True) from None
-        except WorkerDied as died:
-            _LOG.warning("while it rendered a chat template, %s; the next one starts another", died)
-            why = "it takes too long" if died.by == signal.SIGPROF else "it ended the process that renders it"
-            with self._lock:
-                self._ended.put(template, (self._clock(), why))
-            raise TemplateRefused(why) from None
+        except WorkerDied as error:
+            raise TemplateRefused(_why(error)) from None
         return _text(raw)
 
     def _check_rests(self, template: str) -> None:
@@ -80,6 +81,10 @@ class TemplateProcess:
             at, why = self._ended.peek(template) or (0.0, "")
         if why and self._clock() - at < _REST_SECS:
             raise TemplateRefused(why)
+
+
+def _why(error: WorkerDied) -> str:
+    return "it takes too long" if error.by == signal.SIGPROF else "it ended the process that renders it"
 
 
 def _text(raw: bytes) -> str:

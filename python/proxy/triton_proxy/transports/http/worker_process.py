@@ -68,12 +68,18 @@ class WorkerProcess:
             self._closed = True
             self._end()
 
-    def ask(self, over: Callable[[], bool], make: Callable[[], bytes]) -> bytes:
+    def ask(
+        self,
+        over: Callable[[], bool],
+        make: Callable[[], bytes],
+        died: Callable[[WorkerDied], None] = lambda _: None,
+    ) -> bytes:
         """Asks it; waits for the answer.
 
         Args:
             over: says whether nobody waits for the answer any more.
             make: makes the question, in its turn.
+            died: hears that it died of the question, before the next has its turn.
 
         Raises:
             NobodyWaits: nobody waits for the answer any more.
@@ -89,7 +95,9 @@ class WorkerProcess:
             frames.write(cast(BinaryIO, process.stdin), make())
             return self._answer(cast(BinaryIO, process.stdout))
         except (OSError, EOFError):
-            raise WorkerDied(self._end()) from None
+            error = WorkerDied(self._end())
+            died(error)
+            raise error from None
         finally:
             self._lock.release()
 
