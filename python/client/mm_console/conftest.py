@@ -1,11 +1,15 @@
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from client_testing.echo import API_KEY
 from client_testing.pages import ModelsServer, Visit
+
+# The tests' own client would write the keys in its addresses into the log; the console writes none.
+logging.getLogger("httpx2").setLevel(logging.WARNING)
 
 
 @pytest.fixture(scope="module")
