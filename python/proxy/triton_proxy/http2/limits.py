@@ -59,7 +59,8 @@ class ConnectionLimits:
         resets: calls that the peer resets: each cost us a call's beginning. GOAWAY.
         window_updates: WINDOW_UPDATEs beyond one for each kibibyte that the peer was sent, and four for each send;
             GOAWAY.
-        small_frames: DATA that brings nothing: empty or below 32 bytes, and no message is complete with it. GOAWAY.
+        small_frames: DATA that brings nothing: empty or below 32 bytes, and no message is complete with it; beyond one
+            for each 4 KiB that the connection brought. GOAWAY.
     """
 
     connections: int = 1024

@@ -248,6 +248,22 @@ def test_a_flood_ends_its_connection(running: Running, limit: str, flood: bytes,
     assert served(run)
 
 
+def test_a_large_message_may_come_in_crumbs_too(running: Running) -> None:
+    run, _ = running
+    rounds, piece = 12, bytes(4096)
+    with RawPeer(run.port) as peer:
+        peer.call(1)
+        peer.send(frame(DATA, 0, 1, b"\0" + (rounds * (len(piece) + 1)).to_bytes(4, "big")))
+        for _ in range(rounds):
+            peer.send(frame(DATA, 0, 1, piece) + frame(DATA, 0, 1, b"x"))
+        assert peer.fields(1)[":status"] == "200"
+        # What a connection brought pays for no more than that.
+        peer.call(3, "/s.S/Wait")
+        peer.send(frame(DATA, 0, 3) * 8)
+        assert peer.goaway() == (CALM, b"too many small_frames")
+    run.until_counted(small_frames=1)
+
+
 def test_calls_that_are_reset_as_they_come_end_their_connection(running: Running) -> None:
     run, _ = running
     with RawPeer(run.port) as peer:

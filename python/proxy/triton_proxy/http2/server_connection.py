@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 # gRPC's clients give their windows back by larger pieces; others at each frame, the stream's and the connection's.
 _BYTES_AN_UPDATE, _UPDATES_A_SEND = 1024, 4
+# A read ends anywhere in a frame, over TLS at each record, and what is left of it may be a few bytes by themselves.
+_BYTES_A_SMALL_FRAME, _MOST_PAID_FRAMES = 4096, 256
 # More than the answers to a burst of PINGs, which must not pay for the next.
 _BYTES_A_PING = 1024
 # Of a connection without a known caller, so much at once: in more stand dozens of calls, each to be refused before the
@@ -82,6 +84,8 @@ class ServerConnection(Endpoint):
         self._window_updates = Allowance(limits.window_updates, now)
         self._paid_updates = 0  # by what the peer was sent
         self._small_frames = Allowance(limits.small_frames, now)
+        self._brought = 0  # bytes of messages
+        self._paid_frames = 0  # by these
         self._handlers = {
             http2.RequestReceived: self._request,
             http2.DataReceived: self._data,
@@ -260,11 +264,16 @@ class ServerConnection(Endpoint):
             if data or ended:
                 return
         elif stream.data(data, half_closed=ended):
+            self._brought += len(data)
             if self.counters.held_bytes > self.limits.held_bytes:
                 self.counters.passed("held_bytes")
                 stream.abort(Code.RESOURCE_EXHAUSTED, "the server holds as many bytes of messages as it may: try again")
             return
-        if not self._small_frames.take(self.last_heard):
+        earned = self._brought // _BYTES_A_SMALL_FRAME
+        self._paid_frames = max(self._paid_frames, earned - _MOST_PAID_FRAMES)
+        if self._paid_frames < earned:
+            self._paid_frames += 1
+        elif not self._small_frames.take(self.last_heard):
             self._too_many("small_frames")
 
     def _trailers(self, event: http2.TrailersReceived) -> None:
