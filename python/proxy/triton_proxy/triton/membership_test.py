@@ -3,30 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 
 import grpc
 import pytest
 
-from proxy_testing.several_tritons import ANY, STUCK, URL, Make, failed, several
+from proxy_testing.several_tritons import ANY, STUCK, URL, Make, failed
 from proxy_testing.triton import triton_stand_in
 from service_testing.waiting import TIMEOUT, until
 from triton_proxy.inference.query import QueryMethod
-from triton_proxy.triton import endpoint
 
-
-@pytest.fixture(params=["http2", "grpcio"])
-def make(request: pytest.FixtureRequest) -> Iterator[Make]:
-    with several(request.param) as made:
-        yield made
-
-
-@pytest.fixture(params=["small", "large"])
-def size(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Each test goes the way of small requests, then that of large ones."""
-    if request.param == "large":
-        monkeypatch.setattr(endpoint, "LARGE_BYTES", 0)
-    return str(request.param)
+pytest_plugins = ["proxy_testing.tritons_fixtures"]
 
 
 @pytest.mark.usefixtures("size")
