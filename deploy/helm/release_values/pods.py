@@ -10,7 +10,7 @@ from typing import Any
 from release_values.draft import Draft
 
 Manifest = Mapping[str, Any]
-# What the chart decides itself, and how; a release that has it otherwise is told.
+# Options that the chart sets itself, with its values; a note names each that an old release sets otherwise.
 _OWN_WORDS = {
     "model-repository": "/models",
     "model-store": "/models",
